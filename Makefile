@@ -1,0 +1,52 @@
+# Everything a fresh machine needs: Python 3.11 or newer, and make.
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+  $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+
+.PHONY: help demo test check format docs bench clean
+
+help:  ## Show the targets.
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: .venv/runtime  ## See orders travel between the two simulated services.
+	@$(BIN)/bc2ot demo
+
+test: .venv/dev  ## Run all tests, with coverage.
+	@$(BIN)/coverage erase
+	@$(BIN)/python -m pytest -q -n 2 --cov --cov-report= $(ARGS)
+	@$(BIN)/coverage report
+
+check: .venv/dev  ## Lint, types, layering, and documents that must not drift.
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python tests/documents.py --check
+
+format: .venv/dev  ## Format the code.
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+docs: .venv/dev  ## Write the generated parts of the documents anew.
+	@$(BIN)/python tests/documents.py --write
+
+bench: .venv/dev  ## Measure speed and memory, as ratios.
+	@$(BIN)/python -m benchmarks
+
+clean:  ## Remove what make made.
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed (Debian: apt install python3-venv)." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
+
+.venv/runtime: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "Installing bc2ot into .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/dev: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "Installing bc2ot and its tools into .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ .venv/runtime
