@@ -1,0 +1,119 @@
+"""The settings a run works with, as plain values; where they came from is `loading`'s concern."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+from zoneinfo import ZoneInfo
+
+from onetribe_bc.errors import ConfigurationError
+from onetribe_bc.secret import Secret, mask_url
+
+T = TypeVar("T")
+
+Resend = Literal["never", "on-change"]
+OnUnknown = Literal["resend", "hold"]
+
+
+@dataclass(frozen=True)
+class BigCommerceSettings:
+    """The store and how to reach it. `store_hash` is empty where none was given.
+
+    `reserve` is the share (0 to 0.9) of the store's request quota left to its other apps.
+    """
+
+    store_hash: str
+    access_token: Secret | None
+    client_secret: Secret | None
+    api_url: str = "https://api.bigcommerce.com"
+    reserve: float = 0.1
+
+
+@dataclass(frozen=True)
+class OneTribeSettings:
+    """Where orders go. The whole URL is a secret, since its path ends in the merchant key."""
+
+    url: Secret | None
+
+    @property
+    def masked(self) -> str:
+        """The URL with its key masked, to be shown; empty where none was given."""
+        return mask_url(self.url.reveal()) if self.url else ""
+
+
+@dataclass(frozen=True)
+class OrderSettings:
+    """Which orders are sent. `skip_statuses` holds status ids and names, the merchant's too."""
+
+    skip_statuses: tuple[str | int, ...] = ("Incomplete",)
+    resend: Resend = "never"
+
+
+@dataclass(frozen=True)
+class DeliverySettings:
+    """How orders are sent. `attempts` counts the tries for one order within a run."""
+
+    workers: int = 8
+    attempts: int = 5
+    connect_timeout_s: float = 5
+    read_timeout_s: float = 30
+    on_unknown: OnUnknown = "resend"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that is set for one store.
+
+    `store_name` is None for the store at the top of the file, `stores` names the others in it,
+    `source` is the file if there was one, and `warnings` are sentences for the user to see.
+    """
+
+    store_name: str | None
+    bigcommerce: BigCommerceSettings
+    onetribe: OneTribeSettings
+    orders: OrderSettings
+    delivery: DeliverySettings
+    ledger: Path
+    timezone: ZoneInfo
+    warnings: tuple[str, ...] = ()
+    source: Path | None = None
+    stores: tuple[str, ...] = ()
+
+    def need_store_hash(self) -> str:
+        """The store's hash. Raises ConfigurationError where none was given."""
+        return self._need(
+            self.bigcommerce.store_hash or None, "bigcommerce.store_hash", "BC2OT_STORE_HASH"
+        )
+
+    def need_access_token(self) -> Secret:
+        """The store's API token. Raises ConfigurationError where none was given."""
+        return self._need(
+            self.bigcommerce.access_token, "bigcommerce.access_token", "BC2OT_ACCESS_TOKEN"
+        )
+
+    def need_client_secret(self) -> Secret:
+        """What callbacks are verified with. Raises ConfigurationError where none was given."""
+        return self._need(
+            self.bigcommerce.client_secret, "bigcommerce.client_secret", "BC2OT_CLIENT_SECRET"
+        )
+
+    def need_onetribe_url(self) -> Secret:
+        """One Tribe's URL. Raises ConfigurationError where none was given."""
+        return self._need(self.onetribe.url, "onetribe.url", "BC2OT_ONETRIBE_URL")
+
+    def _need(self, value: T | None, key: str, variable: str) -> T:
+        if value is not None:
+            return value
+        hints = [f"Set the environment variable {variable}."]
+        if self.source is not None:
+            hints[0] = f"Set it in {self.source} or as {variable} in the environment."
+        if self.store_name is not None:
+            # Identity variables are refused together with a named store.
+            key = f"stores.{self.store_name}.{key}"
+            hints = [f"Set it in {self.source}."]
+        elif self.stores:
+            hints.append(
+                f"Or choose one of the file's stores by --store: {', '.join(self.stores)}."
+            )
+        raise ConfigurationError(f"{key} is not set.", hint=" ".join(hints))

@@ -1,0 +1,87 @@
+"""A desk to try configurations on: its own working folder, homes and environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onetribe_bc.config import Homes, Settings, load, store_names
+from onetribe_bc.errors import Bc2otError
+
+FULL = """\
+bigcommerce:
+  store_hash: abc123
+  access_token: top-token
+onetribe:
+  url: https://api.example.com/direct/webhook/big-commerce/order/top-key
+"""
+
+
+@dataclass
+class Desk:
+    """`folder` holds everything; `environ` is the environment of what is loaded."""
+
+    folder: Path
+    environ: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def cwd(self) -> Path:
+        return self.folder / "work"
+
+    @property
+    def file(self) -> Path:
+        return self.cwd / "bc2ot.yaml"
+
+    @property
+    def homes(self) -> Homes:
+        return Homes(
+            config=self.folder / "config", state=self.folder / "state", user=self.folder / "user"
+        )
+
+    def write(self, content: str | bytes, path: Path | None = None, mode: int = 0o600) -> Path:
+        """Put `content` into the configuration file of the working folder, or into `path`."""
+        path = path or self.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        path.chmod(mode)
+        return path
+
+    def load(
+        self,
+        content: str | bytes | None = None,
+        *,
+        path: Path | None = None,
+        store: str | None = None,
+        overrides: Mapping[str, object] | None = None,
+        homes: Homes | None = None,
+    ) -> Settings:
+        if content is not None:
+            self.write(content)
+        return load(
+            path=path,
+            environ=self.environ,
+            cwd=self.cwd,
+            store=store,
+            overrides=overrides,
+            homes=homes or self.homes,
+        )
+
+    def names(self, content: str | None = None) -> tuple[str, ...]:
+        if content is not None:
+            self.write(content)
+        return store_names(path=None, environ=self.environ, cwd=self.cwd, homes=self.homes)
+
+    def told(self, content: str | bytes | None = None, *, store: str | None = None) -> str:
+        """Message and hint of the error that `content` is met with; empty if it is taken."""
+        try:
+            self.load(content, store=store)
+        except Bc2otError as error:
+            return f"{error} {error.hint}"
+        return ""
+
+    def refusal(self, content: str | bytes | None = None, *, store: str | None = None) -> str:
+        """As `told`, where `content` has to be refused."""
+        told = self.told(content, store=store)
+        assert told, "the configuration was accepted"
+        return told

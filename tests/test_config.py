@@ -1,0 +1,408 @@
+"""Where the configuration is found, and what comes before what."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from onetribe_bc.config import (
+    BigCommerceSettings,
+    DeliverySettings,
+    Homes,
+    OrderSettings,
+    load,
+)
+from onetribe_bc.config.keys import KEYS
+from onetribe_bc.config.reference import refresh
+from onetribe_bc.errors import ConfigurationError, ExitCode, InputError
+from tests.configuring import FULL, Desk
+
+ROOT = Path(__file__).parent.parent
+URL = "https://api.example.com/direct/webhook/big-commerce/order/env-key"
+STORES = """
+stores:
+  uk:
+    bigcommerce: {store_hash: def456, access_token: uk-token}
+    onetribe: {url: https://api.example.com/direct/webhook/big-commerce/order/uk-key}
+    delivery: {timeout: {read: 60}}
+    orders: {skip_statuses: []}
+    timezone: Europe/London
+    ledger: uk.db
+  de-shop:
+"""
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    (tmp_path / "work").mkdir()
+    return Desk(tmp_path)
+
+
+def test_a_file_with_the_three_needed_settings_leaves_the_rest_at_its_defaults(desk: Desk) -> None:
+    settings = desk.load(FULL)
+    assert settings.need_store_hash() == "abc123"
+    assert settings.need_access_token().reveal() == "top-token"
+    assert settings.need_onetribe_url().reveal().endswith("/top-key")
+    assert settings.bigcommerce.api_url == BigCommerceSettings.api_url
+    assert settings.orders == OrderSettings()
+    assert settings.delivery == DeliverySettings()
+    assert settings.ledger == desk.folder / "state" / "ledger.db"
+    assert settings.timezone.key == "UTC"
+    assert settings.warnings == ()
+    assert settings.source == desk.file
+    assert settings.store_name is None
+
+
+def test_nothing_that_is_shown_of_settings_holds_a_secret(desk: Desk) -> None:
+    settings = desk.load(FULL)
+    assert "top-" not in repr(settings)
+    assert settings.onetribe.masked == (
+        "https://api.example.com/direct/webhook/big-commerce/order/****"
+    )
+    assert replace(settings.onetribe, url=None).masked == ""
+
+
+def test_with_three_variables_no_file_is_needed(desk: Desk) -> None:
+    desk.environ = {
+        "BC2OT_STORE_HASH": "abc123",
+        "BC2OT_ACCESS_TOKEN": "env-token",
+        "BC2OT_ONETRIBE_URL": URL,
+    }
+    settings = desk.load()
+    assert settings.need_access_token().reveal() == "env-token"
+    assert settings.need_onetribe_url().reveal() == URL
+    assert settings.source is None
+    assert settings.stores == ()
+
+
+def test_every_variable_overlays_the_file(desk: Desk) -> None:
+    desk.environ = {
+        "BC2OT_STORE_HASH": "zzz",
+        "BC2OT_ACCESS_TOKEN": "env-token",
+        "BC2OT_CLIENT_SECRET": "env-secret",
+        "BC2OT_API_URL": "http://127.0.0.1:8080/",
+        "BC2OT_ONETRIBE_URL": URL,
+        "BC2OT_LEDGER": "env.db",
+        "BC2OT_WORKERS": "3",
+    }
+    settings = desk.load(FULL + "ledger: file.db\ndelivery: {workers: 2, attempts: 7}")
+    assert settings.need_store_hash() == "zzz"
+    assert settings.need_access_token().reveal() == "env-token"
+    assert settings.need_client_secret().reveal() == "env-secret"
+    assert settings.bigcommerce.api_url == "http://127.0.0.1:8080"
+    assert settings.need_onetribe_url().reveal() == URL
+    assert settings.ledger == desk.cwd / "env.db"
+    assert (settings.delivery.workers, settings.delivery.attempts) == (3, 7)
+
+
+def test_an_option_comes_before_a_variable_and_a_variable_before_the_file(desk: Desk) -> None:
+    desk.write(FULL + "delivery: {workers: 1}")
+    assert desk.load().delivery.workers == 1
+    desk.environ["BC2OT_WORKERS"] = "2"
+    assert desk.load().delivery.workers == 2
+    assert desk.load(overrides={"delivery.workers": 3}).delivery.workers == 3
+    assert desk.load(overrides={"delivery.workers": None}).delivery.workers == 2
+
+
+def test_an_option_may_be_a_number_a_list_or_a_path(desk: Desk) -> None:
+    settings = desk.load(
+        FULL,
+        overrides={
+            "bigcommerce.reserve": 0.25,
+            "orders.skip_statuses": [5, "pending"],
+            "ledger": Path("here.db"),
+        },
+    )
+    assert settings.bigcommerce.reserve == 0.25
+    assert settings.orders.skip_statuses == (5, "Pending")
+    assert settings.ledger == desk.cwd / "here.db"
+
+
+def test_a_wrong_option_is_wrong_usage_and_not_wrong_configuration(desk: Desk) -> None:
+    with pytest.raises(InputError, match=r"command line: delivery\.workers expects") as caught:
+        desk.load(FULL, overrides={"delivery.workers": 65})
+    assert caught.value.exit_code is ExitCode.USAGE
+
+
+@pytest.mark.parametrize("name", ["delivery.wrokers", "bigcommerce.access_token", "stores"])
+def test_no_option_sets_a_secret_or_what_does_not_exist(desk: Desk, name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be set by an option"):
+        desk.load(FULL, overrides={name: "x"})
+
+
+def test_an_empty_variable_counts_as_not_set(desk: Desk) -> None:
+    desk.environ = {"BC2OT_ACCESS_TOKEN": "", "BC2OT_CONFIG": ""}
+    assert desk.load(FULL).need_access_token().reveal() == "top-token"
+
+
+def test_a_value_that_a_variable_replaces_is_not_looked_at(desk: Desk) -> None:
+    desk.environ["BC2OT_ACCESS_TOKEN"] = "env-token"
+    settings = desk.load("bigcommerce: {access_token_file: missing}\ndelivery: {workers: 2}")
+    assert settings.need_access_token().reveal() == "env-token"
+
+
+# Finding the file
+
+
+def test_the_file_is_looked_for_in_four_places_in_order(desk: Desk) -> None:
+    def found(path: Path | None = None) -> str:
+        return desk.load(path=path).need_store_hash()
+
+    for name, path in {
+        "asked": desk.cwd / "asked.yaml",
+        "variable": desk.folder / "variable.yaml",
+        "local": desk.file,
+        "user": desk.homes.config / "config.yaml",
+    }.items():
+        desk.write(f"bigcommerce: {{store_hash: {name}}}", path)
+    desk.environ["BC2OT_CONFIG"] = str(desk.folder / "variable.yaml")
+    assert found(Path("asked.yaml")) == "asked"
+    assert found() == "variable"
+    desk.environ.clear()
+    assert found() == "local"
+    desk.file.unlink()
+    assert found() == "user"
+
+
+def test_a_tilde_in_the_variable_is_the_home(desk: Desk) -> None:
+    desk.write(FULL, desk.homes.user / "mine.yaml")
+    desk.environ["BC2OT_CONFIG"] = "~/mine.yaml"
+    assert desk.load().source == desk.homes.user / "mine.yaml"
+    desk.environ["BC2OT_CONFIG"] = "~someone/mine.yaml"
+    assert "BC2OT_CONFIG names begins with a ~" in desk.refusal().replace("file that ", "")
+
+
+def test_a_file_that_was_asked_for_has_to_exist(desk: Desk) -> None:
+    desk.write(FULL)
+    with pytest.raises(ConfigurationError, match=r"no file .*other\.yaml, which --config names"):
+        desk.load(path=Path("other.yaml"))
+    desk.environ["BC2OT_CONFIG"] = "bc2ot.yaml/x"
+    assert "which BC2OT_CONFIG names" in desk.refusal()
+
+
+def test_without_any_configuration_the_error_says_where_it_looked_and_how_to_begin(
+    desk: Desk,
+) -> None:
+    told = desk.refusal()
+    for part in (
+        "--config",
+        "BC2OT_CONFIG",
+        str(desk.file),
+        str(desk.homes.config / "config.yaml"),
+        "config.example.yaml",
+        "BC2OT_STORE_HASH, BC2OT_ACCESS_TOKEN and BC2OT_ONETRIBE_URL",
+    ):
+        assert part in told
+
+
+@pytest.mark.parametrize("content", ["", "# nothing yet\n", "---\n", "delivery:\n"])
+def test_an_empty_file_is_an_error_that_says_how_to_begin(desk: Desk, content: str) -> None:
+    told = desk.refusal(content)
+    assert f"{desk.file} is empty" in told
+    assert "config.example.yaml" in told
+
+
+def test_an_empty_file_does_not_stand_in_the_way_of_variables(desk: Desk) -> None:
+    desk.environ["BC2OT_STORE_HASH"] = "abc123"
+    assert desk.load("").need_store_hash() == "abc123"
+
+
+def test_the_users_own_folders_are_those_of_the_platform(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for variable in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    homes = Homes.of_user()
+    assert homes.user == tmp_path / "HOME"
+    assert homes.config.name == homes.state.name == "bc2ot"
+    assert homes.config.is_relative_to(tmp_path)
+    settings = load(path=None, environ={"BC2OT_STORE_HASH": "abc123"}, cwd=tmp_path)
+    assert settings.ledger == homes.state / "ledger.db"
+
+
+def test_without_a_home_the_ledger_has_to_be_named(desk: Desk) -> None:
+    nowhere = Homes(config=Path("~/c"), state=Path("~/s"), user=Path("~"))
+    desk.write(FULL)
+    with pytest.raises(ConfigurationError, match="no home folder") as caught:
+        desk.load(homes=nowhere)
+    assert "BC2OT_LEDGER" in caught.value.hint
+    desk.environ["BC2OT_LEDGER"] = "/var/lib/bc2ot/ledger.db"
+    assert desk.load(homes=nowhere).ledger == Path("/var/lib/bc2ot/ledger.db")
+
+
+# What a command needs
+
+
+@pytest.mark.parametrize(
+    ("need", "key", "variable"),
+    [
+        ("need_store_hash", "bigcommerce.store_hash", "BC2OT_STORE_HASH"),
+        ("need_access_token", "bigcommerce.access_token", "BC2OT_ACCESS_TOKEN"),
+        ("need_client_secret", "bigcommerce.client_secret", "BC2OT_CLIENT_SECRET"),
+        ("need_onetribe_url", "onetribe.url", "BC2OT_ONETRIBE_URL"),
+    ],
+)
+def test_what_a_command_needs_and_lacks_is_named_with_its_variable_and_file(
+    desk: Desk, need: str, key: str, variable: str
+) -> None:
+    desk.environ["BC2OT_WORKERS"] = "2"
+    with pytest.raises(ConfigurationError, match=f"^{key} is not set") as without_file:
+        getattr(desk.load(), need)()
+    assert variable in without_file.value.hint
+    with pytest.raises(ConfigurationError, match=f"^{key} is not set") as with_file:
+        getattr(desk.load("timezone: UTC"), need)()
+    assert variable in with_file.value.hint
+    assert str(desk.file) in with_file.value.hint
+
+
+def test_a_named_store_that_lacks_something_is_not_sent_to_a_variable(desk: Desk) -> None:
+    settings = desk.load("stores: {uk: {timezone: UTC}}", store="uk")
+    with pytest.raises(
+        ConfigurationError, match=r"^stores\.uk\.onetribe\.url is not set"
+    ) as caught:
+        settings.need_onetribe_url()
+    assert "BC2OT_" not in caught.value.hint
+
+
+def test_where_only_named_stores_exist_the_error_offers_them(desk: Desk) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        desk.load("stores: {uk: {timezone: UTC}, de: }").need_store_hash()
+    assert "--store: uk, de" in caught.value.hint
+
+
+# More stores
+
+
+def test_a_store_overrides_what_differs_and_takes_the_rest_from_the_top(desk: Desk) -> None:
+    content = FULL + "delivery: {workers: 4, timeout: {connect: 2, read: 20}}" + STORES
+    uk = desk.load(content, store="uk")
+    assert uk.store_name == "uk"
+    assert uk.need_store_hash() == "def456"
+    assert uk.need_access_token().reveal() == "uk-token"
+    assert uk.need_onetribe_url().reveal().endswith("/uk-key")
+    assert uk.delivery == DeliverySettings(workers=4, connect_timeout_s=2, read_timeout_s=60)
+    assert uk.orders.skip_statuses == ()
+    assert uk.timezone.key == "Europe/London"
+    assert uk.ledger == desk.cwd / "uk.db"
+    top = desk.load()
+    assert top.need_store_hash() == "abc123"
+    assert top.delivery.read_timeout_s == 20
+    assert desk.load(store="de-shop").bigcommerce == top.bigcommerce
+
+
+def test_the_names_of_the_stores_are_listed_in_order(desk: Desk) -> None:
+    assert desk.names() == ()
+    assert desk.names(FULL) == ()
+    assert desk.names(FULL + STORES) == ("uk", "de-shop")
+    assert desk.load().stores == ("uk", "de-shop")
+
+
+def test_a_store_may_give_as_a_file_what_the_top_gives_as_a_value(desk: Desk) -> None:
+    desk.write("from-file\n", desk.cwd / "token")
+    settings = desk.load(
+        FULL + "stores: {uk: {bigcommerce: {access_token_file: token}}}", store="uk"
+    )
+    assert settings.need_access_token().reveal() == "from-file"
+
+
+def test_an_unknown_store_is_met_with_the_nearest_and_all(desk: Desk) -> None:
+    told = desk.refusal(FULL + STORES, store="de_shop")
+    assert 'no store "de_shop"; did you mean de-shop?' in told
+    assert "uk, de-shop" in told
+    assert "Its stores: none" in desk.refusal(FULL, store="uk")
+
+
+def test_a_store_without_a_file_is_an_error(desk: Desk) -> None:
+    desk.environ["BC2OT_WORKERS"] = "1"
+    assert "--store needs a configuration file" in desk.refusal(store="uk")
+
+
+@pytest.mark.parametrize("variable", [key.variable for key in KEYS if key.of_store])
+def test_a_variable_that_tells_stores_apart_is_refused_with_a_named_store(
+    desk: Desk, variable: str
+) -> None:
+    desk.environ = {variable: "leftover"}
+    told = desk.refusal(FULL + STORES, store="uk")
+    assert variable in told
+    assert "leftover" not in told
+
+
+def test_other_variables_hold_for_a_named_store_too(desk: Desk) -> None:
+    desk.environ = {"BC2OT_WORKERS": "9", "BC2OT_LEDGER": "/x/y.db"}
+    settings = desk.load(FULL + STORES, store="uk")
+    assert (settings.delivery.workers, settings.ledger) == (9, Path("/x/y.db"))
+
+
+def test_a_variable_of_another_store_need_not_be_set(desk: Desk) -> None:
+    content = FULL + "stores: {uk: {bigcommerce: {access_token: '${UK_TOKEN}'}}}"
+    assert desk.load(content).need_access_token().reveal() == "top-token"
+    assert "UK_TOKEN, which is not set" in desk.refusal(store="uk")
+
+
+# Files that others can read
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620])
+def test_a_file_open_to_others_is_reported_with_the_command_that_mends_it(
+    desk: Desk, mode: int
+) -> None:
+    desk.write(FULL, mode=mode)
+    (warning,) = desk.load().warnings
+    assert f"chmod 600 {desk.file}" in warning
+    desk.file.chmod(0o600)
+    assert desk.load().warnings == ()
+
+
+def test_a_secret_file_open_to_others_is_reported_too(desk: Desk) -> None:
+    secret = desk.write("s3cret", desk.cwd / "my token", mode=0o644)
+    (warning,) = desk.load("bigcommerce: {access_token_file: my token}").warnings
+    assert f"chmod 600 '{secret}'" in warning
+    assert "s3cret" not in warning
+
+
+# What ships with it
+
+
+def test_what_costs_time_is_imported_when_a_file_is_read_and_not_before() -> None:
+    code = (
+        "import sys, onetribe_bc.config, onetribe_bc.dates\n"
+        "print(*{'yaml', 'platformdirs', 'requests', 'email'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_the_example_is_complete_and_can_be_loaded(desk: Desk) -> None:
+    example = (ROOT / "config.example.yaml").read_text()
+    desk.environ = {"BIGCOMMERCE_ACCESS_TOKEN": "token", "ONETRIBE_URL": URL}
+    settings = desk.load(example)
+    assert settings.orders == OrderSettings()
+    assert settings.delivery == DeliverySettings()
+    for key in KEYS:
+        assert f"{key.name.rpartition('.')[2]}:" in example
+    for line in ("# client_secret:", "# api_url:", "# reserve:", "# ledger:"):
+        assert line in example
+
+
+def test_the_stores_in_the_example_work_once_they_are_uncommented(desk: Desk) -> None:
+    example = (ROOT / "config.example.yaml").read_text()
+    before, start, stores = example.partition("# stores:\n")
+    plain = "".join(line.removeprefix("# ") for line in (start + stores).splitlines(keepends=True))
+    desk.environ = {"BIGCOMMERCE_UK_ACCESS_TOKEN": "uk-token", "ONETRIBE_UK_URL": URL}
+    settings = desk.load(before + plain, store="uk")
+    assert settings.need_store_hash() == "def456"
+    assert settings.need_access_token().reveal() == "uk-token"
+
+
+def test_the_guide_has_the_table_of_keys_as_it_is() -> None:
+    guide = (ROOT / "docs" / "configuration.md").read_text()
+    assert guide == refresh(guide), "render it anew with onetribe_bc.config.reference.refresh"
+
+
+def test_a_guide_without_the_markers_is_an_error() -> None:
+    with pytest.raises(ValueError, match="lacks"):
+        refresh("no table here")

@@ -1,0 +1,436 @@
+"""What values are taken, and that no error shows one."""
+
+from __future__ import annotations
+
+import os
+import zoneinfo
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from onetribe_bc.config.keys import KEYS, SECTIONS
+from tests.configuring import FULL, Desk
+
+TOKEN = "s3cr3t0rd1n4ry4cc3sst0k3n0f31ch"
+ONETRIBE = "https://api.example.com/direct/webhook/big-commerce/order/"
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    (tmp_path / "work").mkdir()
+    return Desk(tmp_path)
+
+
+def nested(name: str, value: str) -> str:
+    """The dotted `name` as YAML, one key a line."""
+    *sections, last = name.split(".")
+    lines = ["  " * depth + f"{section}:" for depth, section in enumerate(sections)]
+    return "\n".join([*lines, "  " * len(sections) + f"{last}: {value}"])
+
+
+# Values and their limits
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("delivery.workers", "0", "expects a whole number from 1 to 64"),
+        ("delivery.workers", "65", "expects a whole number from 1 to 64"),
+        ("delivery.workers", "8.0", "expects a whole number"),
+        ("delivery.workers", "many", "expects a whole number"),
+        ("delivery.workers", "true", "expects a whole number"),
+        ("delivery.workers", "٣", "expects a whole number"),
+        ("delivery.workers", "[1]", "expects one value, not a list"),
+        ("delivery.workers", "{a: 1}", "expects a value, not keys"),
+        ("delivery.workers", "", "is empty"),
+        ("delivery.workers", "''", "is empty"),
+        ("delivery.attempts", "21", "expects a whole number from 1 to 20"),
+        ("bigcommerce.reserve", "0.91", "expects a number from 0 to 0.9"),
+        ("bigcommerce.reserve", "-0.1", "expects a number from 0 to 0.9"),
+        ("bigcommerce.reserve", ".nan", "expects a number from 0 to 0.9"),
+        ("delivery.timeout.connect", "0", "expects seconds, above 0 and up to 600"),
+        ("delivery.timeout.read", "601", "expects seconds, above 0 and up to 600"),
+        ("delivery.timeout.read", ".inf", "expects seconds"),
+        ("delivery.timeout", "5", "expects keys with values"),
+        ("delivery.on_unknown", "wait", "expects one of resend, hold"),
+        ("orders.resend", "on_change", "expects one of never, on-change"),
+        ("orders.skip_statuses", "Incomplete", "expects a list"),
+        ("orders.skip_statuses", "", "is empty"),
+        ("orders.skip_statuses", "[15]", "expects status ids from 0 to 14"),
+        ("orders.skip_statuses", "[[0]]", "expects a value, not keys or lists"),
+        ("orders.skip_statuses", "['']", "is empty"),
+        ("ledger", '"a\\nb"', "expects a path"),
+        ("ledger", "~other/x", "begins with a ~ that stands for no known folder"),
+        ("bigcommerce.access_token", '"a\\nb"', "holds a space, a line break or a char"),
+        ("bigcommerce.access_token", "a b", "holds a space, a line break or a char"),
+        ("bigcommerce.access_token", "tökén", "holds a space, a line break or a char"),
+        ("bigcommerce.access_token", "!token", "needs quotes around a value that begins with !"),
+    ],
+)
+def test_a_wrong_value_is_met_with_file_line_key_and_what_is_expected(
+    desk: Desk, name: str, value: str, expected: str
+) -> None:
+    told = desk.refusal(nested(name, value))
+    line = name.count(".") + 1
+    assert told.startswith(f"{desk.file}, line {line}: {name} {expected}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("delivery.workers", "1"),
+        ("delivery.workers", "'64'"),
+        ("delivery.attempts", "20"),
+        ("bigcommerce.reserve", "0"),
+        ("bigcommerce.reserve", "0.9"),
+        ("delivery.timeout.connect", "0.001"),
+        ("delivery.timeout.read", "600"),
+        ("delivery.on_unknown", "hold"),
+        ("orders.resend", "on-change"),
+    ],
+)
+def test_values_at_the_edge_are_taken(desk: Desk, name: str, value: str) -> None:
+    desk.load(nested(name, value))
+
+
+def test_statuses_are_names_or_ids_and_the_merchants_own_names_are_kept(desk: Desk) -> None:
+    loaded = desk.load("orders: {skip_statuses: [incomplete, 5, AWAITING  payment, My Own, 0, 5]}")
+    assert loaded.orders.skip_statuses == ("Incomplete", 5, "Awaiting Payment", "My Own", 0)
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "https://api.bigcommerce.com/stores/abc123/v3/",
+        "stores/abc123",
+        "https://store-abc123.mybigcommerce.com/manage",
+        "store-abc123",
+    ],
+)
+def test_a_whole_address_as_store_hash_is_told_which_part_is_the_hash(
+    desk: Desk, pasted: str
+) -> None:
+    told = desk.refusal(nested("bigcommerce.store_hash", pasted))
+    assert "in this address is abc123" in told
+
+
+def test_any_other_store_hash_is_told_what_one_looks_like(desk: Desk) -> None:
+    assert "letters and digits, such as abc123" in desk.refusal(
+        nested("bigcommerce.store_hash", "abc-123")
+    )
+
+
+def test_a_store_hash_of_digits_stays_as_it_is_written(desk: Desk) -> None:
+    for hash_ in ("0123", "1e5", "0x1f", "123456"):
+        loaded = desk.load(nested("bigcommerce.store_hash", hash_))
+        assert loaded.need_store_hash() == hash_
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("http://api.example.com/key", "expects https://"),
+        ("http://127.0.0.1.example.com/key", "expects https://"),
+        ("http://128.0.0.1/key", "expects https://"),
+        ("ftp://api.example.com/key", "begins with https://"),
+        ("api.example.com/key", "begins with https://"),
+        ("https:///key", "begins with https://"),
+        ("https://h:0/key", "begins with https://"),
+        ("https://h:99999/key", "expects a web address"),
+        ("https://[::1/key", "expects a web address"),
+        ("https://user:password@h/key", "without a user or password"),
+        ("http://localhost@h/key", "expects https://"),
+        ("https://h/key?x=1", "without ? or #"),
+        ("'https://h/key#x'", "without ? or #"),
+        ("'https://h/key?'", "without ? or #"),
+        ("https://h/a key", "holds a character that no web address has"),
+        ("https://h/<merchant key>", "holds a character that no web address has"),
+        ('"https://h/key\\n"', "holds a character that no web address has"),
+        ("'https://h\\\\@evil/key'", "holds a character that no web address has"),
+    ],
+)
+@pytest.mark.parametrize("name", ["onetribe.url", "bigcommerce.api_url"])
+def test_an_unsafe_or_broken_address_is_refused(
+    desk: Desk, name: str, url: str, problem: str
+) -> None:
+    told = desk.refusal(nested(name, url))
+    assert f"{name} " in told
+    assert problem in told
+    assert "key" not in told.replace("keys", "")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.example.com:8443/order/key",
+        "http://127.0.0.1:8080/order/key",
+        "http://127.9.9.9/key",
+        "http://localhost/key",
+        "http://LOCALHOST/key",
+        "http://[::1]:80/key",
+    ],
+)
+def test_https_anywhere_and_http_on_this_machine_are_taken(desk: Desk, url: str) -> None:
+    loaded = desk.load(nested("onetribe.url", url))
+    assert loaded.need_onetribe_url().reveal() == url
+    loaded = desk.load(nested("bigcommerce.api_url", url))
+    assert loaded.bigcommerce.api_url == url
+
+
+@pytest.mark.parametrize("url", ["https://h", "https://h/", ONETRIBE, ONETRIBE.rstrip("/")])
+def test_one_tribes_address_has_to_end_in_the_merchant_key(desk: Desk, url: str) -> None:
+    assert "lacks the merchant key" in desk.refusal(nested("onetribe.url", url))
+
+
+def test_the_api_address_ends_before_the_store(desk: Desk) -> None:
+    told = desk.refusal(nested("bigcommerce.api_url", "https://api.bigcommerce.com/stores/abc/v3"))
+    assert "without /stores" in told
+
+
+@pytest.mark.parametrize(
+    ("zone", "near"),
+    [
+        ("london", "did you mean Europe/London?"),
+        ("europe/berlin", "did you mean Europe/Berlin?"),
+        ("New York", "did you mean America/New_York?"),
+        ("Europe/Lodnon", "did you mean Europe/London"),
+        ("utc", "did you mean UTC?"),
+        ("+02:00", "such as UTC or Europe/London."),
+        ("../etc/passwd", "such as UTC or Europe/London."),
+        ("America", "such as UTC or Europe/London."),
+        ("/etc", "such as UTC or Europe/London."),
+    ],
+)
+def test_an_unknown_time_zone_is_met_with_near_ones(desk: Desk, zone: str, near: str) -> None:
+    assert near in desk.refusal(nested("timezone", zone))
+
+
+def test_a_machine_without_time_zones_is_told_what_it_lacks(desk: Desk) -> None:
+    zoneinfo.reset_tzpath(to=[])
+    zoneinfo.ZoneInfo.clear_cache()
+    try:
+        if zoneinfo.available_timezones():
+            pytest.skip("the tzdata package stands in")
+        for content in (FULL, FULL + "timezone: Europe/London"):
+            assert "has no time zone data (pip install tzdata adds it)" in desk.refusal(content)
+    finally:
+        zoneinfo.reset_tzpath()
+
+
+def test_paths_start_at_the_files_folder_or_at_home(desk: Desk) -> None:
+    assert desk.load("ledger: data/x.db").ledger == desk.cwd / "data" / "x.db"
+    assert desk.load("ledger: ~/x.db").ledger == desk.homes.user / "x.db"
+    assert desk.load("ledger: /x.db").ledger == Path("/x.db")
+
+
+# Variables in values
+
+
+def test_variables_are_filled_in_several_and_in_the_middle(desk: Desk) -> None:
+    desk.environ = {"HOST": "api.example.com", "KEY": "my$$key", "N": "7", "S": "Declined"}
+    loaded = desk.load(
+        "onetribe: {url: 'https://${HOST}/order/a$$b-${KEY}'}\n"
+        "delivery: {workers: '${N}'}\n"
+        "orders:\n  skip_statuses:\n    - ${S}\n"
+        "ledger: $HOME/${N}.db\n"
+    )
+    assert loaded.need_onetribe_url().reveal() == "https://api.example.com/order/a$b-my$$key"
+    assert loaded.delivery.workers == 7
+    assert loaded.orders.skip_statuses == ("Declined",)
+    assert loaded.ledger == desk.cwd / "$HOME" / "7.db"
+
+
+@pytest.mark.parametrize("environ", [{}, {"TOKEN": ""}])
+def test_a_variable_that_is_not_set_is_named_with_the_key(
+    desk: Desk, environ: dict[str, str]
+) -> None:
+    desk.environ = environ
+    told = desk.refusal(nested("bigcommerce.access_token", "x${TOKEN}"))
+    assert "line 2: bigcommerce.access_token takes the environment variable TOKEN" in told
+
+
+@pytest.mark.parametrize("value", ["${", "${}", "${A B}", "${A-x}", "x${A"])
+def test_a_reference_that_is_none_is_an_error(desk: Desk, value: str) -> None:
+    desk.environ = {"A": "x"}
+    told = desk.refusal(nested("bigcommerce.access_token", f"'{value}'"))
+    assert "is not followed by a variable's name" in told
+
+
+# Secrets in files
+
+
+@pytest.mark.parametrize("content", ["token", "token\n", "token\r\n"])
+def test_a_secret_is_read_from_its_file_without_the_line_end(desk: Desk, content: str) -> None:
+    desk.environ = {"NAME": "token"}
+    desk.write(content, desk.cwd / "secrets" / "token")
+    loaded = desk.load(nested("bigcommerce.client_secret_file", "secrets/${NAME}"))
+    assert loaded.need_client_secret().reveal() == "token"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b"one\ntwo\n", "more than one line"),
+        (b"one\rtwo", "more than one line"),
+        (b"\xff\xfe", "not UTF-8 text"),
+        (b"a b", "cannot travel in an HTTP header"),
+        (b"x" * 20_000, "larger than 16384 bytes"),
+    ],
+)
+def test_a_secret_file_that_cannot_be_used_is_an_error(
+    desk: Desk, content: bytes, problem: str
+) -> None:
+    desk.write(content, desk.cwd / "token")
+    told = desk.refusal(nested("bigcommerce.access_token_file", "token"))
+    assert "line 2" in told
+    assert "bigcommerce.access_token_file " in told
+    assert problem in told
+    assert "two" not in told
+
+
+def test_a_secret_file_that_is_missing_or_a_folder_is_an_error(desk: Desk) -> None:
+    assert "cannot be read: No such file" in desk.refusal(nested("onetribe.url_file", TOKEN))
+    assert TOKEN not in desk.refusal()
+    assert "cannot be read: Is a directory" in desk.refusal(nested("onetribe.url_file", "."))
+
+
+def test_a_secret_and_its_file_together_are_an_error(desk: Desk) -> None:
+    told = desk.refusal("onetribe:\n  url: https://h/key\n  url_file: x")
+    assert "line 3: onetribe.url_file is one too many: give onetribe.url or" in told
+
+
+def test_a_secret_may_come_through_a_pipe(desk: Desk) -> None:
+    pipe, end = os.pipe()
+    os.write(end, b"token\n")
+    os.close(end)
+    loaded = desk.load(nested("bigcommerce.access_token_file", f"/dev/fd/{pipe}"))
+    os.close(pipe)
+    assert loaded.need_access_token().reveal() == "token"
+    assert loaded.warnings == ()
+
+
+# The file as a whole
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "key"),
+    [
+        ("workers: 3", 1, "workers is not a known key; did you mean delivery.workers?"),
+        ("timezone: UTC\ndelivry:\n  workers: 3", 2, "delivry is not a known key; did you mean"),
+        (
+            "delivery:\n  worker: 3",
+            2,
+            "delivery.worker is not a known key; did you mean delivery.w",
+        ),
+        ("delivery: {read: 3}", 1, "delivery.read is not a known key; did you mean delivery.timeo"),
+        ("delivery.workers: 3", 1, "delivery.workers has to be nested"),
+        ("store-hash: x", 1, "store-hash is not a known key; did you mean bigcommerce.store_hash?"),
+        ("onetribe: {URL: x}", 1, "onetribe.URL is not a known key; did you mean onetribe.url?"),
+        ("colour: red", 1, "colour is not a known key."),
+        ("<<: {workers: 3}", 1, "<< is not supported"),
+        ("timezone: UTC\ntimezone: UTC", 2, "timezone is given twice"),
+        ("delivery:\n  workers: 3\n  workers: 3", 3, "delivery.workers is given twice"),
+        ("[a]: 3", 1, "the configuration has a key that is not a plain word"),
+        ("- a\n- b", 1, "the configuration expects keys with values"),
+        ("just text", 1, "the configuration expects keys with values"),
+        ("bigcommerce: store_hash:abc", 1, "bigcommerce expects keys with values"),
+        (
+            "stores:\n  uk:\n    workers: 3",
+            3,
+            "stores.uk.workers is not a known key; did you mean st",
+        ),
+        ("stores:\n  uk:\n    stores: {}", 3, "stores.uk.stores cannot be inside a store"),
+        ("stores: [uk]", 1, "stores expects keys with values"),
+        ("stores: {a b: {}}", 1, "stores.**** (a key that may be a secret) expects a store's name"),
+        ("stores: {'': {}}", 1, "stores.**** (a key that may be a secret) expects"),
+        ("stores: &a {uk: *a}", 1, "stores.uk.uk is not a known key"),
+        ("delivery: &a {timeout: *a}", 1, "delivery.timeout.timeout is not a known key"),
+    ],
+)
+def test_a_key_in_the_wrong_place_is_met_with_file_line_and_the_right_one(
+    desk: Desk, content: str, line: int, key: str
+) -> None:
+    assert f"{desk.file}, line {line}: {key}" in desk.refusal(content)
+
+
+def test_an_alias_stands_for_what_it_names(desk: Desk) -> None:
+    loaded = desk.load("delivery: {workers: &n 3, attempts: *n}")
+    assert (loaded.delivery.workers, loaded.delivery.attempts) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "problem"),
+    [
+        ("a:\n\tb: s3cr3t", 2, "indented with spaces, not with tabs"),
+        ("a: b: s3cr3t", 1, "a value that holds a colon needs quotes"),
+        ("a: @s3cr3t", 1, "a value that begins with @, % or ` needs quotes"),
+        ("a: *s3cr3t", 1, "a value that begins with * needs quotes"),
+        ("a: {b: ${s3cr3t}}", 1, "a bracket is not closed, or a value in it needs quotes"),
+        ("a: 's3cr3t", 1, "a quote is not closed"),
+        ('a: "\\s3cr3t"', 1, "a backslash between double quotes"),
+        ("a: 1\ns3cr3t\nb: 2", 2, "a key lacks its colon"),
+        ("a:\n  b: 1\n c: s3cr3t", 3, "indented differently"),
+        ("a: 1\n---\nb: s3cr3t", 2, "more than one document"),
+        ("a: !s3cr3t!x y", 1, "it is not YAML"),
+        ("a: 1\nb: s3cr3t\x07", 2, "it holds a control character"),
+        (b"a: 1\nb: s3cr3t\xff", 2, "it is not UTF-8 text"),
+        ("a: 1".encode("utf-16"), 1, "it is not UTF-8 text"),
+        ("[" * 20_000, 1, "it is nested too deeply"),
+    ],
+)
+def test_a_malformed_file_is_met_with_the_line_and_never_quoted(
+    desk: Desk, content: str | bytes, line: int, problem: str
+) -> None:
+    told = desk.refusal(content)
+    assert f"{desk.file}, line " in told
+    assert problem in told
+    assert "s3cr3t" not in told
+    assert abs(int(told.partition(", line ")[2].partition(":")[0]) - line) <= 1
+
+
+def test_a_mark_at_the_beginning_of_the_file_does_no_harm(desk: Desk) -> None:
+    assert desk.load("\ufeff" + FULL).need_store_hash() == "abc123"
+
+
+def test_a_file_that_cannot_be_read_is_an_error(desk: Desk) -> None:
+    desk.file.mkdir()
+    assert f"{desk.file} cannot be read: Is a directory" in desk.refusal()
+    desk.file.rmdir()
+    assert "it is larger than" in desk.refusal("#" * 300_000)
+
+
+def test_aliases_that_multiply_cost_nothing(desk: Desk) -> None:
+    bomb = ["delivery:", "  workers: &a0 [x, x]"]
+    bomb += [f"  w{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 40)]
+    assert "may be a secret" in desk.refusal("\n".join(bomb))
+
+
+# No secret in any error
+
+_NAMES = [key.name for key in KEYS] + [key.file_name for key in KEYS if key.secret]
+
+
+@given(
+    name=st.sampled_from([*_NAMES, *sorted(SECTIONS), "stores", "stores.uk", "colour"]),
+    shape=st.sampled_from(
+        ["{}", "[{}]", "{{{}: 1}}", "{{a: {}}}", "'{}'", "x {}", "*{}", "!{}", "@{}", "%{}", "&{}",
+         '"\\{}', "${{{} }}", "https://u:{}@h/x", "https://h/{}?x", "~{}/x", "{}\n{}: 1", "|\n {}",
+         "{} \x07", "- {}", "[{}", "'{}", "x: {}"]
+    ),
+)  # fmt: skip
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300
+)
+def test_a_token_in_the_wrong_place_is_in_no_error(desk: Desk, name: str, shape: str) -> None:
+    assert TOKEN not in desk.told(nested(name, shape.format(TOKEN, TOKEN)))
+
+
+@given(content=st.text() | st.text(alphabet="a:{}[]-&*!|>'\"%@`#\n\t $,?~"))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_whatever_stands_in_a_file_the_only_errors_are_ours(desk: Desk, content: str) -> None:
+    told = desk.told(content.encode("utf-8", "surrogatepass"))
+    assert not told or str(desk.file) in told
