@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from onetribe_bc.sandbox import Fault, FaultKind, Faults, Gate, Sandbox, Service
+from onetribe_bc.sandbox.faults import Target
+from tests.sandbox.client import Answer, Client, api, onetribe
+
+Ask = Callable[[], Answer]
+LEFT = "X-Rate-Limit-Requests-Left"
+
+
+@pytest.fixture(params=["bigcommerce", "onetribe"])
+def service(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def ask(service: str, sandbox: Sandbox, bigcommerce: Client, tribe: Client) -> Ask:
+    """One request that succeeds when nothing is wrong; on either side it is about order 218."""
+    raw = sandbox.store.raw(218)
+    if service == "bigcommerce":
+        return lambda: bigcommerce.get("/v2/orders/218")
+    return lambda: tribe.send("POST", "", raw)
+
+
+def filed(sandbox: Sandbox) -> int:
+    return sandbox.onetribe.counts().get(218, 0)
+
+
+def statuses(ask: Ask, times: int) -> list[int]:
+    return [ask().status for _ in range(times)]
+
+
+def test_server_errors_come_in_all_kinds_and_nothing_is_filed(
+    sandbox: Sandbox, service: str, ask: Ask
+) -> None:
+    sandbox.faults.add(f"{service}:5xx")
+
+    assert set(statuses(ask, 60)) == {500, 502, 503, 504}
+    assert filed(sandbox) == 0
+
+
+def test_a_rate_strikes_about_as_often_and_the_same_for_a_seed(
+    sandbox: Sandbox, service: str, ask: Ask
+) -> None:
+    sandbox.faults.add(f"{service}:status=0.5@503")
+    first = statuses(ask, 40)
+    with Sandbox(orders=0, seed=7, example=True, quota=None) as again:
+        again.faults.add(f"{service}:status=0.5@503")
+        with api(again) as bigcommerce, onetribe(again) as tribe:
+            second = [
+                bigcommerce.get("/v2/orders/218").status
+                if service == "bigcommerce"
+                else tribe.send("POST", "", {"id": 218}).status
+                for _ in range(40)
+            ]
+
+    assert 8 < first.count(503) < 32
+    assert first == second
+
+
+def test_a_fault_ends_after_its_times_and_lets_some_pass_first(
+    sandbox: Sandbox, service: str, ask: Ask
+) -> None:
+    fault = sandbox.faults.add(Fault(service, "status", status=500, times=2, skip=1))
+    assert sandbox.faults.active() == (fault,)
+
+    assert statuses(ask, 5) == [200, 500, 500, 200, 200]
+    assert sandbox.faults.active() == ()
+    assert sandbox.faults.struck(fault) == 2
+
+
+def test_a_fault_may_strike_given_orders_only(sandbox: Sandbox, service: str, ask: Ask) -> None:
+    sandbox.faults.add(f"{service}:status@422#219,300")
+    assert ask().status == 200
+
+    sandbox.faults.add(f"{service}:status@422#218")
+    assert ask().status == 422
+
+
+def test_a_fault_may_strike_a_method_or_path_only(bigcommerce: Client, sandbox: Sandbox) -> None:
+    sandbox.faults.add(Fault("bigcommerce", "status", status=500, path="/hooks"))
+    sandbox.faults.add(Fault("bigcommerce", "status", status=503, method="POST"))
+
+    assert bigcommerce.get("/v2/time").status == 200
+    assert bigcommerce.get("/v3/hooks").status == 500
+    assert bigcommerce.send("POST", "/v2/time").status == 503
+
+
+def test_errors_are_worded_in_the_form_of_their_version(
+    sandbox: Sandbox, bigcommerce: Client
+) -> None:
+    sandbox.faults.add("bigcommerce:status@503")
+
+    assert bigcommerce.get("/v2/orders").json() == [
+        {"status": 503, "message": "Service Unavailable"}
+    ]
+    assert bigcommerce.get("/v3/hooks").json()["title"] == "Service Unavailable"
+
+
+def test_a_status_may_have_headers_and_a_body(sandbox: Sandbox, service: str, ask: Ask) -> None:
+    sandbox.faults.add(
+        Fault(
+            service,
+            "status",
+            status=429,
+            headers=(("Retry-After", "7"),),
+            body=b"slow down",
+            times=1,
+        )
+    )
+    sandbox.faults.add(
+        Fault(service, "status", status=301, headers=(("Location", "http://127.0.0.1/x"),))
+    )
+    busy, moved = ask(), ask()
+
+    assert (busy.status, busy.headers["Retry-After"], busy.body) == (429, "7", b"slow down")
+    assert (moved.status, moved.headers["Location"]) == (301, "http://127.0.0.1/x")
+    assert filed(sandbox) == 0
+
+
+def test_a_status_of_success_comes_after_the_work(sandbox: Sandbox, tribe: Client) -> None:
+    sandbox.faults.add("onetribe:status@202")
+
+    assert tribe.send("POST", "", {"id": 218}).status == 202
+    assert filed(sandbox) == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "times_filed"), [("html", 502, 0), ("html@200", 200, 1)]
+)
+def test_an_html_page_may_come_with_an_error_or_with_200(
+    sandbox: Sandbox, service: str, ask: Ask, spec: str, status: int, times_filed: int
+) -> None:
+    sandbox.faults.add(f"{service}:{spec}")
+    answer = ask()
+
+    assert answer.status == status
+    assert answer.headers["Content-Type"] == "text/html"
+    assert answer.body.startswith(b"<!DOCTYPE html>")
+    assert filed(sandbox) == (times_filed if service == "onetribe" else 0)
+
+
+def test_a_truncated_body_ends_before_its_length(sandbox: Sandbox, service: str, ask: Ask) -> None:
+    sandbox.faults.add(f"{service}:truncated*1")
+    with pytest.raises(http.client.IncompleteRead):
+        ask()
+
+    assert ask().status == 200
+    assert filed(sandbox) == (2 if service == "onetribe" else 0)
+
+
+def test_cut_json_has_the_length_of_what_is_left(sandbox: Sandbox, service: str, ask: Ask) -> None:
+    whole = ask().body
+    sandbox.faults.add(f"{service}:cut_json")
+
+    assert ask().body == whole[: len(whole) // 2]
+
+
+def test_a_garbled_body_is_broken_json_or_broken_utf8(
+    sandbox: Sandbox, service: str, ask: Ask
+) -> None:
+    sandbox.faults.add(f"{service}:garbled")
+    kinds = Counter[str]()
+    for _ in range(20):
+        answer = ask()
+        assert answer.status == 200
+        with pytest.raises(ValueError, match=r"codec|Invalid|Expecting") as caught:
+            answer.json()
+        kinds[type(caught.value).__name__] += 1
+
+    assert set(kinds) == {"UnicodeDecodeError", "JSONDecodeError"}
+
+
+def test_an_empty_body_comes_with_200(sandbox: Sandbox, service: str, ask: Ask) -> None:
+    sandbox.faults.add(f"{service}:empty")
+    answer = ask()
+
+    assert (answer.status, answer.body) == (200, b"")
+
+
+def test_a_reset_comes_before_the_work(sandbox: Sandbox, service: str, ask: Ask) -> None:
+    sandbox.faults.add(f"{service}:reset*1")
+    with pytest.raises(ConnectionResetError):
+        ask()
+
+    assert filed(sandbox) == 0
+    assert ask().status == 200
+    log = sandbox.requests if service == "bigcommerce" else sandbox.onetribe.requests
+    assert [record.status for record in log] == [None, 200]
+
+
+def test_a_lost_reply_comes_after_the_work(sandbox: Sandbox, tribe: Client) -> None:
+    sandbox.faults.add("onetribe:lost_reply")
+    with pytest.raises(ConnectionResetError):
+        tribe.send("POST", "", {"id": 218})
+
+    (received,) = sandbox.onetribe.received
+    assert (received.filed, received.answered) == (True, None)
+
+
+def test_a_bare_429_tells_no_quota(service: str) -> None:
+    with Sandbox(orders=0, example=True) as sandbox:
+        sandbox.faults.add(f"{service}:bare_429*1")
+        with api(sandbox) as bigcommerce, onetribe(sandbox) as tribe:
+            client = bigcommerce if service == "bigcommerce" else tribe
+            answer = client.send("POST", "", {"id": 218})
+            after = bigcommerce.get("/v2/time")
+
+    assert answer.status == 429
+    assert LEFT not in answer.headers
+    assert "Retry-After" not in answer.headers
+    assert LEFT in after.headers
+
+
+def test_other_faults_keep_the_quota_headers() -> None:
+    with Sandbox(orders=0, faults=["bigcommerce:5xx"]) as sandbox, api(sandbox) as client:
+        assert LEFT in client.get("/v2/time").headers
+
+
+def test_a_dripping_body_arrives_whole(sandbox: Sandbox, service: str, ask: Ask) -> None:
+    whole = ask().body
+    sandbox.faults.add(f"{service}:drip@0")
+
+    assert ask().body == whole
+    assert ask().body == whole  # on the same connection
+
+
+def test_a_slow_answer_may_also_be_a_wrong_one(sandbox: Sandbox, service: str, ask: Ask) -> None:
+    sandbox.faults.add(f"{service}:slow@0.001")
+    sandbox.faults.add(Fault(service, "slow", delay_s=0, after=True))
+    assert ask().status == 200
+
+    sandbox.faults.add(f"{service}:status@500")
+    assert ask().status == 500
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_request_is_held_until_its_gate_opens(
+    sandbox: Sandbox, tribe: Client, *, after: bool
+) -> None:
+    gate = sandbox.faults.hold("onetribe", after=after)
+    answers: list[Answer] = []
+    sender = threading.Thread(target=lambda: answers.append(tribe.send("POST", "", {"id": 218})))
+    sender.start()
+    gate.wait_arrival()
+    assert answers == []
+    assert filed(sandbox) == (1 if after else 0)
+    (received,) = sandbox.onetribe.received
+    assert received.answered is None
+
+    gate.open()
+    sender.join()
+    assert answers[0].status == 200
+    assert filed(sandbox) == 1
+
+
+@pytest.mark.parametrize("how", ["clear", "remove", "stop"])
+def test_what_is_held_is_let_go_when_the_fault_is_taken_out(
+    sandbox: Sandbox, bigcommerce: Client, how: str
+) -> None:
+    gate = Gate()
+    fault = sandbox.faults.add(Fault("bigcommerce", "hold", gate=gate))
+    outcome: list[object] = []
+
+    def send() -> None:
+        try:
+            outcome.append(bigcommerce.get("/v2/time").status)
+        except (OSError, http.client.HTTPException) as error:
+            outcome.append(error)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    gate.wait_arrival()
+    if how == "clear":
+        sandbox.faults.clear()
+    elif how == "remove":
+        sandbox.faults.remove(fault)
+    else:
+        sandbox.stop()
+    sender.join()
+
+    assert len(outcome) == 1
+
+
+def test_a_gate_where_nothing_arrives_times_out() -> None:
+    with pytest.raises(TimeoutError):
+        Gate().wait_arrival(timeout_s=0)
+
+
+def test_a_fault_that_is_not_in_force_cannot_be_taken_out(sandbox: Sandbox) -> None:
+    sandbox.faults.add("onetribe:5xx")
+    with pytest.raises(ValueError, match="not in force"):
+        sandbox.faults.remove(Fault("onetribe", "5xx"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "spoilt"),
+    [
+        ("object_for_list", lambda rows: {"orders": rows}),
+        ("not_ascending", lambda rows: rows[::-1]),
+        (
+            "row_without_id",
+            lambda rows: [*rows[:-1], {k: v for k, v in rows[-1].items() if k != "id"}],
+        ),
+    ],
+)
+def test_a_list_may_be_spoilt_and_other_answers_are_not(
+    sandbox: Sandbox, bigcommerce: Client, kind: str, spoilt: Callable[[Any], Any]
+) -> None:
+    rows = bigcommerce.get("/v2/orders", limit=5).json()
+    sandbox.faults.add(f"bigcommerce:{kind}")
+
+    assert bigcommerce.get("/v2/orders", limit=5).json() == spoilt(rows)
+    assert bigcommerce.get("/v2/orders", page=99).status == 204
+    assert bigcommerce.get("/v2/orders/218").json()["id"] == 218
+    assert bigcommerce.get("/v2/orders/count").status == 200
+
+
+def test_date_filters_may_be_ignored(sandbox: Sandbox, bigcommerce: Client) -> None:
+    params = {"min_date_modified": "2030-01-01T00:00:00Z", "max_id": 218, "limit": 250}
+    assert bigcommerce.get("/v2/orders", **params).status == 204
+    sandbox.faults.add("bigcommerce:date_filter_ignored")
+
+    rows = json.loads(bigcommerce.get("/v2/orders", **params).body)
+    assert [row["id"] for row in rows] == [each for each in sandbox.store.ids() if each <= 218]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"kind": "5xx", "rate": 1.5}, "rate is a number from 0 to 1"),
+        ({"kind": "not_ascending"}, "only bigcommerce"),
+        ({"kind": "hold"}, "needs a gate"),
+        ({"kind": "status", "status": 99}, "99 is no HTTP status"),
+        ({"kind": "slow", "delay_s": float("nan")}, "number of seconds"),
+        ({"kind": "status", "headers": (("Location", "a\r\nb"),)}, "line break"),
+        ({"kind": "explosion"}, "explosion"),
+    ],
+)
+def test_a_fault_that_makes_no_sense_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Fault("onetribe", **fields)
+
+
+def test_one_fault_more_does_not_change_when_the_others_strike() -> None:
+    target = Target(Service.ONETRIBE, "POST", "/")
+    alone = Faults(1, ["onetribe:5xx=0.5"])
+    beside = Faults(1, ["onetribe:5xx=0.5", "onetribe:reset=0.5"])
+
+    def times(faults: Faults) -> list[bool]:
+        return [
+            any(s.fault.kind is FaultKind.SERVER_ERROR for s in faults.strike(target))
+            for _ in range(50)
+        ]
+
+    assert times(alone) == times(beside)
