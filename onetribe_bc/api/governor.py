@@ -1,0 +1,133 @@
+"""One governor for all requests of a run: no thread goes over the store's quota.
+
+BigCommerce gives each store one quota for all of its apps and says in every answer how much of
+it is left (`X-Rate-Limit-*`). The governor counts what is in flight against what was last said
+to be left, keeps a reserve for the store's other apps, spreads requests when little is left,
+and makes everyone wait when the server asks for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from onetribe_bc.clock import Clock
+
+_log = logging.getLogger(__name__)
+
+SPREAD_BELOW = 0.25
+"""Below this share of the quota, what is left is spread over the rest of the window."""
+
+RESET_MARGIN_S = 0.05
+"""Waited beyond the announced reset, since our clocks tick apart."""
+
+POLL_S = 0.02
+"""How often to look again while another thread's answer is awaited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What one answer said: requests a window, requests left, the window's length and rest."""
+
+    requests: int
+    left: int
+    window_s: float
+    reset_s: float
+
+    @classmethod
+    def from_headers(cls, headers: Mapping[str, str]) -> Quota | None:
+        """None where the headers are absent or make no sense. On the wire, times are in ms."""
+        try:
+            requests = int(headers["X-Rate-Limit-Requests-Quota"])
+            left = int(headers["X-Rate-Limit-Requests-Left"])
+            reset_s = float(headers["X-Rate-Limit-Time-Reset-Ms"]) / 1000
+            window_s = float(headers["X-Rate-Limit-Time-Window-Ms"]) / 1000
+        except (KeyError, ValueError):
+            return None
+        if requests <= 0 or not 0 < window_s < math.inf or not 0 <= reset_s < math.inf:
+            return None
+        return cls(requests, max(0, left), window_s, min(reset_s, window_s))
+
+
+class Governor:
+    """Shared by all threads of a run. `reserve` is the share of the quota left to others."""
+
+    def __init__(self, clock: Clock, *, reserve: float = 0.0) -> None:
+        self._clock = clock
+        self._reserve = reserve
+        self._lock = threading.Lock()
+        self._in_flight = 0
+        self._answered = False
+        self._quota: Quota | None = None
+        self._left = 0
+        self._resets_at = 0.0
+        self._next_at = 0.0
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Wait until one request may go out, and count it while it is under way."""
+        while (wait_s := self._try_start()) > 0:
+            if wait_s >= 1:
+                _log.debug("waiting %.1f s for the store's quota", wait_s)
+            self._clock.sleep(wait_s)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_flight -= 1
+
+    def observe(self, headers: Mapping[str, str]) -> Quota | None:
+        """Learn from an answer's headers; returns what they said."""
+        quota = Quota.from_headers(headers)
+        with self._lock:
+            self._answered = True
+            if quota is not None:
+                self._learn(quota, self._clock.monotonic() + quota.reset_s)
+        return quota
+
+    def pause(self, seconds: float) -> None:
+        """Let nobody start a request for so long: the server asked for it."""
+        with self._lock:
+            self._next_at = max(self._next_at, self._clock.monotonic() + seconds)
+
+    def _learn(self, quota: Quota, resets_at: float) -> None:
+        """Answers overtake each other: within one window the lowest count is the true one."""
+        later = resets_at - self._resets_at
+        if self._quota is None or later > quota.window_s / 2:
+            self._quota, self._left, self._resets_at = quota, quota.left, resets_at
+        elif later > -quota.window_s / 2:
+            self._quota = quota
+            self._left = min(self._left, quota.left)
+            self._resets_at = min(self._resets_at, resets_at)
+
+    def _try_start(self) -> float:
+        """0 when a request was started, else seconds after which to ask again."""
+        with self._lock:
+            now = self._clock.monotonic()
+            if now < self._next_at:
+                return self._next_at - now
+            if not self._answered and self._in_flight:
+                # Nothing is known yet: one scout goes first, the others wait for its headers.
+                return POLL_S
+            wait_s = 0.0 if self._quota is None else self._wait_for_quota(self._quota, now)
+            if wait_s <= 0:
+                self._in_flight += 1
+            return wait_s
+
+    def _wait_for_quota(self, quota: Quota, now: float) -> float:
+        if now >= self._resets_at + RESET_MARGIN_S:
+            # A new window has begun and nobody has told us yet: it starts full.
+            self._left = quota.requests
+            self._resets_at = now + quota.window_s
+        usable = self._left - self._in_flight - math.ceil(quota.requests * self._reserve)
+        until_reset = self._resets_at + RESET_MARGIN_S - now
+        if usable <= 0:
+            # Requests in flight may be counted twice, here and in `left`: their answers tell.
+            return min(until_reset, POLL_S) if self._in_flight else until_reset
+        if usable < quota.requests * SPREAD_BELOW:
+            self._next_at = now + until_reset / (usable + 1)
+        return 0.0

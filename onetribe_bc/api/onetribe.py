@@ -1,0 +1,110 @@
+"""One Tribe's API: it takes one order at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from onetribe_bc.api.answers import onetribe_error
+from onetribe_bc.api.transport import Answer, Timeouts, Transport
+from onetribe_bc.clock import Clock
+from onetribe_bc.errors import excerpt
+from onetribe_bc.order import Order
+from onetribe_bc.secret import MASK, Secret, mask_url
+
+_KEPT_BYTES = 64 * 1024
+_EMAIL = re.compile(r"[^\s\"'<>@:,;]+@[^\s\"'<>@:,;]+")
+_WORD = re.compile(r"\w{3,}")
+_PERSONAL_FIELDS = ("billing_address", "staff_notes", "customer_message", "ip_address")
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One Tribe's 2xx for one order: the status and at most 200 characters of the answer."""
+
+    status: int
+    text: str
+
+
+class OneTribeClient:
+    """One Tribe's address of one merchant, for all threads of a run."""
+
+    def __init__(
+        self, url: Secret, *, clock: Clock, timeouts: Timeouts | None = None, connections: int = 8
+    ) -> None:
+        self._clock = clock
+        self._url = url
+        self.destination = fingerprint(url)
+        self.masked_url = mask_url(url.reveal())
+        self._transport = Transport(
+            url.reveal(),
+            headers={"Content-Type": "application/json"},
+            timeouts=timeouts or Timeouts(),
+            connections=connections,
+            label=urlsplit(self.masked_url).path,
+        )
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._transport.close()
+
+    def send(self, order: Order, *, idempotency_key: str) -> Receipt:
+        """POST one order, once, as BigCommerce sent it.
+
+        Raises AddressError (stop: the address is wrong), TryAgainError (408, 425, 429, 5xx),
+        OrderRefusedError (any other 4xx), NoConnectionError (it never left) and NoAnswerError
+        (it may have arrived). `idempotency_key` is the same for each try of one delivery; One
+        Tribe documents no such header, and it does no harm.
+        """
+        answer = self._transport.exchange(
+            "POST",
+            body=order.body,
+            headers={"Idempotency-Key": idempotency_key},
+            keep_bytes=_KEPT_BYTES,
+        )
+        text = self._excerpt(answer, order)
+        error = onetribe_error(answer, text=text, now=self._clock.now())
+        if error is not None:
+            raise error
+        return Receipt(answer.status, text)
+
+    def _excerpt(self, answer: Answer, order: Order) -> str:
+        """What may be kept of an answer: no merchant key, and nothing about the customer."""
+        if not answer.body:
+            return ""
+        key = urlsplit(self._url.reveal()).path.rstrip("/").rpartition("/")[2]
+        text = answer.text.replace(key, MASK) if key else answer.text
+        if any(word.encode() in order.body for word in _WORD.findall(text)):
+            for value in sorted(_personal_values(order), key=len, reverse=True):
+                text = text.replace(value, MASK)
+        return excerpt(_EMAIL.sub(MASK, text))
+
+
+def fingerprint(url: Secret) -> str:
+    """Names a destination in the ledger without telling it: 16 hex digits of a SHA-256.
+
+    Two spellings of one address are one destination, or a slash would send every order again.
+    """
+    parts = urlsplit(url.reveal())
+    port = "" if parts.port in (None, {"https": 443, "http": 80}.get(parts.scheme)) else parts.port
+    canonical = f"{parts.scheme}://{parts.hostname}:{port}{parts.path.rstrip('/')}"
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _personal_values(order: Order) -> set[str]:
+    """The customer's data in an order, as far as it is long enough to be told from other text."""
+    found: set[str] = set()
+    row = json.loads(order.body)
+    queue: list[object] = [row.get(name) for name in _PERSONAL_FIELDS]
+    while queue:
+        item = queue.pop()
+        if isinstance(item, dict):
+            queue += item.values()
+        elif isinstance(item, list):
+            queue += item
+        elif isinstance(item, str | int) and len(str(item)) > 2:
+            found.add(str(item))
+    return found - {"True", "False"}

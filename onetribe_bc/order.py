@@ -1,0 +1,137 @@
+"""One BigCommerce order: what we need to know of it, and its bytes as BigCommerce sent them.
+
+The bytes are what One Tribe gets. They are never parsed and written out again: a JSON library
+would change escapes, long decimals and big integers on the way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NoReturn
+
+from onetribe_bc.dates import parse_api_date
+from onetribe_bc.errors import BrokenAnswerError
+
+MAX_ORDER_ID = 2**63 - 1
+"""The greatest id that the ledger's 64-bit column can hold."""
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order as it was fetched. `body` is BigCommerce's JSON for it, byte for byte."""
+
+    id: int
+    body: bytes = field(repr=False)
+    sha256: str
+    status_id: int | None = None
+    status: str = ""
+    channel_id: int | None = None
+    date_created: datetime | None = None
+    date_modified: datetime | None = None
+
+
+def parse_order(body: bytes) -> Order:
+    """The order in the answer to `GET v2/orders/{id}`. Raises BrokenAnswerError."""
+    text = _decode(body)
+    start = _skip_space(text, 0)
+    row, end = _value(text, start)
+    if _skip_space(text, end) != len(text):
+        raise BrokenAnswerError("BigCommerce's answer holds more than one JSON value.")
+    return _order(row, body)
+
+
+def parse_orders(body: bytes) -> list[Order]:
+    """The orders in the answer to `GET v2/orders`, each with its own bytes cut out of the list.
+
+    An empty body is an empty list: BigCommerce answers 204 for it. Raises BrokenAnswerError.
+    """
+    if not body:
+        return []
+    text = _decode(body)
+    return [_order(row, text[start:end].encode()) for row, start, end in _iter_items(text)]
+
+
+def _iter_items(text: str) -> Iterator[tuple[Any, int, int]]:
+    """Each item of the JSON list `text` with where it starts and ends."""
+    position = _skip_space(text, 0)
+    if text[position : position + 1] != "[":
+        raise BrokenAnswerError("BigCommerce's answer is not the JSON list that it should be.")
+    position = _skip_space(text, position + 1)
+    closed = text[position : position + 1] == "]"
+    while not closed:
+        row, end = _value(text, position)
+        yield row, position, end
+        position = _skip_space(text, end)
+        separator = text[position : position + 1]
+        if separator not in (",", "]"):
+            raise BrokenAnswerError("BigCommerce's answer is a JSON list that was cut off.")
+        closed = separator == "]"
+        position = position if closed else _skip_space(text, position + 1)
+    if _skip_space(text, position + 1) != len(text):
+        raise BrokenAnswerError("BigCommerce's answer holds more than one JSON value.")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def _value(text: str, start: int) -> tuple[Any, int]:
+    try:
+        return _DECODER.raw_decode(text, start)
+    except (ValueError, RecursionError):
+        raise BrokenAnswerError(
+            "BigCommerce's answer is not JSON, or was cut off on the way."
+        ) from None
+
+
+def _decode(body: bytes) -> str:
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BrokenAnswerError("BigCommerce's answer is not UTF-8 text.") from None
+
+
+def _skip_space(text: str, position: int) -> int:
+    match = _SPACE.match(text, position)
+    return match.end() if match else position
+
+
+def _order(row: object, body: bytes) -> Order:
+    if not isinstance(row, dict):
+        raise BrokenAnswerError("BigCommerce's answer has something other than an order in it.")
+    order_id = _integer(row.get("id"))
+    if order_id is None or not 0 < order_id <= MAX_ORDER_ID:
+        raise BrokenAnswerError("BigCommerce's answer has an order without a usable id.")
+    status = row.get("status")
+    return Order(
+        id=order_id,
+        body=body,
+        sha256=hashlib.sha256(body).hexdigest(),
+        status_id=_integer(row.get("status_id")),
+        status=status if isinstance(status, str) else "",
+        channel_id=_integer(row.get("channel_id")),
+        date_created=_date(row.get("date_created")),
+        date_modified=_date(row.get("date_modified")),
+    )
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _date(value: object) -> datetime | None:
+    """A date we cannot read is no reason to lose the order: it counts as inside any window."""
+    try:
+        return parse_api_date(value)
+    except ValueError:
+        return None
