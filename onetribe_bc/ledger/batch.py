@@ -1,0 +1,94 @@
+"""Claims and settlements of many workers, written together.
+
+Each worker hands in its own and waits; whatever was handed in by the time the ledger's thread
+comes to it is one read, one write and one commit. That is what keeps a durable claim per order
+from setting the pace.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from onetribe_bc.ledger.database import Database
+from onetribe_bc.ledger.entry import Decision, Entry
+from onetribe_bc.ledger.rows import Rows, Settlement
+
+ClaimRule = Callable[[Entry], tuple[Entry, Decision]]
+"""Takes an entry as it stands, returns it claimed, or unchanged with the decision why not."""
+
+Claimed = tuple[Entry, Decision]
+
+
+@dataclass(slots=True)
+class _Batch:
+    claims: list[tuple[int, ClaimRule, Future[Claimed]]] = field(default_factory=list)
+    settlements: list[tuple[Settlement, Future[None]]] = field(default_factory=list)
+    results: list[Claimed] = field(default_factory=list)
+
+
+class Batcher:
+    """Collects claims and settlements of one book."""
+
+    def __init__(self, database: Database, rows: Rows) -> None:
+        self._database = database
+        self._rows = rows
+        self._lock = threading.Lock()
+        self._open: _Batch | None = None
+
+    def claim(self, order_id: int, rule: ClaimRule) -> Future[Claimed]:
+        """Apply `rule` to an entry; the result is there once it is durable."""
+        future: Future[Claimed] = Future()
+        with self._lock:
+            self._batch().claims.append((order_id, rule, future))
+        return future
+
+    def settle(self, settlement: Settlement) -> Future[None]:
+        """Write a settlement; done once it is durable, and never after a later claim."""
+        future: Future[None] = Future()
+        with self._lock:
+            self._batch().settlements.append((settlement, future))
+        return future
+
+    def _batch(self) -> _Batch:
+        """The batch that is still open; a new one is handed to the ledger's thread."""
+        if self._open is None:
+            batch = self._open = _Batch()
+            written = self._database.submit(lambda connection: self._write(connection, batch))
+            written.add_done_callback(lambda done: _resolve(batch, done.exception()))
+        return self._open
+
+    def _write(self, connection: sa.Connection, batch: _Batch) -> None:
+        """May run twice, when the first transaction did not come about."""
+        with self._lock:
+            if self._open is batch:
+                self._open = None
+        # Settlements first: their rows are their worker's own, and no claim here is about them.
+        changed = [settlement.after for settlement, _ in batch.settlements]
+        known = self._rows.entries(connection, [order_id for order_id, _, _ in batch.claims])
+        batch.results = []
+        for order_id, rule, _ in batch.claims:
+            claimed, decision = rule(known[order_id])
+            batch.results.append((claimed, decision))
+            if claimed is not known[order_id]:
+                known[order_id] = claimed
+                changed.append(claimed)
+        self._rows.write(connection, changed)
+        self._rows.write_attempts(connection, [one for one, _ in batch.settlements])
+
+
+def _resolve(batch: _Batch, error: BaseException | None) -> None:
+    for _, written in batch.settlements:
+        if error is None:
+            written.set_result(None)
+        else:
+            written.set_exception(error)
+    for index, (_, _, claimed) in enumerate(batch.claims):
+        if error is None:
+            claimed.set_result(batch.results[index])
+        else:
+            claimed.set_exception(error)

@@ -1,0 +1,221 @@
+"""The ledger's file: opening it, and writing to it durably from many threads.
+
+One thread owns the only connection. What the workers hand in while it commits waits and goes
+into the next commit together (group commit), so that the price of durability is paid once for
+all of them; each caller gets its answer only after the commit that holds its work.
+
+SQLite runs with a rollback journal, not with a write-ahead log: before version 3.51.3, two
+processes that checkpoint a WAL at once can lose commits, and a timer, a receiver and a person
+may well be on one ledger together. TRUNCATE with synchronous=FULL syncs the journal, the
+database, and the journal's end, so that a commit outlives a power cut. The same statements run
+on PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
+
+from onetribe_bc.errors import BusyError, LedgerError
+from onetribe_bc.ledger import schema
+from onetribe_bc.ledger.locks import Locks, held
+
+T = TypeVar("T")
+Work = Callable[[sa.Connection], T]
+
+LOCK_TIMEOUT_S = 30.0
+"""How long to wait for another process's write before giving up."""
+
+
+class Database:
+    """An open ledger file. `do` and `submit` may be called from any thread."""
+
+    def __init__(self, path: Path, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
+        """Open or create it. Raises LedgerError, or BusyError when it stays locked."""
+        self.path = path
+        self._engine = _engine(path, lock_timeout_s)
+        self._lock_timeout_s = lock_timeout_s
+        self._inbox: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._closed = False
+        _create_file(path)
+        self._lock = Locks(path).access()
+        started: Future[None] = Future()
+        self._thread = threading.Thread(
+            target=self._serve, args=(started,), name="bc2ot-ledger", daemon=True
+        )
+        self._thread.start()
+        started.result()
+
+    def submit(self, work: Work[T]) -> Future[T]:
+        """Run `work` in the next transaction. The result is there once it is durable."""
+        future: Future[T] = Future()
+        if self._closed:
+            raise LedgerError(f"The ledger {self.path} is closed.")
+        self._inbox.put((work, future))
+        return future
+
+    def do(self, work: Work[T]) -> T:
+        """`submit`, and wait. Raises what `work` raises, LedgerError and BusyError."""
+        return self.submit(work).result()
+
+    def close(self) -> None:
+        """Finish what was handed in, and close the file."""
+        if not self._closed:
+            self._closed = True
+            self._inbox.put(None)
+            self._thread.join()
+            self._engine.dispose()
+            self._lock.close()
+
+    def _serve(self, started: Future[None]) -> None:
+        try:
+            with self._engine.connect() as connection:
+                with held(self._lock, self.path, self._lock_timeout_s):
+                    _prepare(connection, self.path)
+                started.set_result(None)
+                while (batch := self._take()) is not None:
+                    self._commit(connection, batch)
+        except BaseException as error:
+            if started.done():
+                raise
+            self._closed = True
+            started.set_exception(_translate(error, self.path))
+
+    def _take(self) -> list[tuple[Work[Any], Future[Any]]] | None:
+        first = self._inbox.get()
+        if first is None:
+            return None
+        batch = [first]
+        while True:
+            try:
+                item = self._inbox.get_nowait()
+            except queue.Empty:
+                return batch
+            if item is None:
+                self._inbox.put(None)
+                return batch
+            batch.append(item)
+
+    def _commit(
+        self, connection: sa.Connection, batch: list[tuple[Work[Any], Future[Any]]]
+    ) -> None:
+        try:
+            with held(self._lock, self.path, self._lock_timeout_s), connection.begin():
+                results = [work(connection) for work, _ in batch]
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+            if len(batch) > 1:
+                # One caller's trouble is not the others': each gets a transaction of its own.
+                for item in batch:
+                    self._commit(connection, [item])
+            else:
+                batch[0][1].set_exception(_translate(error, self.path))
+            return
+        for (_, future), result in zip(batch, results, strict=True):
+            future.set_result(result)
+
+
+def _engine(path: Path, lock_timeout_s: float) -> sa.Engine:
+    engine = sa.create_engine(
+        sa.URL.create("sqlite", database=str(path)),
+        connect_args={"timeout": lock_timeout_s, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
+        # The driver's own BEGIN comes late and deferred; ours takes the write lock at once.
+        connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _create_file(path: Path) -> None:
+    """0600 from the first moment on; SQLite gives its journal the mode of the database."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise LedgerError(
+            f"The ledger {path} cannot be opened for writing: {error.strerror}.",
+            hint="Give the user that runs bc2ot write permission there, or set `ledger` "
+            "(BC2OT_LEDGER) to a file elsewhere.",
+        ) from None
+
+
+def _prepare(connection: sa.Connection, path: Path) -> None:
+    raw = cast(sqlite3.Connection, connection.connection.driver_connection)
+    raw.execute("PRAGMA journal_mode=WAL").close()
+    raw.execute("PRAGMA synchronous=FULL").close()
+    with connection.begin():
+        tables = set(sa.inspect(connection).get_table_names())
+        if schema.meta.name in tables:
+            _check_version(connection, path)
+        elif tables:
+            raise LedgerError(
+                f"The file {path} is a database, but not a bc2ot ledger.",
+                hint="Set `ledger` (BC2OT_LEDGER) to another file.",
+            )
+        else:
+            schema.metadata.create_all(connection)
+            row = {"key": "schema_version", "value": str(schema.SCHEMA_VERSION)}
+            connection.execute(sa.insert(schema.meta).values(row))
+
+
+def _check_version(connection: sa.Connection, path: Path) -> None:
+    column = schema.meta.c.value
+    query = sa.select(column).where(schema.meta.c.key == "schema_version")
+    found = connection.execute(query).scalar_one_or_none()
+    if found is None or not found.isdigit():
+        raise LedgerError(f"The ledger {path} does not tell its version.", hint=_RESTORE)
+    if int(found) > schema.SCHEMA_VERSION:
+        raise LedgerError(
+            f"The ledger {path} has version {found}, made by a newer bc2ot; this one knows "
+            f"version {schema.SCHEMA_VERSION}.",
+            hint="Upgrade bc2ot: pip install --upgrade onetribe-bc",
+        )
+
+
+_RESTORE = (
+    "It was left as it is. Set it aside and restore a copy; without one, every order of the "
+    "range would be sent again."
+)
+
+
+def _translate(error: BaseException, path: Path) -> BaseException:
+    """SQLite's errors as ours. Their texts name tables and files, never values."""
+    if not isinstance(error, DBAPIError):
+        return error
+    cause = error.orig
+    said = str(cause)
+    name = getattr(cause, "sqlite_errorname", "") or ""
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return BusyError(
+            f"The ledger {path} is locked by another process.",
+            hint="Wait for it to finish. Nothing was lost: what was not delivered stays owed.",
+        )
+    if name.startswith("SQLITE_FULL"):
+        return LedgerError(
+            f"The disk with the ledger {path} is full.",
+            hint="Make room and run it again. No order is sent that cannot be written down.",
+        )
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return LedgerError(
+            f"The ledger {path} cannot be written: {said}.",
+            hint="Give the user that runs bc2ot write permission on the file and its folder.",
+        )
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return LedgerError(f"The ledger {path} is damaged: {said}.", hint=_RESTORE)
+    return LedgerError(f"The ledger {path} could not be used: {said}.", hint="Check its disk.")

@@ -1,0 +1,201 @@
+"""What the ledger knows of one order, and how that may change: pure values and functions.
+
+Each transition takes an entry and returns the next one; nothing here reads a clock, a database
+or the network. The states and their meaning are those of docs/guarantees.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from onetribe_bc.order import Order
+
+
+class State(StrEnum):
+    """Where an order stands with One Tribe; each order is in exactly one of these."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    DELIVERED = "delivered"
+    UNKNOWN = "unknown"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One order's row. Times are aware UTC; `sha256` is of the body that was last sent.
+
+    `arrivals` counts the POSTs that One Tribe got or may have got: what is above one may be a
+    duplicate there. `deliveries` counts those that it acknowledged.
+    """
+
+    order_id: int
+    state: State
+    first_seen_at: datetime
+    updated_at: datetime
+    reason: str = ""
+    sha256: str | None = None
+    modified_at: datetime | None = None
+    attempts: int = 0
+    arrivals: int = 0
+    deliveries: int = 0
+    run_id: str | None = None
+    sent_at: datetime | None = None
+    delivered_at: datetime | None = None
+    answer_status: int | None = None
+    answer: str = ""
+
+    @property
+    def possible_duplicates(self) -> int:
+        """How many copies beyond the first One Tribe may have."""
+        return max(0, self.arrivals - 1)
+
+    @property
+    def owed(self) -> bool:
+        """Whether a later run has to do something about it."""
+        return self.state in (State.PENDING, State.SENDING, State.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a run may send beside what was never sent.
+
+    `force` sends again what was delivered; `on_change` does so when the content changed;
+    `resend_unknown` sends again what may have arrived; `retry_failed` what was refused.
+    """
+
+    force: bool = False
+    on_change: bool = False
+    resend_unknown: bool = True
+    retry_failed: bool = True
+
+
+class Decision(StrEnum):
+    """What becomes of an order that a run came across."""
+
+    SEND = "send"
+    SKIP = "skip"
+    ALREADY_DELIVERED = "already delivered"
+    HOLD_UNKNOWN = "unknown, held"
+    FAILED_BEFORE = "failed before"
+    CLAIMED = "claimed by another run"
+
+
+class Result(StrEnum):
+    """How one try ended."""
+
+    DELIVERED = "delivered"
+    UNKNOWN = "unknown"
+    FAILED = "failed"
+    PENDING = "pending"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of one try: what became of it, why, and what One Tribe answered."""
+
+    result: Result
+    reason: str = ""
+    answer_status: int | None = None
+    answer: str = ""
+
+
+def decide(entry: Entry | None, sha256: str, policy: Policy) -> Decision:
+    """Whether an eligible order with this content is to be sent now."""
+    if entry is None:
+        return Decision.SEND
+    changed = sha256 != entry.sha256
+    match entry.state:
+        case State.SENDING:
+            return Decision.CLAIMED
+        case State.DELIVERED if not (policy.force or (policy.on_change and changed)):
+            return Decision.ALREADY_DELIVERED
+        case State.UNKNOWN if not (policy.force or policy.resend_unknown):
+            return Decision.HOLD_UNKNOWN
+        case State.FAILED if not (policy.force or policy.retry_failed or changed):
+            return Decision.FAILED_BEFORE
+    return Decision.SEND
+
+
+def enlist(
+    entry: Entry | None, order: Order, skip_reason: str, policy: Policy, now: datetime
+) -> tuple[Entry, Decision]:
+    """Take note of an order that was fetched; `skip_reason` says why it is not eligible, if so.
+
+    What is to be sent becomes pending, so that it stays owed if the run ends here. A delivered
+    order that is only to be forced stays delivered until its claim, and an unknown one stays
+    unknown: neither may lose what is known about it.
+    """
+    fresh = entry or Entry(order.id, State.PENDING, first_seen_at=now, updated_at=now)
+    seen = replace(fresh, modified_at=order.date_modified or fresh.modified_at)
+    settled = fresh.state in (State.SENDING, State.DELIVERED, State.UNKNOWN)
+    if skip_reason and not (entry and settled):
+        return _moved(seen, State.SKIPPED, now, reason=skip_reason), Decision.SKIP
+    decision = decide(entry, order.sha256, policy)
+    if decision is not Decision.SEND:
+        return seen, decision
+    if fresh.state is State.UNKNOWN or (fresh.state is State.DELIVERED and policy.force):
+        return seen, decision
+    if fresh.state is State.PENDING:
+        return seen, decision
+    reason = "changed since it was delivered" if fresh.state is State.DELIVERED else ""
+    return _moved(seen, State.PENDING, now, reason=reason), decision
+
+
+def claim(
+    entry: Entry, order: Order, policy: Policy, run_id: str, now: datetime
+) -> tuple[Entry, Decision]:
+    """Take an order for sending. Only with the decision SEND has the entry changed."""
+    decision = decide(entry, order.sha256, policy)
+    if decision is not Decision.SEND:
+        return entry, decision
+    claimed = _moved(
+        entry,
+        State.SENDING,
+        now,
+        sha256=order.sha256,
+        attempts=entry.attempts + 1,
+        run_id=run_id,
+        sent_at=now,
+    )
+    return claimed, decision
+
+
+def settle(entry: Entry, outcome: Outcome, now: datetime) -> Entry:
+    """Write down how the try ended. Raises ValueError for an entry that is not being sent."""
+    if entry.state is not State.SENDING:
+        raise ValueError(f"order {entry.order_id} is {entry.state}, not sending")
+    arrived = outcome.result in (Result.DELIVERED, Result.UNKNOWN)
+    delivered = outcome.result is Result.DELIVERED
+    return _moved(
+        entry,
+        State(outcome.result.value),
+        now,
+        reason=outcome.reason,
+        arrivals=entry.arrivals + arrived,
+        deliveries=entry.deliveries + delivered,
+        delivered_at=now if delivered else entry.delivered_at,
+        answer_status=outcome.answer_status,
+        answer=outcome.answer,
+        run_id=None,
+    )
+
+
+ABANDONED = Outcome(Result.UNKNOWN, "The run that was sending it ended without an answer.")
+"""For what a dead run was sending: whether the POST arrived, nobody knows."""
+
+
+def lose(entry: Entry, now: datetime) -> Entry:
+    """BigCommerce no longer has the order. What One Tribe has or may have stays as it is."""
+    if entry.state in (State.SENDING, State.DELIVERED, State.UNKNOWN):
+        return entry
+    return _moved(entry, State.GONE, now, reason="BigCommerce no longer has it")
+
+
+def _moved(entry: Entry, state: State, now: datetime, **changes: object) -> Entry:
+    cleared: dict[str, object] = {"reason": ""}
+    return replace(entry, state=state, updated_at=now, **{**cleared, **changes})  # type: ignore[arg-type]
