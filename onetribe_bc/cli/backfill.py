@@ -1,0 +1,108 @@
+"""`bc2ot backfill`."""
+
+from __future__ import annotations
+
+import click
+
+from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocation
+from onetribe_bc.cli.options import (
+    force_option,
+    json_option,
+    read_ids,
+    window_bounds,
+    workers_option,
+)
+
+
+@click.command(short_help="Send every order of a date or id range.")
+@click.option("--since", metavar="WHEN", help="From: 2026-03-01, 2026-03-01T12:00, 7d, yesterday.")
+@click.option("--until", metavar="WHEN", help="Up to and including. Default: now.")
+@click.option(
+    "--by",
+    type=click.Choice(["created", "modified"]),
+    default="created",
+    show_default=True,
+    help="Which date of an order counts.",
+)
+@click.option(
+    "--ids", metavar="IDS", help="Ids and ranges: 218,300-310. `-` reads them from stdin."
+)
+@click.option("--from-id", type=click.IntRange(min=1), metavar="ID", help="From this id on.")
+@click.option("--to-id", type=click.IntRange(min=1), metavar="ID", help="Up to this id.")
+@click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    metavar="STATUS",
+    help="Only orders with this status, by name or id. Repeatable.",
+)
+@click.option(
+    "--channel",
+    "channel_id",
+    type=click.IntRange(min=1),
+    metavar="ID",
+    help="Only orders of this channel.",
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Send at most N orders.")
+@workers_option
+@click.option("--dry-run", is_flag=True, help="Say what would be sent, and send nothing.")
+@force_option
+@json_option
+@pass_invocation
+def backfill(
+    invocation: Invocation,
+    since: str | None,
+    until: str | None,
+    by: str,
+    ids: str | None,
+    from_id: int | None,
+    to_id: int | None,
+    statuses: tuple[str, ...],
+    channel_id: int | None,
+    limit: int | None,
+    workers: int | None,
+    dry_run: bool,
+    force: bool,
+    as_json: bool,
+) -> int:
+    r"""Send every order of a date or id range that One Tribe does not have yet.
+
+    Running it again sends only what is still owed. Without dates or ids it takes every order
+    of the store.
+
+    \b
+    Examples:
+      bc2ot backfill --since 30d
+      bc2ot backfill --since 2026-01-01 --until 2026-01-31 --dry-run
+      bc2ot backfill --ids 218,300-310
+    """
+    from onetribe_bc.cli.running import about, describe, show_preview, show_run
+    from onetribe_bc.runs.backfill import backfill as run_backfill
+    from onetribe_bc.runs.backfill import preview
+    from onetribe_bc.runs.selection import Request, select
+    from onetribe_bc.runs.services import open_services, policy_of
+
+    console = invocation.console(json=as_json)
+    settings = invocation.settings(console, {"delivery.workers": workers} if workers else None)
+    with interruptible(console) as clock:
+        bounds = window_bounds(since, until, now=clock.now(), timezone=settings.timezone)
+        request = Request(
+            *bounds,
+            by="modified" if by == "modified" else "created",
+            ids=() if ids is None else read_ids([ids]),
+            from_id=from_id,
+            to_id=to_id,
+            statuses=statuses,
+            channel_id=channel_id,
+        )
+        with open_services(settings, clock, policy_of(settings, force=force)) as services:
+            client = services.bigcommerce
+            skip = settings.orders.skip_statuses
+            selection = select(client, request, skip_statuses=skip, now=clock.now)
+            console.say(describe(client.store_hash, selection, settings.timezone))
+            facts = about(client.store_hash, selection) if as_json else None
+            if dry_run:
+                previews = preview(services, selection, limit=limit)
+                return show_preview(console, (report for report, _ in previews), facts)
+            reports = run_backfill(services, selection, limit=limit)
+            return show_run(console, reports, expected=selection.expected, facts=facts)

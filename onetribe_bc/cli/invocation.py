@@ -1,0 +1,90 @@
+"""One invocation: the options before the command, and what every command makes of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from onetribe_bc.errors import ExitCode
+
+if TYPE_CHECKING:
+    from onetribe_bc.cli.console import Console
+    from onetribe_bc.clock import SystemClock
+    from onetribe_bc.config import Settings
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """The global options. `verbosity` is -1 for quiet, 0, 1 or 2 and more."""
+
+    config: Path | None = None
+    store: str | None = None
+    verbosity: int = 0
+    log_format: str = "text"
+    no_input: bool = False
+
+    @property
+    def quiet(self) -> bool:
+        """Whether to say nothing unless something is wrong."""
+        return self.verbosity < 0
+
+    def console(self, *, json: bool = False) -> Console:
+        """Where to write, with logging set up to go there as well."""
+        from onetribe_bc.cli.console import Console
+        from onetribe_bc.cli.logs import set_up_logging
+
+        set_up_logging(self.verbosity, self.log_format)
+        return Console(quiet=self.quiet, json=json)
+
+    def settings(self, console: Console, overrides: Mapping[str, object] | None = None) -> Settings:
+        """The configuration, its warnings shown. Raises ConfigurationError."""
+        from onetribe_bc.config import load
+
+        settings = load(
+            path=self.config,
+            environ=os.environ,
+            cwd=Path.cwd(),
+            store=self.store,
+            overrides=overrides,
+        )
+        for warning in settings.warnings:
+            console.warn(warning)
+        return settings
+
+
+pass_invocation: Callable[..., Callable[..., None]] = click.make_pass_decorator(Invocation)
+
+
+@contextmanager
+def interruptible(console: Console) -> Iterator[SystemClock]:
+    """A clock that Ctrl-C and SIGTERM stop: what is in flight is finished, nothing new begun.
+    A second Ctrl-C ends the process at once; the next run then finds what was in doubt.
+    """
+    from onetribe_bc.clock import SystemClock
+
+    clock = SystemClock()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        if clock.stopping:
+            os.write(sys.stderr.fileno(), b"\nbc2ot: stopped at once.\n")
+            os._exit(ExitCode.INTERRUPTED)
+        clock.stop()
+        console.urgent("Finishing what is in flight; press Ctrl-C again to stop at once.")
+
+    before = {
+        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield clock
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

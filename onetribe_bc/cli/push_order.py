@@ -1,0 +1,72 @@
+"""`bc2ot push-order`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocation
+from onetribe_bc.cli.options import force_option, json_option, read_ids
+
+if TYPE_CHECKING:
+    from onetribe_bc.cli.console import Console
+    from onetribe_bc.delivery import Report
+    from onetribe_bc.order import Order
+
+
+@click.command("push-order", short_help="Fetch single orders and send them.")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--dry-run", is_flag=True, help="Print exactly what would be sent, and send nothing.")
+@force_option
+@json_option
+@pass_invocation
+def push_order(
+    invocation: Invocation, ids: tuple[str, ...], dry_run: bool, force: bool, as_json: bool
+) -> int:
+    r"""Fetch each order and send it to One Tribe; `-` reads ids from stdin.
+
+    The exit code is 1 when one of them is not at One Tribe afterwards.
+
+    \b
+    Examples:
+      bc2ot push-order 218
+      bc2ot push-order 218 --dry-run
+      cut -d, -f1 orders.csv | bc2ot push-order -
+    """
+    from onetribe_bc.cli.running import show_run
+    from onetribe_bc.runs.backfill import backfill, preview
+    from onetribe_bc.runs.selection import Request, select
+    from onetribe_bc.runs.services import open_services, policy_of
+
+    console = invocation.console(json=as_json)
+    settings = invocation.settings(console)
+    request = Request(ids=read_ids(ids))
+    with (
+        interruptible(console) as clock,
+        open_services(settings, clock, policy_of(settings, force=force)) as services,
+    ):
+        skip = settings.orders.skip_statuses
+        selection = select(services.bigcommerce, request, skip_statuses=skip, now=clock.now)
+        if dry_run:
+            return _print_bodies(console, preview(services, selection))
+        reports = backfill(services, selection, command="push-order", exclusive=False)
+        facts = {"store_hash": services.bigcommerce.store_hash} if as_json else None
+        return show_run(console, reports, expected=None, facts=facts, strict=True)
+
+
+def _print_bodies(console: Console, previews: Iterator[tuple[Report, Order | None]]) -> int:
+    """Each body as it would be sent, a line break between two of them."""
+    from onetribe_bc.cli.summary import problem_line
+    from onetribe_bc.delivery import Kind
+    from onetribe_bc.runs.tally import Tally
+
+    tally = Tally(strict=True)
+    for report, order in previews:
+        if report.kind is Kind.TO_SEND and order is not None:
+            console.raw(b"\n" + order.body if tally.kinds[Kind.TO_SEND] else order.body)
+        else:
+            console.urgent(problem_line(report))
+        tally.add(report)
+    return tally.exit_code

@@ -1,0 +1,91 @@
+"""Showing a run: what it is about, how far it has come, what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from zoneinfo import ZoneInfo
+
+from onetribe_bc.cli.console import Console
+from onetribe_bc.cli.summary import plural, problem_lines, spans, summary_json, summary_text
+from onetribe_bc.delivery import Kind, Report
+from onetribe_bc.errors import Bc2otError
+from onetribe_bc.runs.selection import Selection
+from onetribe_bc.runs.tally import Tally
+
+
+def describe(store_hash: str, selection: Selection, timezone: ZoneInfo) -> str:
+    """What a run is about to look at."""
+    if selection.window is None:
+        return f"Store {store_hash}, orders by id."
+    window = selection.window.describe(timezone)
+    counted = "" if selection.expected is None else f": {plural(selection.expected, 'order')}"
+    return f"Store {store_hash}, orders {selection.by} {window}{counted}."
+
+
+def about(store_hash: str, selection: Selection) -> dict[str, object]:
+    """The same for programs."""
+    window = selection.window
+    return {
+        "store_hash": store_hash,
+        "by": selection.by if window else "id",
+        "since": window.since.isoformat() if window and window.since else None,
+        "until": window.until.isoformat() if window and window.until else None,
+    }
+
+
+def show_run(
+    console: Console,
+    reports: Iterable[Report],
+    *,
+    expected: int | None,
+    facts: Mapping[str, object] | None = None,
+    strict: bool = False,
+) -> int:
+    """Follow a run to its end, say what it did, and return its exit code. With `facts`, say it
+    as JSON; with `strict`, every order had to be delivered. What ended the run early is raised
+    again after that.
+    """
+    tally = Tally(strict=strict)
+    try:
+        with console.progress(expected) as show:
+            for report in reports:
+                tally.add(report)
+                show(tally)
+    except Bc2otError as error:
+        _show_tally(console, tally, facts, ended=error)
+        raise
+    _show_tally(console, tally, facts, ended=None)
+    return tally.exit_code
+
+
+def _show_tally(
+    console: Console, tally: Tally, facts: Mapping[str, object] | None, ended: Bc2otError | None
+) -> None:
+    if facts is not None:
+        outcome = {"complete": ended is None, "ended_by": None if ended is None else str(ended)}
+        console.json({**facts, **outcome, **summary_json(tally)})
+    for line in problem_lines(tally):
+        console.say(line)
+    if tally.exit_code and ended is None:
+        console.urgent(summary_text(tally))
+    else:
+        console.say(summary_text(tally))
+
+
+def show_preview(
+    console: Console, reports: Iterable[Report], facts: Mapping[str, object] | None
+) -> int:
+    """Say what would be sent, by count and ids."""
+    tally = Tally()
+    ids: list[int] = []
+    for report in reports:
+        tally.add(report)
+        if report.kind is Kind.TO_SEND:
+            ids.append(report.order_id)
+    if facts is not None:
+        console.json({**facts, "dry_run": True, **summary_json(tally), "ids": ids})
+    else:
+        console.say(f"Nothing is sent. {summary_text(tally)}")
+        if ids:
+            console.data(spans(ids))
+    return tally.exit_code

@@ -1,0 +1,117 @@
+"""What a run did, in words and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from onetribe_bc.delivery import Kind, Report
+from onetribe_bc.runs.tally import Tally
+
+SHOWN_PROBLEMS = 20
+
+_ORDER = (
+    Kind.DELIVERED,
+    Kind.TO_SEND,
+    Kind.ALREADY_DELIVERED,
+    Kind.SKIPPED,
+    Kind.FAILED,
+    Kind.FAILED_BEFORE,
+    Kind.UNKNOWN,
+    Kind.HELD,
+    Kind.PENDING,
+    Kind.CLAIMED,
+    Kind.MISSING,
+)
+
+_WORDS = {
+    Kind.PENDING: "still owed",
+    Kind.HELD: "unknown and held",
+    Kind.MISSING: "not in the store",
+}
+
+_NEXT = {
+    Kind.UNKNOWN: "Unknown orders may have arrived; the next run sends them again and flags them.",
+    Kind.PENDING: "What is still owed is sent by the next run.",
+    Kind.HELD: "Held orders wait for you (delivery.on_unknown: hold): push-order --force sends one.",
+}
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 order`, `2,000 orders`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def progress_text(tally: Tally, elapsed_s: float) -> str:
+    """One line for a bar: delivered, skipped, failed and the rate."""
+    kinds = tally.kinds
+    trouble = sum(n for kind, n in kinds.items() if kind in (Kind.FAILED, Kind.UNKNOWN))
+    skipped = kinds[Kind.SKIPPED] + kinds[Kind.ALREADY_DELIVERED]
+    rate = kinds[Kind.DELIVERED] / elapsed_s if elapsed_s > 0 else 0.0
+    return (
+        f"{kinds[Kind.DELIVERED]:,} delivered, {skipped:,} skipped, {trouble:,} failed, "
+        f"{rate:.0f}/s"
+    )
+
+
+def summary_text(tally: Tally) -> str:
+    """One sentence whose numbers add up to the orders seen."""
+    parts = []
+    for kind in _ORDER:
+        number = tally.kinds[kind]
+        if not number:
+            continue
+        part = f"{number:,} {_WORDS.get(kind, kind.value)}"
+        if kind is Kind.SKIPPED:
+            reasons = ", ".join(f"{n:,} {reason}" for reason, n in tally.skipped_reasons.items())
+            part += f" ({reasons})"
+        parts.append(part)
+    seen = f"{plural(tally.seen, 'order')} seen"
+    text = f"{seen}: {', '.join(parts)}." if parts else f"{seen}."
+    if tally.possible_duplicates:
+        text += f" {plural(tally.possible_duplicates, 'possible duplicate')} at One Tribe."
+    return text
+
+
+def problem_lines(tally: Tally) -> Iterator[str]:
+    """Each order in trouble with its reason, the first of them at least, and what comes next."""
+    for report in tally.problems[:SHOWN_PROBLEMS]:
+        yield problem_line(report)
+    troubled = sum(1 for _ in tally.problems)
+    if troubled > SHOWN_PROBLEMS:
+        yield f"... and {troubled - SHOWN_PROBLEMS:,} more; --json names them."
+    for kind, text in _NEXT.items():
+        if tally.kinds[kind]:
+            yield text
+
+
+def problem_line(report: Report) -> str:
+    """One order's trouble in a line."""
+    word = _WORDS.get(report.kind, report.kind.value)
+    reason = f": {report.reason}" if report.reason else ""
+    return f"Order {report.order_id} {word}{reason}"
+
+
+def summary_json(tally: Tally) -> dict[str, object]:
+    """The same for programs; the counts by kind add up to `seen`."""
+    counts = {kind.value.replace(" ", "_").replace(",", ""): tally.kinds[kind] for kind in _ORDER}
+    return {
+        "seen": tally.seen,
+        **counts,
+        "skipped_reasons": dict(tally.skipped_reasons),
+        "possible_duplicates": tally.possible_duplicates,
+        "problems": [
+            {"order_id": r.order_id, "kind": r.kind.value, "reason": r.reason}
+            for r in tally.problems
+        ],
+    }
+
+
+def spans(ids: Iterable[int]) -> str:
+    """Ascending ids as people write them: `218, 300-310`."""
+    parts: list[tuple[int, int]] = []
+    for order_id in ids:
+        if parts and order_id == parts[-1][1] + 1:
+            parts[-1] = (parts[-1][0], order_id)
+        else:
+            parts.append((order_id, order_id))
+    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in parts)

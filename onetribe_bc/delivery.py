@@ -1,0 +1,185 @@
+"""Delivering one order: claim it, send it, write down what became of it, and try again.
+
+The claim is durable before the POST leaves and the outcome is handed to the ledger right after
+it, so that a crash leaves in doubt only what was under way.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from enum import StrEnum
+
+from onetribe_bc.api.backoff import full_jitter
+from onetribe_bc.api.governor import Governor
+from onetribe_bc.api.onetribe import OneTribeClient, Receipt
+from onetribe_bc.clock import Clock
+from onetribe_bc.errors import (
+    AddressError,
+    Bc2otError,
+    NoAnswerError,
+    NoConnectionError,
+    OrderRefusedError,
+    TryAgainError,
+    UnreachableError,
+)
+from onetribe_bc.ledger.book import Book
+from onetribe_bc.ledger.entry import Decision, Entry, Outcome, Result
+from onetribe_bc.order import Order
+
+
+class Kind(StrEnum):
+    """What became of an order in a run; each order that a run saw has exactly one."""
+
+    DELIVERED = "delivered"
+    ALREADY_DELIVERED = "already delivered"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    FAILED_BEFORE = "failed before"
+    UNKNOWN = "unknown"
+    HELD = "held"
+    PENDING = "pending"
+    CLAIMED = "claimed by another run"
+    MISSING = "missing"
+    TO_SEND = "to send"
+
+
+KIND_OF_DECISION = {
+    Decision.SKIP: Kind.SKIPPED,
+    Decision.ALREADY_DELIVERED: Kind.ALREADY_DELIVERED,
+    Decision.HOLD_UNKNOWN: Kind.HELD,
+    Decision.FAILED_BEFORE: Kind.FAILED_BEFORE,
+    Decision.CLAIMED: Kind.CLAIMED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of one order, and why. `possible_duplicates` counts copies beyond one."""
+
+    order_id: int
+    kind: Kind
+    reason: str = ""
+    possible_duplicates: int = 0
+
+
+class Breaker:
+    """Ends the run when One Tribe fails many times in a row, over all workers."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._in_a_row = 0
+        self.error: Bc2otError | None = None
+        """Why the run must end, once it must."""
+
+    def succeed(self) -> None:
+        """One Tribe gave an answer about an order."""
+        with self._lock:
+            self._in_a_row = 0
+
+    def fail(self, error: UnreachableError) -> None:
+        """One Tribe gave none."""
+        with self._lock:
+            self._in_a_row += 1
+            if self._in_a_row >= self._limit:
+                self._trip(
+                    UnreachableError(
+                        f"One Tribe failed {self._limit} times in a row, the last time so: {error}",
+                        hint="The run stopped early; what was not delivered stays owed. "
+                        "Run it again later.",
+                    )
+                )
+
+    def trip(self, error: Bc2otError) -> None:
+        """End the run at once."""
+        with self._lock:
+            self._trip(error)
+
+    def _trip(self, error: Bc2otError) -> None:
+        self.error = self.error or error
+
+
+class Courier:
+    """Delivers orders to one destination; shared by all workers of a run."""
+
+    def __init__(
+        self, onetribe: OneTribeClient, book: Book, clock: Clock, *, attempts: int, workers: int
+    ) -> None:
+        self._onetribe = onetribe
+        self._book = book
+        self._clock = clock
+        self._attempts = attempts
+        self._gate = Governor(clock)
+        self._breaker = Breaker(max(10, 2 * workers))
+
+    @property
+    def stopped(self) -> Bc2otError | None:
+        """Why the run must end: One Tribe's address is wrong, or it cannot be reached."""
+        return self._breaker.error
+
+    def deliver(self, order: Order) -> Report:
+        """Try until the order is settled, out of tries, or the run must end: see `stopped`.
+
+        Raises LedgerError, BusyError and InterruptedRunError; the order is then still owed.
+        """
+        for attempt in range(1, self._attempts + 1):
+            last = attempt == self._attempts
+            # Waiting comes before the claim: only what is being sent is claimed.
+            with self._gate.request():
+                entry, decision = self._book.claim(order)
+                if decision is not Decision.SEND:
+                    return Report(order.id, KIND_OF_DECISION[decision], entry.reason)
+                answer = self._post(order, entry)
+                outcome = _outcome(answer, attempt, last=last)
+                after, written = self._book.settle(entry, outcome)
+            self._judge(answer, last=last)
+            if last or self.stopped or outcome.result is not Result.PENDING:
+                break
+            written.result()
+            self._wait(answer, attempt)
+        return Report(order.id, Kind(after.state), after.reason, after.possible_duplicates)
+
+    def _judge(self, answer: Receipt | Bc2otError, *, last: bool) -> None:
+        """Whether the run may go on after such an answer."""
+        if isinstance(answer, AddressError) or (last and isinstance(answer, NoConnectionError)):
+            self._breaker.trip(answer)
+        elif isinstance(answer, UnreachableError):
+            self._breaker.fail(answer)
+        else:
+            self._breaker.succeed()
+
+    def _post(self, order: Order, entry: Entry) -> Receipt | Bc2otError:
+        # The same key for all tries of one delivery, another once it is sent again on purpose.
+        key = f"bc2ot-{self._book.store_hash}-{order.id}-{entry.deliveries}-{order.sha256[:16]}"
+        try:
+            return self._onetribe.send(order, idempotency_key=key)
+        except (AddressError, OrderRefusedError, UnreachableError) as error:
+            return error
+        finally:
+            self._gate.observe({})
+
+    def _wait(self, answer: Receipt | Bc2otError, attempt: int) -> None:
+        asked = answer.retry_after_s if isinstance(answer, TryAgainError) else None
+        if asked is None:
+            self._clock.sleep(full_jitter(attempt, self._clock.random()))
+        else:
+            # It asks all of us, not only the one that it answered.
+            self._gate.pause(asked)
+
+
+def _outcome(answer: Receipt | Bc2otError, attempt: int, *, last: bool) -> Outcome:
+    """What one POST's answer means for the order."""
+    match answer:
+        case Receipt():
+            return Outcome(Result.DELIVERED, "", answer.status, answer.text)
+        case NoAnswerError():
+            return Outcome(Result.UNKNOWN, f"{answer} It may have arrived.")
+        case OrderRefusedError():
+            return Outcome(Result.FAILED, str(answer), answer.status, answer.text)
+        case TryAgainError() if last:
+            reason = f"{answer}, to each of {attempt} tries"
+            return Outcome(Result.FAILED, reason, answer.status, answer.text)
+        case TryAgainError():
+            return Outcome(Result.PENDING, str(answer), answer.status, answer.text)
+    return Outcome(Result.PENDING, str(answer))

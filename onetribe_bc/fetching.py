@@ -1,0 +1,97 @@
+"""Which orders a run looks at, fetched in as few requests as that takes."""
+
+from __future__ import annotations
+
+import bisect
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from onetribe_bc.api.bigcommerce import PAGE_SIZE, BigCommerceClient, OrderQuery
+from onetribe_bc.errors import NotFoundError
+from onetribe_bc.ids import IdRange
+from onetribe_bc.order import Order
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Orders to look at, ascending by id, and ids asked for that BigCommerce does not have."""
+
+    orders: Sequence[Order] = ()
+    missing: Sequence[int] = ()
+
+
+def iter_pages(client: BigCommerceClient, query: OrderQuery) -> Iterator[Page]:
+    """The orders of `query`, by keyset. Rows that BigCommerce should not have sent are left
+    out, with one warning: it ignores filters that it does not understand.
+    """
+    warned = False
+    for rows in client.iter_pages(query):
+        orders = [order for order in rows if query.matches(order)]
+        if len(orders) < len(rows) and not warned:
+            warned = True
+            _log.warning(
+                "BigCommerce answered with orders outside of what was asked for, such as %s; "
+                "they are left out.",
+                next(order.id for order in rows if not query.matches(order)),
+            )
+        yield Page(orders)
+
+
+def iter_ids(client: BigCommerceClient, ranges: Sequence[IdRange]) -> Iterator[Page]:
+    """The orders with these ids, each stretch by the cheaper of list pages and single requests.
+
+    A page holds the next 250 orders from its first id on, so it is worth its request as soon as
+    two ids asked for may be on it. Ids that were named and that no page held are asked for
+    singly, since lists leave out archived orders: what is not there then is missing.
+    `ranges` ascend and do not overlap.
+    """
+    rest = list(ranges)
+    while rest:
+        stretch = _stretch(rest)
+        last = stretch[-1].last
+        if len(stretch) == 1 and stretch[0].named:
+            yield _single(client, last)
+            rest = rest[1:]
+            continue
+        rows = client.list_orders(OrderQuery(min_id=stretch[0].first, max_id=last))
+        end = rows[-1].id if rows else last
+        yield Page([row for row in rows if _holds(stretch, row.id)])
+        found = {row.id for row in rows}
+        for item in stretch:
+            if item.named and item.last <= end and item.first not in found:
+                yield _single(client, item.first)
+        rest = _behind(rest, end)
+
+
+def _stretch(ranges: Sequence[IdRange]) -> Sequence[IdRange]:
+    """The first ranges that one page may hold together; it holds 250 orders at the most."""
+    length = 1
+    while length < min(len(ranges), PAGE_SIZE):
+        if ranges[length].first - ranges[length - 1].last >= PAGE_SIZE:
+            break
+        length += 1
+    return ranges[:length]
+
+
+def _behind(ranges: Sequence[IdRange], order_id: int) -> list[IdRange]:
+    """What is left of the ranges above an id."""
+    index = bisect.bisect_left(ranges, order_id + 1, key=lambda item: item.last)
+    rest = list(ranges[index:])
+    if rest and rest[0].first <= order_id:
+        rest[0] = IdRange(order_id + 1, rest[0].last)
+    return rest
+
+
+def _holds(ranges: Sequence[IdRange], order_id: int) -> bool:
+    index = bisect.bisect_left(ranges, order_id, key=lambda item: item.last)
+    return index < len(ranges) and ranges[index].first <= order_id
+
+
+def _single(client: BigCommerceClient, order_id: int) -> Page:
+    try:
+        return Page([client.get_order(order_id)])
+    except NotFoundError:
+        return Page(missing=[order_id])

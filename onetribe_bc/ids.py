@@ -1,0 +1,77 @@
+"""Sets of order ids as people write them: `218,300-310`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from onetribe_bc.errors import InputError
+from onetribe_bc.order import MAX_ORDER_ID
+
+_ITEM = re.compile(r"(\d+)(?:\s*-\s*(\d+))?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class IdRange:
+    """The ids from `first` to `last`, both included.
+
+    A range asks for whatever orders there are in it; `named` marks a single id that someone
+    asked for by itself, and wants to hear about if there is no such order.
+    """
+
+    first: int
+    last: int
+    named: bool = False
+
+
+def parse_ids(texts: Iterable[str]) -> list[IdRange]:
+    """Ids and ranges, separated by commas, white space or lines; ascending, merged.
+
+    Raises InputError that names the item. `#` starts a comment, for files fed in by a pipe.
+    """
+    found = [
+        _parse(item)
+        for text in texts
+        for line in text.splitlines()
+        for item in re.split(r"[,\s]+", re.sub(r"\s*-\s*", "-", line.partition("#")[0]))
+        if item
+    ]
+    return merge(found)
+
+
+def _parse(item: str) -> IdRange:
+    match = _ITEM.fullmatch(item)
+    if match is None:
+        raise InputError(
+            f"{item[:40]!r} is not an order id.",
+            hint="Give ids and ranges of ids, such as 218,300-310",
+        )
+    first = _id(match[1])
+    if match[2] is None:
+        return IdRange(first, first, named=True)
+    last = _id(match[2])
+    if last < first:
+        raise InputError(f"The range {item[:40]} ends before it begins.")
+    return IdRange(first, last)
+
+
+def _id(digits: str) -> int:
+    if len(digits) > 19 or not 0 < int(digits) <= MAX_ORDER_ID:
+        raise InputError(
+            f"{digits[:40]} is not an order id: ids are whole numbers from 1 to {MAX_ORDER_ID}."
+        )
+    return int(digits)
+
+
+def merge(ranges: Sequence[IdRange]) -> list[IdRange]:
+    """Ascending and without overlaps. An id that is also in a range is the range's."""
+    merged: list[IdRange] = []
+    for item in sorted(ranges, key=lambda r: (r.first, -r.last)):
+        if merged and item.first <= merged[-1].last:
+            before = merged[-1]
+            if item.last > before.last:
+                merged[-1] = IdRange(before.first, item.last)
+        else:
+            merged.append(item)
+    return merged

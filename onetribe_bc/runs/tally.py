@@ -1,0 +1,63 @@
+"""What a run did, added up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from onetribe_bc.delivery import Kind, Report
+from onetribe_bc.errors import ExitCode
+
+KEPT_PROBLEMS = 1000
+"""How many orders in trouble a tally names; it counts all of them."""
+
+_FINE = frozenset(
+    {Kind.DELIVERED, Kind.ALREADY_DELIVERED, Kind.SKIPPED, Kind.TO_SEND, Kind.CLAIMED}
+)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts by kind, which add up to `seen`; reasons of skips; the orders in trouble.
+
+    With `strict`, for orders asked for one by one, a skipped order is in trouble, too.
+    """
+
+    strict: bool = False
+    kinds: Counter[Kind] = field(default_factory=Counter)
+    skipped_reasons: Counter[str] = field(default_factory=Counter)
+    problems: list[Report] = field(default_factory=list)
+    possible_duplicates: int = 0
+
+    def add(self, report: Report) -> None:
+        """Count one order."""
+        self.kinds[report.kind] += 1
+        self.possible_duplicates += report.possible_duplicates
+        if report.kind is Kind.SKIPPED:
+            self.skipped_reasons[report.reason] += 1
+        if self._troubles(report.kind) and len(self.problems) < KEPT_PROBLEMS:
+            self.problems.append(report)
+
+    @property
+    def seen(self) -> int:
+        """All orders that the run came across."""
+        return self.kinds.total()
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """INCOMPLETE when an order is not where it should be."""
+        troubled = any(self._troubles(kind) for kind, number in self.kinds.items() if number)
+        return ExitCode.INCOMPLETE if troubled else ExitCode.DONE
+
+    def _troubles(self, kind: Kind) -> bool:
+        return kind not in _FINE or (self.strict and kind is Kind.SKIPPED)
+
+    def counts(self) -> dict[str, int]:
+        """The columns that the ledger keeps of a run."""
+        return {
+            "seen": self.seen,
+            "delivered": self.kinds[Kind.DELIVERED],
+            "skipped": self.kinds[Kind.SKIPPED],
+            "failed": self.kinds[Kind.FAILED],
+            "unknown": self.kinds[Kind.UNKNOWN],
+        }
