@@ -6,7 +6,6 @@ retried: whoever knows what a request means decides on that.
 
 from __future__ import annotations
 
-import http.cookiejar
 import logging
 import platform
 import ssl
@@ -56,14 +55,8 @@ class Answer:
         return self.body.decode("utf-8", "replace")
 
 
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
-        """No redirect: a followed 301 turns a POST into a GET that delivers nothing."""
-        return None
-
-
 class Transport:
-    """One host, one session, used by all threads.
+    """One host, one pool of connections, used by all threads.
 
     `label` is the path prefix shown in logs instead of `base_url`'s own, which may be a secret.
     """
@@ -82,14 +75,13 @@ class Transport:
         self._timeouts = timeouts
         host = urlsplit(base_url).hostname or ""
         self.host = host
-        self._session = _Session()
-        # Proxies and certificates come from the environment, as everywhere; not for loopback.
-        self._session.trust_env = host not in ("localhost", "127.0.0.1", "::1")
-        self._session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-        adapter = self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=connections)
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
-        settings = self._session.merge_environment_settings(base_url, {}, True, None, None)
+        # What a session adds on top of its adapter is just what must not happen here: it follows
+        # redirects, keeps cookies, reads .netrc, and asks the environment anew each time.
+        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=connections)
+        with requests.Session() as session:
+            # Proxies and certificates come from the environment, as everywhere; not for loopback.
+            session.trust_env = host not in ("localhost", "127.0.0.1", "::1")
+            settings = session.merge_environment_settings(base_url, {}, None, None, None)
         self._proxies = dict(settings["proxies"])
         self._verify = settings["verify"]
         self._prepared: dict[tuple[str, str], requests.PreparedRequest] = {}
@@ -139,7 +131,7 @@ class Transport:
 
     def close(self) -> None:
         """Close all connections."""
-        self._session.close()
+        self._adapter.close()
 
     def _prepare(
         self, method: str, path: str, query: Mapping[str, str] | None
