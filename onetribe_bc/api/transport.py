@@ -83,7 +83,8 @@ class Transport:
             session.trust_env = host not in ("localhost", "127.0.0.1", "::1")
             settings = session.merge_environment_settings(base_url, {}, None, None, None)
         self._proxies = dict(settings["proxies"])
-        self._verify = settings["verify"]
+        verify = settings["verify"]
+        self._verify = True if verify is None else verify
         self._prepared: dict[tuple[str, str], requests.PreparedRequest] = {}
         self._headers = {"User-Agent": user_agent(), "Accept": "application/json", **headers}
 
