@@ -112,13 +112,18 @@ class Courier:
         self._attempts = attempts
         self._gate = Governor(clock)
         self._breaker = Breaker(max(10, 2 * workers))
+        self._requests = threading.BoundedSemaphore(workers)
+        # While some orders are being sent, others are being claimed and written down, so that
+        # the ledger's syncs cost no time at One Tribe, which sees `workers` requests at most.
+        self.threads = workers + (workers + 1) // 2
+        """How many threads may call `deliver`, numbered from 0."""
 
     @property
     def stopped(self) -> Bc2otError | None:
         """Why the run must end: One Tribe's address is wrong, or it cannot be reached."""
         return self._breaker.error
 
-    def deliver(self, order: Order) -> Report:
+    def deliver(self, order: Order, thread: int = 0) -> Report:
         """Try until the order is settled, out of tries, or the run must end: see `stopped`.
 
         Raises LedgerError, BusyError and InterruptedRunError; the order is then still owed.
@@ -130,9 +135,9 @@ class Courier:
                 entry, decision = self._book.claim(order)
                 if decision is not Decision.SEND:
                     return Report(order.id, KIND_OF_DECISION[decision], entry.reason)
-                answer = self._post(order, entry)
+                answer = self._post(order, entry, thread)
                 outcome = _outcome(answer, attempt, last=last)
-                after, written = self._book.settle(entry, outcome)
+                after, written = self._book.settle(entry, outcome, thread)
             self._judge(answer, last=last)
             if last or self.stopped or outcome.result is not Result.PENDING:
                 break
@@ -149,11 +154,13 @@ class Courier:
         else:
             self._breaker.succeed()
 
-    def _post(self, order: Order, entry: Entry) -> Receipt | Bc2otError:
+    def _post(self, order: Order, entry: Entry, thread: int) -> Receipt | Bc2otError:
         # The same key for all tries of one delivery, another once it is sent again on purpose.
         key = f"bc2ot-{self._book.store_hash}-{order.id}-{entry.deliveries}-{order.sha256[:16]}"
         try:
-            return self._onetribe.send(order, idempotency_key=key)
+            with self._requests:
+                self._book.sending(entry, thread)
+                return self._onetribe.send(order, idempotency_key=key)
         except (AddressError, OrderRefusedError, UnreachableError) as error:
             return error
         finally:

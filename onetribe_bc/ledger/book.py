@@ -5,7 +5,6 @@ Each call is one transaction, durable when it returns. None is held across an HT
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -19,8 +18,8 @@ from onetribe_bc.ledger import schema
 from onetribe_bc.ledger.batch import Batcher
 from onetribe_bc.ledger.database import Database
 from onetribe_bc.ledger.entry import Decision, Entry, Outcome, Policy, State
-from onetribe_bc.ledger.locks import Locks
 from onetribe_bc.ledger.rows import Attempt, Rows, Settlement
+from onetribe_bc.ledger.run_log import LiveRun, RunLog
 from onetribe_bc.order import Order
 
 
@@ -49,94 +48,29 @@ class Book:
         self._rows = Rows(store_hash=store_hash, destination=destination)
         self._batcher = Batcher(database, self._rows)
         self._policy = policy or Policy()
-        self._locks = Locks(database.path)
-        self._run_id = ""
+        self._log = RunLog(database, self._rows, clock)
+        self._live: LiveRun
         self._failure: BaseException | None = None
         self.store_hash = store_hash
 
     # Runs
 
     @contextmanager
-    def run(self, command: str, *, exclusive: bool = False) -> Iterator[str]:
-        """Be a run: own claims until the end, and take over what dead runs left.
+    def run(self, command: str, *, threads: int = 1, exclusive: bool = False) -> Iterator[None]:
+        """Be a run of so many threads, numbered from 0, that claim and settle orders.
 
-        With `exclusive`, hold the store: a second such run raises BusyError.
+        What dead runs had claimed is taken over first. With `exclusive`, hold the store: a
+        second such run raises BusyError.
         """
-        if exclusive:
-            with self._locks.store(self.store_hash), self.run(command) as run_id:
-                yield run_id
-            return
-        self._run_id = secrets.token_hex(8)
-        lock = self._locks.take_run(self._run_id)
-        try:
-            self._start_run(command)
-            self.take_over()
-            outcome = "ended by a bug"
+        with self._log.run(command, threads=threads, exclusive=exclusive) as self._live:
             try:
-                yield self._run_id
-                outcome = "done"
-            except Exception as error:
-                outcome = type(error).__name__
-                raise
+                yield
             finally:
-                self._end_run(outcome)
-        finally:
-            self._locks.end_run(lock)
-
-    def _start_run(self, command: str) -> None:
-        row = {
-            **self._rows.key,
-            "id": self._run_id,
-            "command": command,
-            "started_at": self._clock.now(),
-            "outcome": "running",
-            **dict.fromkeys(("seen", "delivered", "skipped", "failed", "unknown"), 0),
-        }
-        self._database.do(lambda c: c.execute(sa.insert(schema.runs).values(row)))
-
-    def _end_run(self, outcome: str) -> None:
-        row = {"ended_at": self._clock.now(), "outcome": outcome}
-        statement = sa.update(schema.runs).where(schema.runs.c.id == self._run_id).values(row)
-        self._database.do(lambda c: c.execute(statement))
+                self._live.clean = self._failure is None
 
     def record_counts(self, counts: Mapping[str, int]) -> None:
         """Keep the run's tally: seen, delivered, skipped, failed, unknown."""
-        statement = sa.update(schema.runs).where(schema.runs.c.id == self._run_id).values(**counts)
-        self._database.do(lambda c: c.execute(statement))
-
-    def take_over(self) -> list[int]:
-        """Orders that dead runs were sending become unknown; returns their ids."""
-        mine = self._rows.of(schema.orders)
-        orders = schema.orders
-        owners = self._database.do(
-            lambda c: list(
-                c.execute(
-                    sa.select(orders.c.run_id)
-                    .where(mine, orders.c.state == State.SENDING)
-                    .distinct()
-                ).scalars()
-            )
-        )
-        dead = [
-            run_id for run_id in owners if run_id != self._run_id and self._locks.is_dead(run_id)
-        ]
-        return self._database.do(lambda c: self._abandon(c, dead)) if dead else []
-
-    def _abandon(self, connection: sa.Connection, dead: Sequence[str]) -> list[int]:
-        now = self._clock.now()
-        settlements = [
-            Settlement(entry, rules.settle(entry, rules.ABANDONED, now), rules.ABANDONED)
-            for entry in self._rows.sending_by(connection, dead)
-        ]
-        self._rows.write(connection, [one.after for one in settlements])
-        self._rows.write_attempts(connection, settlements)
-        runs = schema.runs
-        connection.execute(
-            sa.update(runs)
-            .where(runs.c.id.in_(dead), runs.c.ended_at.is_(None))
-            .values(ended_at=now, outcome="killed")
-        )
-        return [one.claimed.order_id for one in settlements]
+        self._log.count(self._live.id, counts)
 
     # Orders
 
@@ -176,16 +110,23 @@ class Book:
         """Take an order for sending, if the decision is SEND: nobody else can have it then."""
 
         def rule(entry: Entry) -> tuple[Entry, Decision]:
-            return rules.claim(entry, order, self._policy, self._run_id, self._clock.now())
+            return rules.claim(entry, order, self._policy, self._live.id, self._clock.now())
 
         return self._batcher.claim(order.id, rule).result()
 
-    def settle(self, claimed: Entry, outcome: Outcome) -> tuple[Entry, Future[None]]:
+    def sending(self, claimed: Entry, thread: int) -> None:
+        """Say that the request of a claimed order goes out now, before it does."""
+        self._live.in_flight.sent(thread, claimed.order_id)
+
+    def settle(
+        self, claimed: Entry, outcome: Outcome, thread: int = 0
+    ) -> tuple[Entry, Future[None]]:
         """Write down how the try ended; the future is done once that is durable.
 
-        What is handed in later is never durable before it, so a worker need not wait for it
+        What is handed in later is never durable before it, so a thread need not wait for it
         before it claims its next order. `flush` tells whether all went well.
         """
+        self._live.in_flight.answered(thread, claimed.order_id, outcome)
         after = rules.settle(claimed, outcome, self._clock.now())
         written = self._batcher.settle(Settlement(claimed, after, outcome))
         written.add_done_callback(self._note_failure)

@@ -28,7 +28,6 @@ from sqlalchemy.exc import DBAPIError
 
 from onetribe_bc.errors import BusyError, LedgerError
 from onetribe_bc.ledger import schema
-from onetribe_bc.ledger.locks import Locks, held
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
@@ -44,11 +43,9 @@ class Database:
         """Open or create it. Raises LedgerError, or BusyError when it stays locked."""
         self.path = path
         self._engine = _engine(path, lock_timeout_s)
-        self._lock_timeout_s = lock_timeout_s
         self._inbox: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
         self._closed = False
         _create_file(path)
-        self._lock = Locks(path).access()
         started: Future[None] = Future()
         self._thread = threading.Thread(
             target=self._serve, args=(started,), name="bc2ot-ledger", daemon=True
@@ -75,13 +72,11 @@ class Database:
             self._inbox.put(None)
             self._thread.join()
             self._engine.dispose()
-            self._lock.close()
 
     def _serve(self, started: Future[None]) -> None:
         try:
             with self._engine.connect() as connection:
-                with held(self._lock, self.path, self._lock_timeout_s):
-                    _prepare(connection, self.path)
+                _prepare(connection, self.path)
                 started.set_result(None)
                 while (batch := self._take()) is not None:
                     self._commit(connection, batch)
@@ -110,7 +105,7 @@ class Database:
         self, connection: sa.Connection, batch: list[tuple[Work[Any], Future[Any]]]
     ) -> None:
         try:
-            with held(self._lock, self.path, self._lock_timeout_s), connection.begin():
+            with connection.begin():
                 results = [work(connection) for work, _ in batch]
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits
             if len(batch) > 1:
@@ -157,7 +152,7 @@ def _create_file(path: Path) -> None:
 
 def _prepare(connection: sa.Connection, path: Path) -> None:
     raw = cast(sqlite3.Connection, connection.connection.driver_connection)
-    raw.execute("PRAGMA journal_mode=WAL").close()
+    raw.execute("PRAGMA journal_mode=TRUNCATE").close()
     raw.execute("PRAGMA synchronous=FULL").close()
     with connection.begin():
         tables = set(sa.inspect(connection).get_table_names())

@@ -92,6 +92,16 @@ class Result(StrEnum):
     UNKNOWN = "unknown"
     FAILED = "failed"
     PENDING = "pending"
+    UNSENT = "unsent"
+
+
+_STATES = {
+    Result.DELIVERED: State.DELIVERED,
+    Result.UNKNOWN: State.UNKNOWN,
+    Result.FAILED: State.FAILED,
+    Result.PENDING: State.PENDING,
+    Result.UNSENT: State.PENDING,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +183,10 @@ def settle(entry: Entry, outcome: Outcome, now: datetime) -> Entry:
     delivered = outcome.result is Result.DELIVERED
     return _moved(
         entry,
-        State(outcome.result.value),
+        _STATES[outcome.result],
         now,
         reason=outcome.reason,
+        attempts=entry.attempts - (outcome.result is Result.UNSENT),
         arrivals=entry.arrivals + arrived,
         deliveries=entry.deliveries + delivered,
         delivered_at=now if delivered else entry.delivered_at,
@@ -184,6 +195,9 @@ def settle(entry: Entry, outcome: Outcome, now: datetime) -> Entry:
         run_id=None,
     )
 
+
+UNSENT = Outcome(Result.UNSENT, "The run that had claimed it ended before it was sent.")
+"""For what a dead run had claimed and certainly not sent."""
 
 ABANDONED = Outcome(Result.UNKNOWN, "The run that was sending it ended without an answer.")
 """For what a dead run was sending: whether the POST arrived, nobody knows."""

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from onetribe_bc.ledger import schema
-from onetribe_bc.ledger.entry import Entry, Outcome, State
+from onetribe_bc.ledger.entry import Entry, Outcome, Result, State
 
 _COLUMNS = tuple(field.name for field in fields(Entry))
 _ORDERS = schema.orders.c
@@ -106,9 +106,10 @@ class Rows:
             connection.execute(_UPSERTS[connection.dialect.name], rows)
 
     def write_attempts(self, connection: sa.Connection, settlements: Sequence[Settlement]) -> None:
-        """Keep each try for `history`."""
-        if settlements:
-            connection.execute(_INSERT_ATTEMPT, [self._attempt(one) for one in settlements])
+        """Keep each try for `history`; what was never sent was none."""
+        tried = [one for one in settlements if one.outcome.result is not Result.UNSENT]
+        if tried:
+            connection.execute(_INSERT_ATTEMPT, [self._attempt(one) for one in tried])
 
     def attempts(self, connection: sa.Connection, order_id: int) -> list[Attempt]:
         """Every try at one order, oldest first."""

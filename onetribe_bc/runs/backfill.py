@@ -27,13 +27,12 @@ def backfill(
     is still owed.
     """
     tally = Tally()
-    with services.book.run(command, exclusive=exclusive):
+    with services.book.run(command, threads=services.courier.threads, exclusive=exclusive):
         reports = deliver_pages(
             selection.iter_pages(services.bigcommerce),
             book=services.book,
             courier=services.courier,
             clock=services.clock,
-            workers=services.workers,
             skip_reason=selection.skip_reason,
             limit=limit,
         )

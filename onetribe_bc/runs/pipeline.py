@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from onetribe_bc.api.bigcommerce import PAGE_SIZE
 from onetribe_bc.clock import Clock
@@ -33,7 +34,6 @@ def deliver_pages(
     book: Book,
     courier: Courier,
     clock: Clock,
-    workers: int,
     skip_reason: SkipReason,
     limit: int | None = None,
 ) -> Iterator[Report]:
@@ -43,7 +43,7 @@ def deliver_pages(
     under way: what `pages` raises, AddressError, UnreachableError, LedgerError, BusyError, and
     InterruptedRunError when the clock is told to stop.
     """
-    pipeline = _Pipeline(book, courier, clock, workers, skip_reason)
+    pipeline = _Pipeline(book, courier, clock, skip_reason)
     try:
         yield from pipeline.run(pages, limit)
     finally:
@@ -74,9 +74,7 @@ def preview_pages(
 
 
 class _Pipeline:
-    def __init__(
-        self, book: Book, courier: Courier, clock: Clock, workers: int, skip_reason: SkipReason
-    ) -> None:
+    def __init__(self, book: Book, courier: Courier, clock: Clock, skip_reason: SkipReason) -> None:
         self._book = book
         self._courier = courier
         self._clock = clock
@@ -86,11 +84,11 @@ class _Pipeline:
         self._stopped = threading.Event()
         self._failure: BaseException | None = None
         self._failure_lock = threading.Lock()
-        self._workers = workers
         self._threads: list[threading.Thread] = []
 
     def run(self, pages: Iterable[Page], limit: int | None) -> Iterator[Report]:
-        jobs = [lambda: self._feed(pages, limit), *[self._work] * self._workers]
+        workers = [partial(self._work, thread) for thread in range(self._courier.threads)]
+        jobs = [lambda: self._feed(pages, limit), *workers]
         for number, job in enumerate(jobs):
             name = f"bc2ot-worker-{number}" if number else "bc2ot-fetcher"
             thread = threading.Thread(target=self._guard, args=(job,), name=name, daemon=True)
@@ -145,7 +143,7 @@ class _Pipeline:
                 if left == 0 or self._halted():
                     break
         finally:
-            for _ in range(self._workers):
+            for _ in range(self._courier.threads):
                 self._put(None)
 
     def _feed_orders(self, orders: list[Order], left: int | None) -> int | None:
@@ -178,13 +176,13 @@ class _Pipeline:
 
     # The workers
 
-    def _work(self) -> None:
+    def _work(self, thread: int) -> None:
         while (order := self._take()) is not None:
             if self._halted():
                 self._outbox.put(Report(order.id, Kind.PENDING, NOT_TRIED))
                 continue
             try:
-                report = self._courier.deliver(order)
+                report = self._courier.deliver(order, thread)
             except BaseException as error:  # noqa: BLE001 - raised again by raise_failure
                 report = Report(order.id, Kind.PENDING, str(error))
                 self._fail(error)

@@ -26,7 +26,6 @@ class Services:
     book: Book
     courier: Courier
     clock: Clock
-    workers: int
 
 
 def connect_bigcommerce(settings: Settings, clock: Clock) -> BigCommerceClient:
@@ -69,7 +68,7 @@ def open_services(settings: Settings, clock: Clock, policy: Policy) -> Iterator[
         courier = Courier(
             onetribe, book, clock, attempts=settings.delivery.attempts, workers=workers
         )
-        yield Services(bigcommerce, onetribe, book, courier, clock, workers)
+        yield Services(bigcommerce, onetribe, book, courier, clock)
 
 
 def policy_of(settings: Settings, *, force: bool = False, retry_failed: bool = True) -> Policy:

@@ -1,0 +1,107 @@
+"""What a run has under way, written where it outlives the process and costs no sync.
+
+The ledger is durable against a power cut, which takes milliseconds per commit. This record
+only has to outlive a killed process: it is a memory map of the run's own lock file, so a write
+is a store to memory and the kernel keeps it. Whoever finds a dead run's claims can tell from it
+which of them were never sent, which were answered and how, and which are truly in doubt: at
+most as many as the run had requests under way.
+
+After a restart of the machine the record is worth nothing, since its writes were never synced.
+It then tells so by the boot id in its head, and every claim of the run is in doubt.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from onetribe_bc.ledger.entry import ABANDONED, UNSENT, Outcome, Result
+
+_HEAD = struct.Struct("<8s64s")
+_MAGIC = b"bc2ot-1\n"
+_SLOT = struct.Struct("<qHBB")
+"""Order id, status of the answer, result, phase: the phase last, for it makes the rest valid."""
+
+_IDLE, _SENT, _ANSWERED = 0, 1, 2
+_RESULTS = tuple(Result)
+_PHASE_OFFSET = _SLOT.size - 1
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a dead run left: outcomes by order id. Not `trusted` after a restart of the machine."""
+
+    trusted: bool
+    outcomes: Mapping[int, Outcome]
+
+    def outcome(self, order_id: int) -> Outcome:
+        """What became of a claim of that run, as far as can be told."""
+        return self.outcomes.get(order_id, UNSENT if self.trusted else ABANDONED)
+
+
+class InFlight:
+    """The record of a live run. Each slot belongs to one thread at a time."""
+
+    def __init__(self, descriptor: int, slots: int) -> None:
+        """Map the file behind `descriptor`, which may be closed afterwards. Raises OSError."""
+        size = _HEAD.size + slots * _SLOT.size
+        os.ftruncate(descriptor, size)
+        self._map = mmap.mmap(descriptor, size)
+        self._map[: _HEAD.size] = _HEAD.pack(_MAGIC, boot_id().encode())
+
+    def sent(self, slot: int, order_id: int) -> None:
+        """Say, before it happens, that a request for the order goes out."""
+        self._write(slot, order_id, 0, 0, _SENT)
+
+    def answered(self, slot: int, order_id: int, outcome: Outcome) -> None:
+        """Say how it ended, until the ledger knows."""
+        result = _RESULTS.index(outcome.result)
+        self._write(slot, order_id, outcome.answer_status or 0, result, _ANSWERED)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._map.close()
+
+    def _write(self, slot: int, order_id: int, status: int, result: int, phase: int) -> None:
+        start = _HEAD.size + slot * _SLOT.size
+        if phase == _SENT:
+            self._map[start + _PHASE_OFFSET] = _IDLE
+        body = _SLOT.pack(order_id, status, result, phase)
+        self._map[start : start + _PHASE_OFFSET] = body[:_PHASE_OFFSET]
+        self._map[start + _PHASE_OFFSET] = phase
+
+
+def read_record(descriptor: int) -> Record:
+    """The record that a dead run left in its lock file; untrusted if it cannot be read."""
+    size = os.fstat(descriptor).st_size
+    body = os.pread(descriptor, size, 0)
+    if len(body) < _HEAD.size:
+        return Record(trusted=False, outcomes={})
+    magic, boot = _HEAD.unpack_from(body)
+    here = boot_id()
+    if magic != _MAGIC or not here or boot.rstrip(b"\0").decode("ascii", "replace") != here:
+        return Record(trusted=False, outcomes={})
+    outcomes: dict[int, Outcome] = {}
+    for start in range(_HEAD.size, len(body) - _SLOT.size + 1, _SLOT.size):
+        order_id, status, result, phase = _SLOT.unpack_from(body, start)
+        if phase == _SENT:
+            outcomes[order_id] = ABANDONED
+        elif phase == _ANSWERED:
+            outcomes[order_id] = Outcome(_RESULTS[result], _LATE, status or None)
+    return Record(trusted=True, outcomes=outcomes)
+
+
+_LATE = "The run that sent it was killed before it could write this down."
+
+
+def boot_id() -> str:
+    """Names this start of the machine; empty where the system does not tell."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()[:64]
+    except (OSError, ValueError):
+        return ""
