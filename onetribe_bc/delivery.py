@@ -17,6 +17,7 @@ from onetribe_bc.clock import Clock
 from onetribe_bc.errors import (
     AddressError,
     Bc2otError,
+    InterruptedRunError,
     NoAnswerError,
     NoConnectionError,
     OrderRefusedError,
@@ -112,10 +113,7 @@ class Courier:
         self._attempts = attempts
         self._gate = Governor(clock)
         self._breaker = Breaker(max(10, 2 * workers))
-        self._requests = threading.BoundedSemaphore(workers)
-        # While some orders are being sent, others are being claimed and written down, so that
-        # the ledger's syncs cost no time at One Tribe, which sees `workers` requests at most.
-        self.threads = workers + (workers + 1) // 2
+        self.workers = workers
         """How many threads may call `deliver`, numbered from 0."""
 
     @property
@@ -123,27 +121,36 @@ class Courier:
         """Why the run must end: One Tribe's address is wrong, or it cannot be reached."""
         return self._breaker.error
 
-    def deliver(self, order: Order, thread: int = 0) -> Report:
+    def deliver(self, order: Order, claimed: Entry, worker: int = 0) -> Report:
         """Try until the order is settled, out of tries, or the run must end: see `stopped`.
 
-        Raises LedgerError, BusyError and InterruptedRunError; the order is then still owed.
+        `claimed` is the order's first claim. Raises LedgerError, BusyError and
+        InterruptedRunError; the order is then still owed.
         """
-        for attempt in range(1, self._attempts + 1):
+        attempt = 1
+        while True:
             last = attempt == self._attempts
-            # Waiting comes before the claim: only what is being sent is claimed.
-            with self._gate.request():
-                entry, decision = self._book.claim(order)
-                if decision is not Decision.SEND:
-                    return Report(order.id, KIND_OF_DECISION[decision], entry.reason)
-                answer = self._post(order, entry, thread)
-                outcome = _outcome(answer, attempt, last=last)
-                after, written = self._book.settle(entry, outcome, thread)
+            try:
+                with self._gate.request():
+                    answer = self._post(order, claimed, worker)
+            except InterruptedRunError:
+                self.release(claimed)
+                raise
+            outcome = _outcome(answer, attempt, last=last)
+            after, written = self._book.settle(claimed, outcome, worker)
             self._judge(answer, last=last)
             if last or self.stopped or outcome.result is not Result.PENDING:
-                break
+                return _report(after)
             written.result()
             self._wait(answer, attempt)
-        return Report(order.id, Kind(after.state), after.reason, after.possible_duplicates)
+            claimed, decision = self._book.claim([order])[0]
+            if decision is not Decision.SEND:
+                return Report(order.id, KIND_OF_DECISION[decision], claimed.reason)
+            attempt += 1
+
+    def release(self, claimed: Entry) -> None:
+        """Give a claim back: its order was not sent."""
+        self._book.release(claimed)
 
     def _judge(self, answer: Receipt | Bc2otError, *, last: bool) -> None:
         """Whether the run may go on after such an answer."""
@@ -154,13 +161,13 @@ class Courier:
         else:
             self._breaker.succeed()
 
-    def _post(self, order: Order, entry: Entry, thread: int) -> Receipt | Bc2otError:
+    def _post(self, order: Order, entry: Entry, worker: int) -> Receipt | Bc2otError:
         # The same key for all tries of one delivery, another once it is sent again on purpose.
         key = f"bc2ot-{self._book.store_hash}-{order.id}-{entry.deliveries}-{order.sha256[:16]}"
         try:
-            with self._requests:
-                self._book.sending(entry, thread)
-                return self._onetribe.send(order, idempotency_key=key)
+            return self._onetribe.send(
+                order, idempotency_key=key, on_send=lambda: self._book.sending(entry, worker)
+            )
         except (AddressError, OrderRefusedError, UnreachableError) as error:
             return error
         finally:
@@ -173,6 +180,10 @@ class Courier:
         else:
             # It asks all of us, not only the one that it answered.
             self._gate.pause(asked)
+
+
+def _report(entry: Entry) -> Report:
+    return Report(entry.order_id, Kind(entry.state), entry.reason, entry.possible_duplicates)
 
 
 def _outcome(answer: Receipt | Bc2otError, attempt: int, *, last: bool) -> Outcome:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -37,6 +39,7 @@ class OneTribeClient:
     ) -> None:
         self._clock = clock
         self._url = url
+        self._turns = threading.BoundedSemaphore(connections)
         self.destination = fingerprint(url)
         self.masked_url = mask_url(url.reveal())
         self._transport = Transport(
@@ -51,20 +54,26 @@ class OneTribeClient:
         """Close all connections."""
         self._transport.close()
 
-    def send(self, order: Order, *, idempotency_key: str) -> Receipt:
-        """POST one order, once, as BigCommerce sent it.
+    def send(
+        self, order: Order, *, idempotency_key: str, on_send: Callable[[], None] | None = None
+    ) -> Receipt:
+        """POST one order, once, as BigCommerce sent it; `connections` of them at a time.
 
         Raises AddressError (stop: the address is wrong), TryAgainError (408, 425, 429, 5xx),
         OrderRefusedError (any other 4xx), NoConnectionError (it never left) and NoAnswerError
         (it may have arrived). `idempotency_key` is the same for each try of one delivery; One
-        Tribe documents no such header, and it does no harm.
+        Tribe documents no such header, and it does no harm. `on_send` is called when the
+        request is about to leave.
         """
-        answer = self._transport.exchange(
-            "POST",
-            body=order.body,
-            headers={"Idempotency-Key": idempotency_key},
-            keep_bytes=_KEPT_BYTES,
-        )
+        with self._turns:
+            if on_send is not None:
+                on_send()
+            answer = self._transport.exchange(
+                "POST",
+                body=order.body,
+                headers={"Idempotency-Key": idempotency_key},
+                keep_bytes=_KEPT_BYTES,
+            )
         text = self._excerpt(answer, order)
         error = onetribe_error(answer, text=text, now=self._clock.now())
         if error is not None:

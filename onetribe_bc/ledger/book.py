@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import sqlalchemy as sa
 
@@ -56,13 +57,13 @@ class Book:
     # Runs
 
     @contextmanager
-    def run(self, command: str, *, threads: int = 1, exclusive: bool = False) -> Iterator[None]:
-        """Be a run of so many threads, numbered from 0, that claim and settle orders.
+    def run(self, command: str, *, workers: int = 1, exclusive: bool = False) -> Iterator[None]:
+        """Be a run of so many workers, numbered from 0, that send and settle orders.
 
         What dead runs had claimed is taken over first. With `exclusive`, hold the store: a
         second such run raises BusyError.
         """
-        with self._log.run(command, threads=threads, exclusive=exclusive) as self._live:
+        with self._log.run(command, workers=workers, exclusive=exclusive) as self._live:
             try:
                 yield
             finally:
@@ -106,27 +107,34 @@ class Book:
 
         return self._database.do(work)
 
-    def claim(self, order: Order) -> tuple[Entry, Decision]:
-        """Take an order for sending, if the decision is SEND: nobody else can have it then."""
+    def claim(self, orders: Sequence[Order]) -> list[tuple[Entry, Decision]]:
+        """Take orders for sending: those with the decision SEND nobody else can have then."""
+        waiting = [
+            self._batcher.claim(order.id, partial(self._claim, order=order)) for order in orders
+        ]
+        return [claimed.result() for claimed in waiting]
 
-        def rule(entry: Entry) -> tuple[Entry, Decision]:
-            return rules.claim(entry, order, self._policy, self._live.id, self._clock.now())
+    def _claim(self, entry: Entry, *, order: Order) -> tuple[Entry, Decision]:
+        return rules.claim(entry, order, self._policy, self._live.id, self._clock.now())
 
-        return self._batcher.claim(order.id, rule).result()
+    def release(self, claimed: Entry) -> None:
+        """Give a claim back whose request never went out."""
+        after = rules.settle(claimed, rules.RELEASED, self._clock.now())
+        self._batcher.settle(Settlement(claimed, after, rules.RELEASED)).result()
 
-    def sending(self, claimed: Entry, thread: int) -> None:
+    def sending(self, claimed: Entry, worker: int) -> None:
         """Say that the request of a claimed order goes out now, before it does."""
-        self._live.in_flight.sent(thread, claimed.order_id)
+        self._live.in_flight.sent(worker, claimed.order_id)
 
     def settle(
-        self, claimed: Entry, outcome: Outcome, thread: int = 0
+        self, claimed: Entry, outcome: Outcome, worker: int = 0
     ) -> tuple[Entry, Future[None]]:
         """Write down how the try ended; the future is done once that is durable.
 
-        What is handed in later is never durable before it, so a thread need not wait for it
-        before it claims its next order. `flush` tells whether all went well.
+        What is handed in later is never durable before it, so a worker need not wait for it
+        before it sends its next order. `flush` tells whether all went well.
         """
-        self._live.in_flight.answered(thread, claimed.order_id, outcome)
+        self._live.in_flight.answered(worker, claimed.order_id, outcome)
         after = rules.settle(claimed, outcome, self._clock.now())
         written = self._batcher.settle(Settlement(claimed, after, outcome))
         written.add_done_callback(self._note_failure)

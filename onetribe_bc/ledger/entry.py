@@ -196,6 +196,9 @@ def settle(entry: Entry, outcome: Outcome, now: datetime) -> Entry:
     )
 
 
+RELEASED = Outcome(Result.UNSENT)
+"""For what was claimed and given back before it was sent."""
+
 UNSENT = Outcome(Result.UNSENT, "The run that had claimed it ended before it was sent.")
 """For what a dead run had claimed and certainly not sent."""
 

@@ -24,7 +24,7 @@ _COUNTS = ("seen", "delivered", "skipped", "failed", "unknown")
 
 @dataclass(slots=True)
 class LiveRun:
-    """This process's run. While it lives, its claims stand."""
+    """The run of this process. While it lives, its claims stand."""
 
     id: str
     in_flight: InFlight
@@ -42,7 +42,7 @@ class RunLog:
         self._locks = Locks(database.path)
 
     @contextmanager
-    def run(self, command: str, *, threads: int, exclusive: bool = False) -> Iterator[LiveRun]:
+    def run(self, command: str, *, workers: int, exclusive: bool = False) -> Iterator[LiveRun]:
         """Be a run until the end; what dead runs had claimed is taken over first.
 
         With `exclusive`, hold the store: a second such run raises BusyError.
@@ -52,7 +52,7 @@ class RunLog:
                 stack.enter_context(self._locks.store(self._rows.key["store_hash"]))
             run_id = secrets.token_hex(8)
             lock = self._locks.take_run(run_id)
-            live = LiveRun(run_id, InFlight(lock.descriptor, threads))
+            live = LiveRun(run_id, InFlight(lock.descriptor, workers))
             stack.callback(lambda: lock.remove() if live.clean else lock.close())
             stack.callback(live.in_flight.close)
             self._start(run_id, command)

@@ -27,7 +27,7 @@ def backfill(
     is still owed.
     """
     tally = Tally()
-    with services.book.run(command, threads=services.courier.threads, exclusive=exclusive):
+    with services.book.run(command, workers=services.courier.workers, exclusive=exclusive):
         reports = deliver_pages(
             selection.iter_pages(services.bigcommerce),
             book=services.book,

@@ -1,8 +1,8 @@
 """From pages of orders to deliveries, by many workers at once.
 
-One thread fetches pages and enters them in the ledger; the workers deliver; whoever iterates
-gets a report on every order. The queue in between holds one page, so that fetching is one page
-ahead of the workers and memory does not grow with the number of orders.
+One thread fetches pages and enters them in the ledger, one claims orders ahead, the workers
+send; whoever iterates gets a report on every order. The first queue holds one page, so that
+fetching is one page ahead of the workers and memory does not grow with the number of orders.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import TypeVar
 
 from onetribe_bc.api.bigcommerce import PAGE_SIZE
 from onetribe_bc.clock import Clock
@@ -18,14 +19,17 @@ from onetribe_bc.delivery import KIND_OF_DECISION, Courier, Kind, Report
 from onetribe_bc.errors import InterruptedRunError
 from onetribe_bc.fetching import Page
 from onetribe_bc.ledger.book import Book, Seen
-from onetribe_bc.ledger.entry import Decision
+from onetribe_bc.ledger.entry import Decision, Entry
 from onetribe_bc.order import Order
 
 SkipReason = Callable[[Order], str]
 """Says why an order is not eligible, or nothing."""
 
 NOT_TRIED = "not tried: the run stopped before"
-_PUT_TIMEOUT_S = 0.1
+_POLL_S = 0.1
+"""How often a waiting stage looks whether the run has ended."""
+
+T = TypeVar("T")
 
 
 def deliver_pages(
@@ -74,12 +78,20 @@ def preview_pages(
 
 
 class _Pipeline:
+    """One fetcher, one claimer, many workers; a queue between two stages, reports to the outbox.
+
+    Claiming ahead hides what a durable claim costs: a worker that has sent one order finds the
+    next one claimed. What was claimed and not sent when the run ends is given back.
+    """
+
     def __init__(self, book: Book, courier: Courier, clock: Clock, skip_reason: SkipReason) -> None:
         self._book = book
         self._courier = courier
         self._clock = clock
         self._skip_reason = skip_reason
-        self._inbox: queue.Queue[Order | None] = queue.Queue(PAGE_SIZE)
+        self._ahead = max(1, courier.workers // 2)
+        self._fetched: queue.Queue[Order | None] = queue.Queue(PAGE_SIZE)
+        self._claimed: queue.Queue[tuple[Order, Entry] | None] = queue.Queue(self._ahead)
         self._outbox: queue.SimpleQueue[Report | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._failure: BaseException | None = None
@@ -87,10 +99,10 @@ class _Pipeline:
         self._threads: list[threading.Thread] = []
 
     def run(self, pages: Iterable[Page], limit: int | None) -> Iterator[Report]:
-        workers = [partial(self._work, thread) for thread in range(self._courier.threads)]
-        jobs = [lambda: self._feed(pages, limit), *workers]
-        for number, job in enumerate(jobs):
-            name = f"bc2ot-worker-{number}" if number else "bc2ot-fetcher"
+        jobs = {"bc2ot-fetcher": partial(self._fetch, pages, limit), "bc2ot-claimer": self._claim}
+        for worker in range(self._courier.workers):
+            jobs[f"bc2ot-worker-{worker}"] = partial(self._deliver, worker)
+        for name, job in jobs.items():
             thread = threading.Thread(target=self._guard, args=(job,), name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -101,6 +113,19 @@ class _Pipeline:
                 ended += 1
             else:
                 yield report
+        yield from self._leftovers()
+
+    def _leftovers(self) -> Iterator[Report]:
+        """What was put into a queue in the moment that the other side saw the run end."""
+        while not self._claimed.empty():
+            item = self._claimed.get_nowait()
+            if item is not None:
+                self._courier.release(item[1])
+                yield Report(item[0].id, Kind.PENDING, NOT_TRIED)
+        while not self._fetched.empty():
+            order = self._fetched.get_nowait()
+            if order is not None:
+                yield Report(order.id, Kind.PENDING, NOT_TRIED)
 
     def stop(self) -> None:
         """Take in nothing new, and wait for what is under way."""
@@ -130,25 +155,27 @@ class _Pipeline:
     def _halted(self) -> bool:
         return self._stopped.is_set() or self._clock.stopping
 
+    def _not_tried(self, order: Order) -> None:
+        self._outbox.put(Report(order.id, Kind.PENDING, NOT_TRIED))
+
     # The fetcher
 
-    def _feed(self, pages: Iterable[Page], limit: int | None) -> None:
+    def _fetch(self, pages: Iterable[Page], limit: int | None) -> None:
         try:
             left = limit
             for page in pages:
                 for report in _missing(page):
                     self._book.lose(report.order_id)
                     self._outbox.put(report)
-                left = self._feed_orders(list(page.orders), left)
+                left = self._enlist(list(page.orders), left)
                 if left == 0 or self._halted():
                     break
         finally:
-            for _ in range(self._courier.threads):
-                self._put(None)
+            self._put(self._fetched, None)
 
-    def _feed_orders(self, orders: list[Order], left: int | None) -> int | None:
+    def _enlist(self, orders: list[Order], left: int | None) -> int | None:
         """Enter orders and hand on those to be sent; never more of them than `left`."""
-        while orders and left != 0:
+        while orders and left != 0 and not self._halted():
             chunk, orders = (orders, []) if left is None else (orders[:left], orders[left:])
             seen = [Seen(order, self._skip_reason(order)) for order in chunk]
             for item, decision in zip(seen, self._book.enlist(seen), strict=True):
@@ -156,33 +183,53 @@ class _Pipeline:
                     self._outbox.put(_report(item, decision))
                     continue
                 left = None if left is None else left - 1
-                if not self._put(item.order):
-                    self._outbox.put(Report(item.order.id, Kind.PENDING, NOT_TRIED))
-            if self._halted():
-                break
+                if not self._put(self._fetched, item.order):
+                    self._not_tried(item.order)
         return left
 
-    def _put(self, item: Order | None) -> bool:
-        """Into the queue, unless the run ends while it is full. Workers never miss their end:
-        when the run ends they look for it themselves.
-        """
-        while not self._halted():
-            try:
-                self._inbox.put(item, timeout=_PUT_TIMEOUT_S)
-            except queue.Full:
-                continue
-            return True
-        return False
+    # The claimer
+
+    def _claim(self) -> None:
+        try:
+            while orders := self._take_some():
+                if self._halted():
+                    for order in orders:
+                        self._not_tried(order)
+                    continue
+                for order, (entry, decision) in zip(orders, self._book.claim(orders), strict=True):
+                    if decision is not Decision.SEND:
+                        self._outbox.put(Report(order.id, KIND_OF_DECISION[decision], entry.reason))
+                    elif not self._put(self._claimed, (order, entry)):
+                        self._courier.release(entry)
+                        self._not_tried(order)
+        finally:
+            for _ in range(self._courier.workers):
+                self._put(self._claimed, None)
+
+    def _take_some(self) -> list[Order]:
+        """The next orders, as many as are there at once; none at the end."""
+        order = self._take(self._fetched)
+        orders: list[Order] = []
+        while order is not None:
+            orders.append(order)
+            if len(orders) == self._ahead or self._fetched.empty():
+                break
+            order = self._fetched.get_nowait()
+            if order is None:
+                self._fetched.put(None)
+        return orders
 
     # The workers
 
-    def _work(self, thread: int) -> None:
-        while (order := self._take()) is not None:
-            if self._halted():
-                self._outbox.put(Report(order.id, Kind.PENDING, NOT_TRIED))
-                continue
+    def _deliver(self, worker: int) -> None:
+        while (item := self._take(self._claimed)) is not None:
+            order, claimed = item
             try:
-                report = self._courier.deliver(order, thread)
+                if self._halted():
+                    self._courier.release(claimed)
+                    self._not_tried(order)
+                    continue
+                report = self._courier.deliver(order, claimed, worker)
             except BaseException as error:  # noqa: BLE001 - raised again by raise_failure
                 report = Report(order.id, Kind.PENDING, str(error))
                 self._fail(error)
@@ -190,10 +237,24 @@ class _Pipeline:
             if self._courier.stopped is not None:
                 self._fail(self._courier.stopped)
 
-    def _take(self) -> Order | None:
+    # The queues
+
+    def _put(self, queue_: queue.Queue[T], item: T) -> bool:
+        """Into the queue, unless the run ends while it is full. The other side never misses its
+        end: when the run ends, it looks for that itself.
+        """
+        while not self._halted():
+            try:
+                queue_.put(item, timeout=_POLL_S)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def _take(self, queue_: queue.Queue[T | None]) -> T | None:
         while True:
             try:
-                return self._inbox.get(timeout=_PUT_TIMEOUT_S)
+                return queue_.get(timeout=_POLL_S)
             except queue.Empty:
                 if self._halted():
                     return None
