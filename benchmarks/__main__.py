@@ -1,0 +1,84 @@
+"""What bc2ot is measured by: `make bench`. Each figure is a ratio taken in one run.
+
+Throughput: orders delivered per second with a durable ledger, against what 8 workers could
+deliver at most when each answer takes 20 ms. Memory: the peak of a backfill of 50,000 orders
+against that of 5,000.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+WORKERS = 8
+ANSWER_S = 0.020
+
+
+@contextmanager
+def sandbox(orders: int, *, latency_s: float) -> Iterator[dict[str, str]]:
+    """Both services in a process of their own; yields the environment that points at them."""
+    command = [sys.executable, "-m", "onetribe_bc", "-q", "sandbox", "--port", "0"]
+    command += ["--orders", str(orders), "--latency", str(latency_s)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline().removeprefix("export ").strip() for _ in range(5)]
+        try:
+            yield dict(line.split("=", 1) for line in lines)
+        finally:
+            process.terminate()
+
+
+def backfill(environment: dict[str, str]) -> tuple[int, float, float]:
+    """Backfill everything; returns orders delivered, seconds, and the peak memory in MiB."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = {"HOME": folder, "BC2OT_LEDGER": f"{folder}/ledger.db", "PATH": os.environ["PATH"]}
+        command = [sys.executable, "-m", "onetribe_bc", "-q", "backfill", "--json"]
+        started = time.perf_counter()
+        with (Path(folder) / "summary").open("w+") as summary:
+            process = subprocess.Popen(command, env={**home, **environment}, stdout=summary)
+            _, status, usage = os.wait4(process.pid, 0)
+            elapsed = time.perf_counter() - started
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                raise SystemExit(f"backfill ended with {process.returncode}")
+            summary.seek(0)
+            import json
+
+            delivered = int(json.load(summary)["delivered"])
+    return delivered, elapsed, usage.ru_maxrss / 1024
+
+
+def throughput(orders: int = 10_000) -> float:
+    """Whole commands, start-up included, against `WORKERS / ANSWER_S`."""
+    with sandbox(orders, latency_s=ANSWER_S) as environment:
+        delivered, elapsed, _ = backfill(environment)
+    ratio = delivered / elapsed / (WORKERS / ANSWER_S)
+    print(
+        f"throughput: {delivered:,} orders in {elapsed:.1f} s, {delivered / elapsed:.0f}/s of "
+        f"{WORKERS / ANSWER_S:.0f}/s: ratio {ratio:.3f} (to reach: 0.90)"
+    )
+    return ratio
+
+
+def memory(small: int = 5_000, large: int = 50_000) -> float:
+    """The peak of a large backfill against that of a small one."""
+    peaks = {}
+    for orders in (small, large):
+        with sandbox(orders, latency_s=0.0) as environment:
+            delivered, elapsed, peaks[orders] = backfill(environment)
+        print(f"memory: {delivered:,} orders in {elapsed:.1f} s, peak {peaks[orders]:.1f} MiB")
+    ratio = peaks[large] / peaks[small]
+    print(f"memory: ratio {ratio:.3f} (to keep below: 1.15)")
+    return ratio
+
+
+if __name__ == "__main__":
+    wanted = sys.argv[1:] or ["throughput", "memory"]
+    for name in wanted:
+        {"throughput": throughput, "memory": memory}[name]()
