@@ -22,6 +22,24 @@ class ExitCode(IntEnum):
     BUG = 70
     INTERRUPTED = 130
 
+    @property
+    def meaning(self) -> str:
+        """What it tells, in a few words."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    ExitCode.DONE: "done",
+    ExitCode.INCOMPLETE: "done, but some orders failed, are unknown or missing",
+    ExitCode.USAGE: "wrong usage: an option, an id, a date, a destination",
+    ExitCode.CONFIGURATION: "configuration, or the ledger's file",
+    ExitCode.REFUSED: "refused: credentials, scope, merchant key",
+    ExitCode.UNREACHABLE: "a service could not be reached, or gave no usable answer",
+    ExitCode.BUSY: "another run holds the store or the ledger",
+    ExitCode.BUG: "a bug, with a report to paste",
+    ExitCode.INTERRUPTED: "interrupted, after finishing what was in flight",
+}
+
 
 class Bc2otError(Exception):
     """An expected failure. `hint` is the next step for whoever reads the message."""

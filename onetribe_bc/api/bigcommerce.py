@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Literal, TypeVar
 
 from onetribe_bc.api.answers import bigcommerce_error
-from onetribe_bc.api.backoff import full_jitter
-from onetribe_bc.api.governor import Governor
-from onetribe_bc.api.hook import Hook, HooksAdmin, parse_hook, parse_hooks_admin
+from onetribe_bc.api.backoff import full_jitter, parse_http_date
+from onetribe_bc.api.governor import RESET_MARGIN_S, Governor, Quota
+from onetribe_bc.api.hook import (
+    Hook,
+    HooksAdmin,
+    destination_secrets,
+    parse_hook,
+    parse_hooks_admin,
+)
 from onetribe_bc.api.transport import Answer, Timeouts, Transport
 from onetribe_bc.clock import Clock
 from onetribe_bc.dates import Window, format_api_date
@@ -32,7 +37,7 @@ from onetribe_bc.errors import (
     UnreachableError,
 )
 from onetribe_bc.order import Order, parse_order, parse_orders
-from onetribe_bc.secret import Secret
+from onetribe_bc.secret import MASK, Secret
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +53,9 @@ ANY_SCOPE = "that this request needs"
 
 _QUOTA_TRIES = 20
 """How often a request may meet a used-up quota, which other apps of the store can use up, too."""
+
+_SECRET_CHARACTERS = 4
+"""Shorter values are no secrets, and taking them out would garble the text around them."""
 
 _LOST_ORDER_TRIES = 3
 """How often an order is asked for that BigCommerce says it does not have: it may lag."""
@@ -112,6 +120,7 @@ class BigCommerceClient:
     ) -> None:
         self.store_hash = store_hash
         self._clock = clock
+        self._access_token = access_token
         self._attempts = attempts
         self._governor = Governor(clock, reserve=reserve)
         self._transport = Transport(
@@ -155,7 +164,7 @@ class BigCommerceClient:
         """
         return self._get(
             "v2/orders",
-            lambda answer: _ascending(parse_orders(answer.body), query),
+            lambda answer: _ascending(_rows(answer), query),
             query={**query.parameters(), "sort": "id:asc", "limit": str(limit)},
             what="Orders",
             scope=ORDERS_SCOPE,
@@ -311,7 +320,15 @@ class BigCommerceClient:
         self, method: str, path: str, *, what: str, body: Mapping[str, object] | None = None
     ) -> Hook:
         parse = _hook_of_v3 if path.startswith("v3") else _hook_of_v2
-        return self._call(method, path, parse, body=body, what=what, scope=ANY_SCOPE)
+        return self._call(
+            method,
+            path,
+            parse,
+            body=body,
+            what=what,
+            scope=ANY_SCOPE,
+            secrets=_secrets_in(body or {}),
+        )
 
     def _get(
         self,
@@ -334,14 +351,22 @@ class BigCommerceClient:
         scope: str,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, object] | None = None,
+        secrets: Collection[str] = (),
     ) -> T:
+        """Send until there is an answer. An error that quotes `secrets` is told without them."""
         attempt = quota_waits = 0
         while True:
+            quota = None
             try:
-                answer, knows_quota = self._exchange(method, path, query, body)
-                error = bigcommerce_error(answer, what=what, scope=scope, now=self._clock.now())
+                answer, quota = self._exchange(method, path, query, body)
+                shown = answer
+                if answer.status >= HTTPStatus.BAD_REQUEST:  # an error may quote what it got
+                    shown = _without(answer, {*secrets, self._access_token.reveal()})
+                error = bigcommerce_error(shown, what=what, scope=scope, now=self._clock.now())
                 if error is None:
                     return parse(answer)
+                if isinstance(error, NotFoundError) and method == "DELETE" and attempt:
+                    return parse(answer)  # an earlier try did it, and its answer was lost
                 if isinstance(error, NotFoundError) and not path[-1].isdigit():
                     raise CredentialsError(
                         f"{error} BigCommerce knows no store {self.store_hash} with such an API.",
@@ -352,13 +377,13 @@ class BigCommerceClient:
                 if not _may_repeat(method, caught):
                     raise
                 over_quota = isinstance(caught, TryAgainError) and caught.status == 429
-                if over_quota and knows_quota:
+                if over_quota and quota is not None:
                     quota_waits += 1
                 else:
                     attempt += 1
                 if attempt >= self._attempts or quota_waits >= _QUOTA_TRIES:
                     raise
-                self._wait(caught, attempt=attempt, over_quota=over_quota, knows=knows_quota)
+                self._wait(caught, attempt, over_quota=over_quota, quota=quota)
 
     def _exchange(
         self,
@@ -366,8 +391,8 @@ class BigCommerceClient:
         path: str,
         query: Mapping[str, str] | None,
         body: Mapping[str, object] | None,
-    ) -> tuple[Answer, bool]:
-        with self._governor.request():
+    ) -> tuple[Answer, Quota | None]:
+        with self._governor.request() as turn:
             answer = self._transport.exchange(
                 method,
                 path,
@@ -375,18 +400,19 @@ class BigCommerceClient:
                 body=None if body is None else json.dumps(body).encode(),
                 headers=None if body is None else {"Content-Type": "application/json"},
             )
-            knows_quota = self._governor.observe(answer.headers) is not None
-        self.server_time = _http_date(answer.headers.get("Date"))
-        return answer, knows_quota
+            quota = self._governor.observe(answer.headers, turn)
+        self.server_time = parse_http_date(answer.headers.get("Date"))
+        return answer, quota
 
     def _wait(
-        self, error: UnreachableError, *, attempt: int, over_quota: bool, knows: bool
+        self, error: UnreachableError, attempt: int, *, over_quota: bool, quota: Quota | None
     ) -> None:
-        """Before the next try. With quota headers, the governor itself waits for the reset."""
-        asked = error.retry_after_s if isinstance(error, TryAgainError) else None
-        if asked is None and over_quota and knows:
-            return
-        wait_s = full_jitter(attempt, self._clock.random()) if asked is None else asked
+        """Before the next try: as long as BigCommerce asks for, or until the quota's reset."""
+        wait_s = error.retry_after_s if isinstance(error, TryAgainError) else None
+        if wait_s is None and over_quota and quota is not None:
+            wait_s = quota.reset_s + RESET_MARGIN_S
+        if wait_s is None:
+            wait_s = full_jitter(attempt, self._clock.random())
         _log.debug("%s Trying again in %.1f s.", error, wait_s)
         if over_quota:
             # The whole store is over its quota or the platform overloaded: nobody else may go.
@@ -406,6 +432,13 @@ def _from(query: OrderQuery, min_id: int) -> OrderQuery:
     return OrderQuery(
         min_id, query.max_id, query.created, query.modified, query.status_id, query.channel_id
     )
+
+
+def _rows(answer: Answer) -> list[Order]:
+    """The rows of a list. Only a 204 is an empty page: a 200 without a body lost its own."""
+    if answer.status != HTTPStatus.NO_CONTENT and not answer.body:
+        raise BrokenAnswerError("BigCommerce's answer is empty.")
+    return parse_orders(answer.body)
 
 
 def _ascending(orders: list[Order], query: OrderQuery) -> list[Order]:
@@ -472,6 +505,26 @@ def _hook_of_v2(answer: Answer) -> Hook:
     return parse_hook(_json(answer))
 
 
+def _secrets_in(body: Mapping[str, object]) -> set[str]:
+    """What BigCommerce must not be quoted with, should it say what is wrong with a hook."""
+    destination, headers = body.get("destination"), body.get("headers")
+    secrets = set(destination_secrets(destination)) if isinstance(destination, str) else set()
+    if isinstance(headers, Mapping):
+        secrets.update(headers.values())
+    return secrets
+
+
+def _without(answer: Answer, secrets: Collection[str]) -> Answer:
+    """Masked before the message is shortened, which could leave the half of a secret."""
+    body = answer.body
+    for secret in sorted(secrets, key=len, reverse=True):
+        escaped = json.dumps(secret)[1:-1]
+        for written in (secret, escaped, escaped.replace("/", r"\/")):
+            if len(secret) >= _SECRET_CHARACTERS:
+                body = body.replace(written.encode(), MASK.encode())
+    return Answer(answer.status, answer.headers, body)
+
+
 def _hook_page(answer: Answer, api_version: ApiVersion) -> tuple[list[Hook], int]:
     """The hooks of one page and the number of pages."""
     if answer.status == HTTPStatus.NO_CONTENT:
@@ -487,10 +540,3 @@ def _hook_page(answer: Answer, api_version: ApiVersion) -> tuple[list[Hook], int
     if not isinstance(document, list):
         raise BrokenAnswerError("BigCommerce's answer is not the list of hooks that it should be.")
     return [parse_hook(row) for row in document], pages
-
-
-def _http_date(value: str | None) -> datetime | None:
-    try:
-        return parsedate_to_datetime(value).astimezone(UTC) if value else None
-    except ValueError:
-        return None

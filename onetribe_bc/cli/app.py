@@ -89,7 +89,7 @@ def bc2ot(
     log_format: str,
     no_input: bool,
 ) -> None:
-    r"""Sends BigCommerce orders to One Tribe: every one, and none twice unseen.
+    """Sends BigCommerce orders to One Tribe: every one, and none twice unseen.
 
     \b
     To see it work:          bc2ot demo

@@ -65,7 +65,7 @@ def backfill(
     force: bool,
     as_json: bool,
 ) -> int:
-    r"""Send every order of a date or id range that One Tribe does not have yet.
+    """Send every order of a date or id range that One Tribe does not have yet.
 
     Running it again sends only what is still owed. Without dates or ids it takes every order
     of the store.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +20,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 workers_option = click.option(
     "--workers", type=click.IntRange(1, 64), metavar="N", help="How many orders to send at a time."
 )
+
+_VARIABLE = re.compile(r"\$(?:(?P<escape>\$)|\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)\})?)")
 
 force_option = click.option("--force", is_flag=True, help="Send again what was delivered before.")
 
@@ -44,3 +47,29 @@ def window_bounds(
     last = None if until is None else parse_moment(until, now=now, timezone=timezone, end=True)
     Window(first, last)
     return first, last
+
+
+def fill_in(text: str, environ: Mapping[str, str]) -> str:
+    """`text` with each `${NAME}` replaced by that environment variable, and `$$` by `$`.
+
+    What an option holds shows in the list of processes; what a variable holds does not. Raises
+    InputError for a variable that is not set or empty; it quotes no value.
+    """
+    from onetribe_bc.errors import InputError
+
+    def value(found: re.Match[str]) -> str:
+        if found["escape"]:
+            return "$"
+        if not found["name"]:
+            raise InputError(
+                "A ${ is not followed by a variable's name and }.",
+                hint="Write '${NAME}' in single quotes, or $${ where that itself is meant.",
+            )
+        if filled := environ.get(found["name"]):
+            return filled
+        raise InputError(
+            f"The environment variable {found['name']} is not set.",
+            hint="Set and export it, or write $$ where a dollar sign itself is meant.",
+        )
+
+    return _VARIABLE.sub(value, text)

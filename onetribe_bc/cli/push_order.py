@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def push_order(
     invocation: Invocation, ids: tuple[str, ...], dry_run: bool, force: bool, as_json: bool
 ) -> int:
-    r"""Fetch each order and send it to One Tribe; `-` reads ids from stdin.
+    """Fetch each order and send it to One Tribe; `-` reads ids from stdin.
 
     The exit code is 1 when one of them is not at One Tribe afterwards.
 

@@ -49,7 +49,7 @@ def sandbox(
     latency: float,
     faults: tuple[str, ...],
 ) -> int:
-    r"""Simulate BigCommerce and One Tribe on this machine, until Ctrl-C.
+    """Simulate BigCommerce and One Tribe on this machine, until Ctrl-C.
 
     Prints the environment variables that point bc2ot at it: paste them into another terminal.
 

@@ -1,0 +1,818 @@
+"""`bc2ot hooks`, from the command line to the wire."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import responses
+
+from onetribe_bc.api.hook import (
+    check_header,
+    check_scope,
+    mask_destination,
+    nearest_scope,
+    same_destination,
+)
+from onetribe_bc.cli.app import run
+from onetribe_bc.errors import InputError
+from onetribe_bc.sandbox import Fault, FaultKind, Sandbox, Service
+from onetribe_bc.secret import Secret
+
+CREATED = "store/order/created"
+UPDATED = "store/order/updated"
+OWN = "https://hooks.example.com/orders"
+KEY = "kEy-0f-the-merchant"
+ONETRIBE = f"https://api.onetribe.example/direct/webhook/big-commerce/order/{KEY}"
+MASKED = "https://api.onetribe.example/direct/webhook/big-commerce/order/****"
+OTHER_PATH = f"https://api.onetribe.example/api/direct/webhook/shopify/order/{KEY}"
+HEADER_VALUE = "s3cret-of-the-hook"
+VERSIONS = pytest.mark.parametrize("version", ["v3", "v2"])
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def cli(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Cli:
+    """Runs a command line against the sandbox; no secret may ever be in what it prints."""
+    environment = {
+        **sandbox.environment(),
+        "BC2OT_ONETRIBE_URL": ONETRIBE,
+        "HOOK_SECRET": HEADER_VALUE,
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    def call(*arguments: str) -> Result:
+        code = run(arguments)
+        captured = capsys.readouterr()
+        for secret in (KEY, HEADER_VALUE, sandbox.access_token):
+            assert secret not in captured.out + captured.err
+        return Result(code, captured.out, captured.err)
+
+    return call
+
+
+class Keyboard(io.StringIO):
+    """A terminal at which someone types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def type_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    return lambda text: monkeypatch.setattr(sys, "stdin", Keyboard(text))
+
+
+def posts(sandbox: Sandbox, *methods: str) -> int:
+    return sum(record.method in (methods or ("POST",)) for record in sandbox.requests)
+
+
+# create
+
+
+@VERSIONS
+def test_create_makes_a_hook_to_one_tribe(sandbox: Sandbox, cli: Cli, version: str) -> None:
+    result = cli("hooks", "create", "--api-version", version)
+
+    (hook,) = sandbox.hooks.all()
+    assert result.code == 0
+    assert (hook.scope, hook.destination, hook.is_active) == (CREATED, ONETRIBE, True)
+    assert result.out == f"created: hook {hook.id}, {CREATED} to {MASKED}\n"
+    assert "a minute" in result.err
+    assert "bc2ot backfill" in result.err
+    assert "Check Integration" in result.err
+    assert any(f"/{version}/hooks" in record.path for record in sandbox.requests)
+
+
+@VERSIONS
+def test_create_again_changes_nothing(sandbox: Sandbox, cli: Cli, version: str) -> None:
+    cli("hooks", "create", "--api-version", version)
+    result = cli("hooks", "create", "--api-version", version)
+
+    assert result.code == 0
+    assert result.out.startswith("unchanged: hook ")
+    assert result.err == ""
+    assert len(sandbox.hooks.all()) == 1
+    assert posts(sandbox, "POST", "PUT") == 1
+
+
+def test_create_takes_several_scopes_each_once(sandbox: Sandbox, cli: Cli) -> None:
+    sandbox.hooks.add(CREATED, ONETRIBE)
+    scopes = ("--scope", CREATED, "--scope", UPDATED, "--scope", UPDATED)
+    result = cli("hooks", "create", *scopes, "--json")
+
+    assert [(h["change"], h["scope"]) for h in result.json["hooks"]] == [
+        ("unchanged", CREATED),
+        ("created", UPDATED),
+    ]
+    assert result.json["hooks"][0]["is_onetribe"] is True
+    assert result.json["complete"] is True
+    assert len(sandbox.hooks.all()) == 2
+
+
+def test_create_to_another_destination_speaks_of_no_integration_check(
+    sandbox: Sandbox, cli: Cli
+) -> None:
+    result = cli("hooks", "create", "--destination", OWN)
+
+    assert result.out == f"created: hook {sandbox.hooks.all()[0].id}, {CREATED} to {OWN}\n"
+    assert "Check Integration" not in result.err
+
+
+def test_create_corrects_headers_and_activity(sandbox: Sandbox, cli: Cli) -> None:
+    hook = sandbox.hooks.add(CREATED, ONETRIBE, headers={"X-Old": "1"})
+    result = cli("hooks", "create", "--inactive", "--header", "X-Secret=a ${HOOK_SECRET}")
+
+    assert result.code == 0
+    assert "updated" in result.out
+    assert "(changed: is_active, headers)" in result.out
+    changed = sandbox.hooks.get(hook.id)
+    assert changed.headers == {"X-Secret": f"a {HEADER_VALUE}"}
+    assert changed.is_active is False
+    again = cli("hooks", "create", "--inactive", "--header", "x-secret=a ${HOOK_SECRET}")
+    assert again.out.startswith("unchanged")
+
+
+def test_create_without_headers_leaves_those_there_are(sandbox: Sandbox, cli: Cli) -> None:
+    hook = sandbox.hooks.add(CREATED, ONETRIBE, headers={"X-Old": "1"})
+
+    assert cli("hooks", "create").out.startswith("unchanged")
+    assert sandbox.hooks.get(hook.id).headers == {"X-Old": "1"}
+
+
+@VERSIONS
+def test_create_switches_on_what_bigcommerce_deactivated(
+    sandbox: Sandbox, cli: Cli, version: str
+) -> None:
+    hook = sandbox.hooks.add(CREATED, ONETRIBE)
+    sandbox.hooks.deactivate(hook.id)
+    result = cli("hooks", "create", "--api-version", version)
+
+    assert result.out.startswith(f"updated: hook {hook.id}")
+    assert sandbox.hooks.get(hook.id).status == "active"
+
+
+def test_create_finds_a_hook_whose_host_and_port_are_spelled_otherwise(
+    sandbox: Sandbox, cli: Cli
+) -> None:
+    sandbox.hooks.add(CREATED, "https://Hooks.Example.com:443/orders")
+
+    assert cli("hooks", "create", "--destination", OWN).out.startswith("unchanged")
+
+
+def test_create_does_not_take_another_accounts_hook_for_ours(sandbox: Sandbox, cli: Cli) -> None:
+    sandbox.hooks.add(CREATED, ONETRIBE, foreign=True)
+
+    assert cli("hooks", "create").out.startswith("created")
+
+
+def test_an_answered_destination_that_differs_is_reported(sandbox: Sandbox, cli: Cli) -> None:
+    sandbox.hooks.answer_destination = OTHER_PATH
+    result = cli("hooks", "create")
+
+    assert result.code == 1
+    assert result.out.startswith("created")
+    shown = "https://api.onetribe.example/api/direct/webhook/shopify/order/****"
+    assert f"asked for the destination {MASKED} and answered with {shown}." in result.err
+    assert "hooks update" in result.err
+
+
+def test_after_a_differing_answer_create_corrects_that_very_hook(
+    sandbox: Sandbox, cli: Cli
+) -> None:
+    sandbox.hooks.answer_destination = OTHER_PATH
+    assert cli("hooks", "create", "--json").json["hooks"][0]["differs"] == ["destination"]
+    result = cli("hooks", "create")
+
+    assert result.code == 0
+    assert "(changed: destination)" in result.out
+    assert [hook.destination for hook in sandbox.hooks.all()] == [ONETRIBE]
+
+
+def test_a_difference_in_the_key_alone_is_said_to_be_there(sandbox: Sandbox, cli: Cli) -> None:
+    sandbox.hooks.answer_destination = f"{ONETRIBE}x"
+    result = cli("hooks", "create")
+
+    assert result.code == 1
+    assert "they differ in what is masked" in result.err
+
+
+def test_a_lost_answer_is_not_followed_by_a_second_post(sandbox: Sandbox, cli: Cli) -> None:
+    sandbox.faults.replace([Fault(Service.BIGCOMMERCE, FaultKind.LOST_REPLY, method="POST")])
+    result = cli("hooks", "create", "--json")
+
+    assert result.code == 5
+    assert "Run it again" in result.err
+    assert result.json["complete"] is False
+    assert result.json["hooks"] == []
+    assert posts(sandbox) <= 1
+    sandbox.faults.clear()
+    assert cli("hooks", "create").out.startswith("unchanged")
+    assert len(sandbox.hooks.all()) == 1
+
+
+def test_what_was_refused_for_the_quota_was_not_made(sandbox: Sandbox, cli: Cli) -> None:
+    fault = Fault(
+        Service.BIGCOMMERCE,
+        FaultKind.STATUS,
+        method="POST",
+        status=429,
+        headers=(("Retry-After", "0"),),
+    )
+    sandbox.faults.replace([fault])
+    result = cli("hooks", "create")
+
+    assert result.code == 5
+    assert "may have been made" not in result.err
+
+
+def test_ten_hooks_of_a_scope_are_said_before_anything_is_made(sandbox: Sandbox, cli: Cli) -> None:
+    for number in range(10):
+        sandbox.hooks.add(UPDATED, f"{OWN}/{number}")
+    result = cli("hooks", "create", "--scope", CREATED, "--scope", UPDATED)
+
+    assert result.code == 2
+    assert f"10 hooks for {UPDATED}" in result.err
+    assert posts(sandbox) == 0
+    assert cli("hooks", "create", "--scope", UPDATED, "--destination", f"{OWN}/3").code == 0
+
+
+def test_bigcommerces_refusal_comes_with_its_reason_and_its_limits(
+    sandbox: Sandbox, cli: Cli
+) -> None:
+    # Between our look and our request someone else makes the tenth.
+    fault = Fault(
+        Service.BIGCOMMERCE,
+        FaultKind.STATUS,
+        method="POST",
+        status=422,
+        body=json.dumps({"title": f"Too many: {ONETRIBE} {HEADER_VALUE}"}).encode(),
+    )
+    sandbox.faults.replace([fault])
+    result = cli("hooks", "create", "--header", "X-Secret=${HOOK_SECRET}")
+
+    assert result.code == 2
+    assert f"Too many: {MASKED} ****" in result.err
+    assert "10 hooks for a scope" in result.err
+
+
+def test_a_scope_that_looks_mistyped_is_warned_of(sandbox: Sandbox, cli: Cli) -> None:
+    result = cli("hooks", "create", "--scope", "store/orders/created")
+
+    assert result.code == 2
+    assert "did you mean store/order/created?" in result.err
+    assert "This is not a scope" in result.err
+
+
+def test_a_scope_for_other_things_than_orders_is_taken_without_a_word(
+    sandbox: Sandbox, cli: Cli
+) -> None:
+    result = cli("hooks", "create", "--scope", "store/customer/created")
+
+    assert result.code == 0
+    assert "did you mean" not in result.err
+
+
+@pytest.mark.parametrize("scope", ["order/created", "junk", "store/", "store/order/created\n", ""])
+def test_junk_for_a_scope_is_a_usage_error(sandbox: Sandbox, cli: Cli, scope: str) -> None:
+    assert cli("hooks", "create", "--scope", scope).code == 2
+    assert sandbox.requests == ()
+
+
+@pytest.mark.parametrize(
+    ("destination", "reason"),
+    [
+        ("http://hooks.example.com/orders", "https only"),
+        ("https://hooks.example.com:8443/orders", "port 443 only"),
+        ("https://me:pw@hooks.example.com/", "user"),
+        ("hooks", "not a URL"),
+        ("${NOT_SET}", "NOT_SET is not set"),
+        ("${not a name}", "variable's name"),
+    ],
+)
+def test_a_destination_that_cannot_be_is_refused_before_any_request(
+    sandbox: Sandbox, cli: Cli, destination: str, reason: str
+) -> None:
+    for command in (("create",), ("update", "7")):
+        result = cli("hooks", *command, "--destination", destination)
+        assert result.code == 2
+        assert reason in result.err
+    assert sandbox.requests == ()
+
+
+def test_a_one_tribe_url_that_bigcommerce_cannot_call_is_named_as_the_default(
+    sandbox: Sandbox, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BC2OT_ONETRIBE_URL", sandbox.onetribe_url)
+    result = cli("hooks", "create")
+
+    assert result.code == 2
+    assert "onetribe.url is http://127.0.0.1" in result.err
+    assert sandbox.merchant_key not in result.err
+    assert "--destination" in result.err
+
+
+def test_a_key_typed_into_an_option_is_warned_of(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = cli("hooks", "create", "--destination", ONETRIBE)
+    assert "list of processes" in typed.err
+
+    monkeypatch.setenv("THERE", ONETRIBE)
+    named = cli("hooks", "create", "--destination", "${THERE}")
+    assert "list of processes" not in named.err
+    assert named.out.startswith("unchanged")
+
+
+def test_a_header_typed_in_is_taken_and_warned_of(sandbox: Sandbox, cli: Cli) -> None:
+    result = cli("hooks", "create", "--header", "X-Shop=$$5=a")
+
+    assert result.code == 0
+    assert "'X-Shop=${NAME}'" in result.err
+    assert sandbox.hooks.all()[0].headers == {"X-Shop": "$5=a"}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        HEADER_VALUE,
+        f"={HEADER_VALUE}",
+        f"X Secret={HEADER_VALUE}",
+        "X-Secret=",
+        "X-Secret= ",
+        f"X-Secret={HEADER_VALUE}\r\nX-More: 1",
+        f"X-Secret={HEADER_VALUE}é",
+        "X-Secret=${NOT_SET}",
+        f"X-Secret=${{{HEADER_VALUE}",
+    ],
+)
+def test_a_header_that_cannot_be_is_refused_without_quoting_it(
+    sandbox: Sandbox, cli: Cli, header: str
+) -> None:
+    result = cli("hooks", "create", "--header", header)
+
+    assert result.code == 2
+    assert sandbox.requests == ()
+
+
+def test_a_header_given_twice_is_refused(cli: Cli) -> None:
+    result = cli("hooks", "create", "--header", "A=${HOOK_SECRET}", "--header", "a=${HOOK_SECRET}")
+
+    assert result.code == 2
+    assert "given twice" in result.err
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, 4), (403, 4), (404, 4)])
+def test_a_token_that_bigcommerce_refuses_ends_it(
+    sandbox: Sandbox, cli: Cli, status: int, code: int
+) -> None:
+    sandbox.faults.replace([Fault(Service.BIGCOMMERCE, FaultKind.STATUS, status=status)])
+
+    assert cli("hooks", "create").code == code
+
+
+# list and show
+
+
+@VERSIONS
+def test_list_shows_what_the_token_sees_with_secrets_masked(
+    sandbox: Sandbox, cli: Cli, version: str
+) -> None:
+    first = sandbox.hooks.add(CREATED, ONETRIBE, headers={"X-Secret": HEADER_VALUE})
+    second = sandbox.hooks.add(UPDATED, OWN, is_active=False)
+    foreign = sandbox.hooks.add(UPDATED, OWN, foreign=True)
+    result = cli("hooks", "list", "--api-version", version)
+
+    lines = result.out.splitlines()[2:]
+    assert result.code == 0
+    assert [line.split()[:4] for line in lines] == [
+        [str(first.id), CREATED, MASKED, "active"],
+        [str(second.id), UPDATED, OWN, "inactive"],
+    ]
+    assert "X-Secret" in lines[0]
+    assert "2026-03-01 12:00 +0000" in lines[0]
+    assert str(foreign.id) not in result.out
+    assert result.err == ""
+
+
+def test_list_as_json_has_every_field(sandbox: Sandbox, cli: Cli) -> None:
+    hook = sandbox.hooks.add(CREATED, ONETRIBE, headers={"X-Secret": HEADER_VALUE})
+    sandbox.hooks.block(f"{ONETRIBE}", time_left_s=90)
+    document = cli("hooks", "list", "--json").json
+
+    assert document == {
+        "store_hash": sandbox.store_hash,
+        "hooks": [
+            {
+                "id": hook.id,
+                "scope": CREATED,
+                "destination": MASKED,
+                "is_onetribe": True,
+                "is_active": True,
+                "status": "active",
+                "headers": {"X-Secret": "****"},
+                "created_at": "2026-03-01T12:00:00+00:00",
+                "updated_at": "2026-03-01T12:00:00+00:00",
+            }
+        ],
+        "blocked_domains": [{"destination": MASKED, "time_left_s": 90, "reasons": ["HTTP 500"]}],
+    }
+
+
+def test_list_filters_by_scope_destination_and_activity(sandbox: Sandbox, cli: Cli) -> None:
+    first = sandbox.hooks.add(CREATED, ONETRIBE)
+    second = sandbox.hooks.add(UPDATED, ONETRIBE, is_active=False)
+    third = sandbox.hooks.add(CREATED, OWN)
+
+    def ids(*options: str) -> list[int]:
+        document = cli("hooks", "list", "--json", *options).json
+        return [hook["id"] for hook in document["hooks"]]
+
+    assert ids("--scope", CREATED) == [first.id, third.id]
+    assert ids("--destination", "${BC2OT_ONETRIBE_URL}") == [first.id, second.id]
+    assert ids("--inactive") == [second.id]
+    assert ids("--active", "--scope", CREATED, "--destination", OWN) == [third.id]
+    assert all(KEY not in str(record.query) for record in sandbox.requests)
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_list_says_what_bigcommerce_switched_off_or_blocked(
+    sandbox: Sandbox, cli: Cli, options: tuple[str, ...]
+) -> None:
+    hook = sandbox.hooks.add(CREATED, ONETRIBE)
+    sandbox.hooks.deactivate(hook.id)
+    sandbox.hooks.block("hooks.example.com", time_left_s=90)
+    result = cli("hooks", "list", *options)
+
+    assert "deactivated" in result.out
+    assert f"bc2ot hooks enable {hook.id}" in result.err
+    assert "hooks.example.com again in 90 s" in result.err
+    assert "HTTP 500" in result.err
+
+
+@pytest.mark.parametrize("command", [("list",), ("show", "20172984")])
+def test_a_failure_of_the_admin_endpoint_does_not_keep_hooks_from_being_shown(
+    sandbox: Sandbox, cli: Cli, command: tuple[str, ...]
+) -> None:
+    sandbox.hooks.add(CREATED, OWN)
+    sandbox.faults.replace(
+        [Fault(Service.BIGCOMMERCE, FaultKind.STATUS, status=403, path="hooks/admin")]
+    )
+    result = cli("hooks", *command)
+
+    assert result.code == 0
+    assert OWN in result.out
+    assert "Warning: deactivated hooks may be shown as inactive" in result.err
+
+
+def test_an_empty_list_mentions_other_accounts_hooks(sandbox: Sandbox, cli: Cli) -> None:
+    sandbox.hooks.add(CREATED, ONETRIBE, foreign=True)
+    result = cli("hooks", "list")
+
+    assert result.code == 0
+    assert result.out == ""
+    assert "only the hooks that its own API account made" in result.err
+
+
+@VERSIONS
+def test_show_shows_one_hook(sandbox: Sandbox, cli: Cli, version: str) -> None:
+    hook = sandbox.hooks.add(CREATED, ONETRIBE, headers={"X-Secret": HEADER_VALUE})
+    text = cli("hooks", "show", str(hook.id), "--api-version", version)
+    document = cli("hooks", "show", str(hook.id), "--api-version", version, "--json").json
+
+    assert f"destination  {MASKED}" in text.out
+    assert "X-Secret=****" in text.out
+    assert document["destination"] == MASKED
+    assert document["status"] == "active"
+
+
+@responses.activate
+def test_remote_text_cannot_reach_the_terminal(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BC2OT_API_URL", "https://api.bigcommerce.com")
+    stores = "https://api.bigcommerce.com/stores/sandbox1"
+    odd = {"id": 7, "scope": "store/\x1b[2J[/x]", "destination": "https://[bad/\x1b", "headers": {}}
+    responses.get(f"{stores}/v3/hooks", json={"data": [odd], "meta": {}})
+    responses.get(f"{stores}/v3/hooks/admin", json={"data": {}})
+    result = cli("hooks", "list")
+
+    assert result.code == 0
+    assert "\x1b" not in result.out
+    assert "[/x]" in result.out
+    assert "****" in result.out
+
+
+# update, enable, disable
+
+
+@VERSIONS
+def test_update_changes_what_is_given(sandbox: Sandbox, cli: Cli, version: str) -> None:
+    hook = sandbox.hooks.add(CREATED, OWN, headers={"X-Old": "1"})
+    fields = ("--scope", UPDATED, "--destination", "${BC2OT_ONETRIBE_URL}", "--inactive")
+    header = ("--header", "X-Secret=${HOOK_SECRET}")
+    result = cli("hooks", "update", str(hook.id), *fields, *header, "--api-version", version)
+
+    changed = sandbox.hooks.get(hook.id)
+    assert result.code == 0
+    assert "(changed: scope, destination, is_active, headers)" in result.out
+    assert ", inactive" in result.out
+    assert (changed.scope, changed.destination, changed.is_active) == (UPDATED, ONETRIBE, False)
+    assert changed.headers == {"X-Secret": HEADER_VALUE}
+
+
+def test_update_to_what_is_there_already_sends_nothing(sandbox: Sandbox, cli: Cli) -> None:
+    hook = sandbox.hooks.add(CREATED, OWN)
+    result = cli("hooks", "update", str(hook.id), "--scope", CREATED, "--active", "--json")
+
+    assert result.json["hooks"][0]["change"] == "unchanged"
+    assert posts(sandbox, "PUT") == 0
+
+
+def test_update_of_nothing_is_a_usage_error(sandbox: Sandbox, cli: Cli) -> None:
+    result = cli("hooks", "update", "7")
+
+    assert result.code == 2
+    assert "--scope" in result.err
+    assert sandbox.requests == ()
+
+
+def test_update_says_why_bigcommerce_refuses(sandbox: Sandbox, cli: Cli) -> None:
+    sandbox.hooks.add(UPDATED, OWN)
+    hook = sandbox.hooks.add(CREATED, OWN)
+    result = cli("hooks", "update", str(hook.id), "--scope", UPDATED)
+
+    assert result.code == 2
+    assert "A webhook with this scope and destination exists" in result.err
+
+
+@VERSIONS
+@pytest.mark.parametrize(
+    "command", [("show",), ("update", "--active"), ("enable",), ("disable",), ("delete", "--yes")]
+)
+def test_an_id_that_the_token_cannot_see_is_said_to_be_perhaps_anothers(
+    sandbox: Sandbox, cli: Cli, command: tuple[str, ...], version: str
+) -> None:
+    foreign = sandbox.hooks.add(CREATED, OWN, foreign=True)
+    result = cli("hooks", *command, str(foreign.id), "--api-version", version)
+
+    assert result.code == 1
+    assert f"no hook {foreign.id}" in result.err
+    assert "own API account" in result.err
+    assert foreign in sandbox.hooks.all()
+
+
+@VERSIONS
+def test_disable_and_enable_switch_hooks(sandbox: Sandbox, cli: Cli, version: str) -> None:
+    ids = [sandbox.hooks.add(scope, OWN).id for scope in (CREATED, UPDATED)]
+    words = [*map(str, ids), "--api-version", version]
+
+    assert cli("hooks", "disable", *words).code == 0
+    assert [hook.is_active for hook in sandbox.hooks.all()] == [False, False]
+    sandbox.hooks.deactivate(ids[0])
+    result = cli("hooks", "enable", *words)
+    assert result.out.count("updated: ") == 2
+    assert [hook.status for hook in sandbox.hooks.all()] == ["active", "active"]
+    assert cli("hooks", "enable", *words).out.count("unchanged: ") == 2
+
+
+@responses.activate
+def test_enable_switches_on_what_is_called_active_but_was_deactivated(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BC2OT_API_URL", "https://api.bigcommerce.com")
+    stores = "https://api.bigcommerce.com/stores/sandbox1"
+    hook = {"id": 7, "scope": CREATED, "destination": OWN, "is_active": True, "headers": None}
+    admin = {"hooks_list": [{"id": 7, "status": "deactivated"}]}
+    responses.get(f"{stores}/v3/hooks/admin", json={"data": admin})
+    responses.get(f"{stores}/v3/hooks/7", json={"data": hook})
+    sent = responses.put(f"{stores}/v3/hooks/7", json={"data": hook})
+
+    assert cli("hooks", "enable", "7").out.startswith("updated")
+    assert sent.call_count == 1
+
+
+@responses.activate
+def test_a_hook_that_stays_inactive_is_reported(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BC2OT_API_URL", "https://api.bigcommerce.com")
+    stores = "https://api.bigcommerce.com/stores/sandbox1"
+    hook = {"id": 7, "scope": CREATED, "destination": OWN, "is_active": False, "headers": None}
+    responses.get(f"{stores}/v2/hooks/7", json=hook)
+    responses.put(f"{stores}/v2/hooks/7", json=hook)
+    result = cli("hooks", "enable", "7", "--api-version", "v2")
+
+    assert result.code == 1
+    assert "asked for the is_active True and answered with False" in result.err
+
+
+def test_each_id_is_tried_and_failures_are_reported_by_id(sandbox: Sandbox, cli: Cli) -> None:
+    hook = sandbox.hooks.add(CREATED, OWN)
+    result = cli("hooks", "disable", "5", str(hook.id), "6", "--json")
+
+    assert result.code == 1
+    assert [(h["change"], h["id"]) for h in result.json["hooks"]] == [
+        ("failed", 5),
+        ("updated", hook.id),
+        ("failed", 6),
+    ]
+    assert "no hook 5" in result.json["hooks"][0]["problem"]
+    assert "no hook 6" in result.err
+
+
+def test_an_interrupt_between_two_hooks_stops_after_the_first(sandbox: Sandbox, cli: Cli) -> None:
+    ids = [sandbox.hooks.add(scope, OWN).id for scope in (CREATED, UPDATED)]
+    sandbox.on_request = lambda request: (
+        os.kill(os.getpid(), signal.SIGINT) if request.method == "DELETE" else None
+    )
+    result = cli("hooks", "delete", "--yes", *map(str, ids))
+
+    assert result.code == 130
+    assert [hook.id for hook in sandbox.hooks.all()] == ids[1:]
+
+
+# delete
+
+
+@VERSIONS
+def test_delete_shows_and_asks_first(
+    sandbox: Sandbox, cli: Cli, type_in: Callable[[str], None], version: str
+) -> None:
+    hook = sandbox.hooks.add(CREATED, ONETRIBE)
+    arguments = ("hooks", "delete", str(hook.id), "--api-version", version)
+
+    type_in("n\n")
+    result = cli(*arguments)
+    assert result.code == 0
+    assert f"hook {hook.id}, {CREATED} to {MASKED}" in result.err
+    assert "Nothing is deleted" in result.err
+    assert sandbox.hooks.all() == (hook,)
+
+    type_in("y\n")
+    result = cli(*arguments)
+    assert result.code == 0
+    assert result.out == f"deleted: hook {hook.id}, {CREATED} to {MASKED}\n"
+    assert sandbox.hooks.all() == ()
+
+
+def test_delete_of_an_unseen_hook_is_not_asked_about(
+    cli: Cli, type_in: Callable[[str], None]
+) -> None:
+    type_in("")
+
+    assert cli("hooks", "delete", "5").code == 1
+
+
+def test_the_end_of_the_input_is_no_consent(
+    sandbox: Sandbox, cli: Cli, type_in: Callable[[str], None]
+) -> None:
+    hook = sandbox.hooks.add(CREATED, OWN)
+    type_in("")
+
+    assert cli("hooks", "delete", str(hook.id)).code == 130
+    assert sandbox.hooks.all() == (hook,)
+
+
+def test_delete_all_takes_what_the_token_sees_and_no_more(sandbox: Sandbox, cli: Cli) -> None:
+    for scope in (CREATED, UPDATED, "store/product/updated"):
+        sandbox.hooks.add(scope, OWN)
+    foreign = sandbox.hooks.add(CREATED, OWN, foreign=True)
+    result = cli("hooks", "delete", "--all", "--yes", "--json")
+
+    assert result.code == 0
+    assert [hook["change"] for hook in result.json["hooks"]] == ["deleted"] * 3
+    assert sandbox.hooks.all() == (foreign,)
+    again = cli("hooks", "delete", "--all", "--yes")
+    assert again.code == 0
+    assert "no hook to delete" in again.err
+
+
+def test_delete_all_asks_with_every_hook_in_view(
+    sandbox: Sandbox, cli: Cli, type_in: Callable[[str], None]
+) -> None:
+    ids = [sandbox.hooks.add(scope, OWN).id for scope in (CREATED, UPDATED)]
+    type_in("y\n")
+    result = cli("hooks", "delete", "--all")
+
+    assert all(str(hook_id) in result.err for hook_id in ids)
+    assert "Delete 2 hooks?" in result.err
+    assert sandbox.hooks.all() == ()
+
+
+@pytest.mark.parametrize("before", [(), ("--no-input",)])
+def test_delete_where_nobody_can_be_asked_needs_yes(
+    sandbox: Sandbox, cli: Cli, type_in: Callable[[str], None], before: tuple[str, ...]
+) -> None:
+    if before:
+        type_in("y\n")
+    result = cli(*before, "hooks", "delete", "20172984")
+
+    assert result.code == 2
+    assert "--yes" in result.err
+    assert sandbox.requests == ()
+
+
+@pytest.mark.parametrize("arguments", [("--yes",), ("7", "--all", "--yes")])
+def test_delete_takes_either_ids_or_all(
+    sandbox: Sandbox, cli: Cli, arguments: tuple[str, ...]
+) -> None:
+    assert cli("hooks", "delete", *arguments).code == 2
+    assert sandbox.requests == ()
+
+
+def test_a_delete_whose_answer_was_lost_is_a_delete(sandbox: Sandbox, cli: Cli) -> None:
+    hook = sandbox.hooks.add(CREATED, OWN)
+    sandbox.faults.replace(
+        [Fault(Service.BIGCOMMERCE, FaultKind.LOST_REPLY, method="DELETE", times=1)]
+    )
+
+    assert cli("hooks", "delete", str(hook.id), "--yes").code == 0
+    assert sandbox.hooks.all() == ()
+
+
+@pytest.mark.parametrize(
+    "command", ["create", "list", "show", "update", "enable", "disable", "delete"]
+)
+def test_the_help_of_each_command_has_an_example_on_a_line_of_its_own(
+    cli: Cli, command: str
+) -> None:
+    result = cli("hooks", command, "--help")
+
+    assert result.code == 0
+    assert f"\n    bc2ot hooks {command}" in result.out
+    assert "\\b" not in result.out
+
+
+# values
+
+
+@pytest.mark.parametrize(
+    ("destination", "shown"),
+    [
+        (OWN, OWN),
+        (ONETRIBE, MASKED),
+        (f"{ONETRIBE}/", f"{MASKED}/"),
+        (OTHER_PATH, "https://api.onetribe.example/api/direct/webhook/shopify/order/****"),
+        (
+            "https://other.example/direct/webhook/x/short",
+            "https://other.example/direct/webhook/x/****",
+        ),
+        (f"https://proxy.example/{KEY}/orders", "https://proxy.example/****/orders"),
+        (f"https://proxy.example/a{KEY}", "https://proxy.example/****"),
+        (
+            "https://hooks.example.com/catch/0123456789abcdef/x?token=1#f",
+            "https://hooks.example.com/catch/****/x?****",
+        ),
+        ("https://me:pw@hooks.example.com/a", "https://hooks.example.com/a"),
+        ("a-long-name.hooks.example.com", "a-long-name.hooks.example.com"),
+        ("https://[bad", "****"),
+    ],
+)
+def test_a_destination_is_shown_without_its_keys(destination: str, shown: str) -> None:
+    assert mask_destination(destination, Secret(ONETRIBE)) == shown
+
+
+def test_one_destination_may_be_spelled_in_two_ways() -> None:
+    assert same_destination("https://A.example", "https://a.example:443/")
+    assert not same_destination("https://a.example/x", "https://a.example/X")
+    assert not same_destination("https://[bad", "https://a.example/")
+
+
+@pytest.mark.parametrize(
+    ("scope", "near"),
+    [
+        (CREATED, None),
+        ("store/cart/created", None),
+        ("store", None),
+        ("store/order/statusupdated", "store/order/statusUpdated"),
+        ("store/oder/created", CREATED),
+        ("store/order", "store/order/*"),
+    ],
+)
+def test_a_mistyped_order_scope_is_recognised(scope: str, near: str | None) -> None:
+    assert nearest_scope(scope) == near
+
+
+def test_scopes_and_headers_are_checked_by_form() -> None:
+    check_scope("store/cart/lineItem/*")
+    check_header("X-Secret", "two words, ~")
+    with pytest.raises(InputError, match="not a hook's scope"):
+        check_scope("store/*")
