@@ -53,8 +53,8 @@ def broken_links() -> list[str]:
     """Links between documents that lead nowhere."""
     broken = []
     for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
-        for target in re.findall(r"\]\(([^)#:\s]+)[^)]*\)", document.read_text(encoding="utf-8")):
-            if not (document.parent / target).exists():
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text(encoding="utf-8")):
+            if "://" not in target and not (document.parent / target).exists():
                 broken.append(f"{document.relative_to(ROOT)} links to {target}, which is not there")
     return broken
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 from zoneinfo import ZoneInfo
@@ -16,6 +17,7 @@ from onetribe_bc.config.settings import (
     OnUnknown,
     OrderSettings,
     Resend,
+    SyncSettings,
 )
 from onetribe_bc.secret import Secret
 
@@ -140,6 +142,26 @@ ON_UNKNOWN: Key[OnUnknown] = Key(
     "An order that may have arrived is sent again, or held for `retry --unknown`.",
     default=DeliverySettings.on_unknown,
 )
+SYNC_OVERLAP: Key[timedelta] = Key(
+    "sync.overlap",
+    kinds.duration(timedelta(days=90)),
+    "How far `sync` looks back behind the end of the last one.",
+    default=SyncSettings.overlap,
+    default_text="`48h`",
+)
+MONITOR_URL: Key[Secret | None] = Key(
+    "monitor.url",
+    kinds.SECRET_URL,
+    "Called by `sync`: with `/start` added before, as it is after success, with `/fail` else.",
+    default=None,
+    secret=True,
+)
+MONITOR_TEXTFILE: Key[str | None] = Key(
+    "monitor.textfile",
+    kinds.PATH,
+    "A file for Prometheus' node exporter, written anew by each `sync`.",
+    default=None,
+)
 LEDGER: Key[str | None] = Key(
     "ledger",
     kinds.PATH,
@@ -170,6 +192,9 @@ KEYS: tuple[Key[Any], ...] = (
     CONNECT_TIMEOUT,
     READ_TIMEOUT,
     ON_UNKNOWN,
+    SYNC_OVERLAP,
+    MONITOR_URL,
+    MONITOR_TEXTFILE,
     LEDGER,
     TIMEZONE,
 )
@@ -186,15 +211,16 @@ SECTIONS = frozenset(name.rpartition(".")[0] for name in BY_NAME) - {""}
 def suggestion(section: str, name: str) -> str:
     """The dotted name that was probably meant by `name` in `section` ("" is the top), or "".
 
-    A name that is right elsewhere comes first, then a similar one in this section, then a
-    similar one anywhere.
+    The same name comes first, in this section before elsewhere, then a similar one in this
+    section, then a similar one anywhere.
     """
     names = [*BY_NAME, *SECTIONS, STORES]
     folded = name.casefold().replace("-", "_")
     anywhere = {known.rpartition(".")[2]: known for known in names}
     here = {end: known for end, known in anywhere.items() if known.rpartition(".")[0] == section}
-    if folded in anywhere:
-        return anywhere[folded]
+    for known_by_end in (here, anywhere):
+        if folded in known_by_end:
+            return known_by_end[folded]
     for known_by_end in (here, anywhere):
         if close := difflib.get_close_matches(folded, known_by_end, n=1):
             return known_by_end[close[0]]

@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Address, ip_address
 from typing import Generic, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -32,6 +33,13 @@ _VISIBLE_ASCII = re.compile(r"[!-~]+")
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
 _LOOPBACK = IPv4Network("127.0.0.0/8")
 _DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_DURATION = re.compile(r"([0-9]{1,6})([mhdw])")
+_UNITS = {
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _STATUS_NAMES = {name.casefold(): name for name in STATUSES.values()}
 _SUGGESTED_ZONES = 3
@@ -80,6 +88,20 @@ def seconds(most: float) -> Kind[float]:
         if not _DECIMAL.fullmatch(text) or not 0 < float(text) <= most:
             raise ValueError(f"expects {takes}")
         return float(text)
+
+    return Kind(takes, read)
+
+
+def duration(most: timedelta) -> Kind[timedelta]:
+    """Spans of time such as `36h`, from nothing to `most`."""
+    takes = f"a span of time such as 90m, 36h, 7d or 2w, up to {most.days}d"
+
+    def read(raw: Raw) -> timedelta:
+        match = _DURATION.fullmatch(_text(raw).strip().lower())
+        span = None if match is None else int(match[1]) * _UNITS[match[2]]
+        if span is None or span > most:
+            raise ValueError(f"expects {takes}")
+        return span
 
     return Kind(takes, read)
 
@@ -137,6 +159,12 @@ def _api_url(raw: Raw) -> str:
     if "/stores" in _web_address(text).path:
         raise ValueError("expects the address without /stores and what follows")
     return text.rstrip("/")
+
+
+def _secret_url(raw: Raw) -> Secret:
+    text = _text(raw)
+    _web_address(text)
+    return Secret(text.rstrip("/"))
 
 
 def _onetribe_url(raw: Raw) -> Secret:
@@ -229,6 +257,7 @@ PATH = Kind("a path", _path)
 STORE_HASH = Kind("letters and digits", _store_hash)
 CREDENTIAL = Kind("text", _credential)
 API_URL = Kind("a web address", _api_url)
+SECRET_URL = Kind("a web address", _secret_url)
 ONETRIBE_URL = Kind("a web address", _onetribe_url)
 STATUS_LIST = Kind("a list of names or ids", _statuses)
 TIMEZONE = Kind("a time zone name", _timezone)

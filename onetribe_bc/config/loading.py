@@ -13,9 +13,11 @@ from onetribe_bc.config.places import Homes, Layer
 from onetribe_bc.config.settings import (
     BigCommerceSettings,
     DeliverySettings,
+    MonitorSettings,
     OneTribeSettings,
     OrderSettings,
     Settings,
+    SyncSettings,
 )
 from onetribe_bc.config.values import Values
 from onetribe_bc.errors import ConfigurationError, excerpt
@@ -76,6 +78,10 @@ def load(
             connect_timeout_s=values.of(keys.CONNECT_TIMEOUT),
             read_timeout_s=values.of(keys.READ_TIMEOUT),
             on_unknown=values.of(keys.ON_UNKNOWN),
+        ),
+        sync=SyncSettings(overlap=values.of(keys.SYNC_OVERLAP)),
+        monitor=MonitorSettings(
+            url=values.of(keys.MONITOR_URL), textfile=values.path(keys.MONITOR_TEXTFILE)
         ),
         ledger=values.ledger(),
         timezone=values.timezone(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
@@ -62,6 +63,21 @@ class DeliverySettings:
 
 
 @dataclass(frozen=True)
+class SyncSettings:
+    """How far back `sync` looks, for changes that showed up late."""
+
+    overlap: timedelta = timedelta(hours=48)
+
+
+@dataclass(frozen=True)
+class MonitorSettings:
+    """Who is told of each `sync`: an address to call, a file of Prometheus metrics."""
+
+    url: Secret | None = None
+    textfile: Path | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that is set for one store.
 
@@ -76,6 +92,8 @@ class Settings:
     delivery: DeliverySettings
     ledger: Path
     timezone: ZoneInfo
+    sync: SyncSettings = SyncSettings()
+    monitor: MonitorSettings = MonitorSettings()
     warnings: tuple[str, ...] = ()
     source: Path | None = None
     stores: tuple[str, ...] = ()

@@ -55,8 +55,8 @@ class Values:
 
     def ledger(self) -> Path:
         """Where the ledger is: an absolute path."""
-        text = self.of(keys.LEDGER)
-        if text is None:
+        given = self.path(keys.LEDGER)
+        if given is None:
             ledger = self.homes.state / LEDGER_FILE
             if not ledger.is_absolute():
                 raise ConfigurationError(
@@ -64,7 +64,14 @@ class Values:
                     hint="Set ledger in the configuration file, or BC2OT_LEDGER.",
                 )
             return ledger
-        given = self.given[keys.LEDGER.name]
+        return given
+
+    def path(self, key: Key[str | None]) -> Path | None:
+        """A path, made absolute from the folder of the file that gives it; None if none does."""
+        text = self.of(key)
+        if text is None:
+            return None
+        given = self.given[key.name]
         try:
             return absolute(text, folder=given.folder, homes=self.homes)
         except ValueError as problem:
