@@ -217,7 +217,12 @@ def suggestion(section: str, name: str) -> str:
     names = [*BY_NAME, *SECTIONS, STORES]
     folded = name.casefold().replace("-", "_")
     anywhere = {known.rpartition(".")[2]: known for known in names}
-    here = {end: known for end, known in anywhere.items() if known.rpartition(".")[0] == section}
+    here = {
+        end: known
+        for known in names
+        for start, _, end in [known.rpartition(".")]
+        if start == section
+    }
     for known_by_end in (here, anywhere):
         if folded in known_by_end:
             return known_by_end[folded]
