@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -95,6 +95,15 @@ class Rows:
     def sending_by(self, connection: sa.Connection, run_ids: Sequence[str]) -> list[Entry]:
         """The entries that these runs have claimed."""
         return self._select(connection, _SELECT_BY_OWNER, run_ids=run_ids)
+
+    def page(
+        self, connection: sa.Connection, after: int, states: Collection[State], limit: int
+    ) -> list[Entry]:
+        """The next entries behind an id, in some states or in any."""
+        query = _SELECT.where(_ORDERS.order_id > after).limit(limit)
+        if states:
+            query = query.where(_ORDERS.state.in_([state.value for state in states]))
+        return self._select(connection, query)
 
     def write(self, connection: sa.Connection, entries: Sequence[Entry]) -> None:
         """Insert or update whole rows."""

@@ -107,3 +107,12 @@ runs = Table(
 )
 
 Index("runs_by_store", runs.c.store_hash, runs.c.destination, runs.c.started_at)
+
+bookmarks = Table(
+    "bookmarks",
+    metadata,
+    Column("store_hash", String(64), primary_key=True),
+    Column("destination", String(16), primary_key=True),
+    Column("synced_until", Moment, nullable=False),
+    sqlite_with_rowid=False,
+)

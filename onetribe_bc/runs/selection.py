@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -69,14 +69,27 @@ class Selection:
 
     def skip_reason(self, order: Order) -> str:
         """Why an order is not eligible; empty if it is."""
-        if order.status_id is None or order.status_id not in self.skip_status_ids:
-            return ""
-        return f"status {STATUSES.get(order.status_id, order.status_id)}"
+        return skip_reason(self.skip_status_ids, order)
 
     def _selects(self, order: Order) -> bool:
         if self.status_ids and order.status_id not in self.status_ids:
             return False
         return self.query.channel_id is None or order.channel_id in (None, self.query.channel_id)
+
+
+def skip_reason(skip_status_ids: Collection[int], order: Order) -> str:
+    """Why an order is not eligible; empty if it is. A status it does not tell is no reason."""
+    if order.status_id is None or order.status_id not in skip_status_ids:
+        return ""
+    return f"status {STATUSES.get(order.status_id, order.status_id)}"
+
+
+def resolve_statuses(client: BigCommerceClient, statuses: Iterable[str | int]) -> frozenset[int]:
+    """Status ids of names and ids; the store is asked only for names that are not BigCommerce's
+    own. Raises InputError for what it does not know, either.
+    """
+    names = _StatusNames(client)
+    return frozenset(names.resolve(status) for status in statuses)
 
 
 def select(
@@ -92,9 +105,8 @@ def select(
 
     Raises InputError for an inverted window or a status that the store does not have.
     """
-    names = _StatusNames(client)
-    status_ids = frozenset(names.resolve(status) for status in request.statuses)
-    skip_ids = frozenset(names.resolve(status) for status in skip_statuses)
+    status_ids = resolve_statuses(client, request.statuses)
+    skip_ids = resolve_statuses(client, skip_statuses)
     if request.ids:
         query = OrderQuery(channel_id=request.channel_id)
         return Selection(query, ids=request.ids, status_ids=status_ids, skip_status_ids=skip_ids)

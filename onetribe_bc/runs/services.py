@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from onetribe_bc.api.bigcommerce import BigCommerceClient
-from onetribe_bc.api.onetribe import OneTribeClient
+from onetribe_bc.api.onetribe import OneTribeClient, fingerprint
 from onetribe_bc.api.transport import Timeouts
 from onetribe_bc.clock import Clock
 from onetribe_bc.config import Settings
@@ -15,6 +15,7 @@ from onetribe_bc.delivery import Courier
 from onetribe_bc.ledger.book import Book
 from onetribe_bc.ledger.database import Database
 from onetribe_bc.ledger.entry import Policy
+from onetribe_bc.ledger.inventory import Inventory
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Services:
     bigcommerce: BigCommerceClient
     onetribe: OneTribeClient
     book: Book
+    inventory: Inventory
     courier: Courier
     clock: Clock
 
@@ -68,7 +70,24 @@ def open_services(settings: Settings, clock: Clock, policy: Policy) -> Iterator[
         courier = Courier(
             onetribe, book, clock, attempts=settings.delivery.attempts, workers=workers
         )
-        yield Services(bigcommerce, onetribe, book, courier, clock)
+        inventory = Inventory(
+            database, store_hash=bigcommerce.store_hash, destination=onetribe.destination
+        )
+        yield Services(bigcommerce, onetribe, book, inventory, courier, clock)
+
+
+@contextmanager
+def open_inventory(settings: Settings) -> Iterator[Inventory]:
+    """The ledger alone, for questions that need neither service. Raises as `open_services`."""
+    database = Database(settings.ledger)
+    try:
+        yield Inventory(
+            database,
+            store_hash=settings.need_store_hash(),
+            destination=fingerprint(settings.need_onetribe_url()),
+        )
+    finally:
+        database.close()
 
 
 def policy_of(settings: Settings, *, force: bool = False, retry_failed: bool = True) -> Policy:

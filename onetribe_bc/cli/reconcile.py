@@ -1,0 +1,141 @@
+"""`bc2ot reconcile`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocation
+from onetribe_bc.cli.options import json_option, window_bounds
+from onetribe_bc.cli.stores import all_stores_option, for_stores
+
+if TYPE_CHECKING:
+    from onetribe_bc.cli.console import Console
+    from onetribe_bc.config import Settings
+    from onetribe_bc.runs.reconcile import Reconciliation
+    from onetribe_bc.runs.selection import Selection
+    from onetribe_bc.runs.services import Services
+
+SHOWN_GAPS = 20
+
+
+@click.command(short_help="Hold the store's orders against the ledger.")
+@click.option("--since", metavar="WHEN", help="Orders created from here on: 30d, 2026-03-01.")
+@click.option("--until", metavar="WHEN", help="Up to and including. Default: now.")
+@click.option("--fix", is_flag=True, help="Send what is missing, then look again.")
+@all_stores_option
+@json_option
+@pass_invocation
+def reconcile(
+    invocation: Invocation,
+    since: str | None,
+    until: str | None,
+    fix: bool,
+    all_stores: bool,
+    as_json: bool,
+) -> int:
+    """Hold the store's orders against the ledger: is each of them at One Tribe?
+
+    Reads the store, not only the ledger, and compares its own count as well. Changes nothing
+    unless --fix. The exit code is 1 when there is a gap.
+
+    \b
+    Examples:
+      bc2ot reconcile --since 30d
+      bc2ot reconcile --since 2026-01-01 --until 2026-01-31 --fix
+    """
+    console = invocation.console(json=as_json)
+
+    def work(settings: Settings) -> int:
+        return _reconcile(console, settings, since, until, fix=fix, as_json=as_json)
+
+    return for_stores(invocation, console, work, all_stores=all_stores)
+
+
+def _reconcile(
+    console: Console,
+    settings: Settings,
+    since: str | None,
+    until: str | None,
+    *,
+    fix: bool,
+    as_json: bool,
+) -> int:
+    from onetribe_bc.cli.running import about, describe, show_run
+    from onetribe_bc.runs.backfill import backfill
+    from onetribe_bc.runs.selection import Request, select
+    from onetribe_bc.runs.services import open_services, policy_of
+
+    policy = policy_of(settings)
+    with (
+        interruptible(console) as clock,
+        open_services(settings, clock, policy) as services,
+    ):
+        bounds = window_bounds(since, until, now=clock.now(), timezone=settings.timezone)
+        client = services.bigcommerce
+        skip = settings.orders.skip_statuses
+        selection = select(client, Request(*bounds), skip_statuses=skip, now=clock.now)
+        console.say(describe(client.store_hash, selection, settings.timezone))
+        found = _compare(services, selection, on_change=policy.on_change)
+        if fix and found.gaps:
+            console.say(f"{_gap_text(found)} Sending them.")
+            show_run(console, backfill(services, selection, command="reconcile"), expected=None)
+            found = _compare(services, selection, on_change=policy.on_change)
+        if as_json:
+            console.json({**about(client.store_hash, selection), **_as_json(found)})
+        _show(console, found)
+        return found.exit_code
+
+
+def _compare(services: Services, selection: Selection, *, on_change: bool) -> Reconciliation:
+    from onetribe_bc.runs.reconcile import Reconciliation, iter_findings
+
+    found = Reconciliation()
+    client = services.bigcommerce
+    for finding in iter_findings(client, services.inventory, selection, on_change=on_change):
+        found.add(finding)
+    # Counted after it was listed, in the same frozen window.
+    found.counted = client.count_orders(selection.query)
+    return found
+
+
+def _show(console: Console, found: Reconciliation) -> None:
+    from onetribe_bc.cli.summary import plural
+
+    for gap in found.gaps[:SHOWN_GAPS]:
+        console.urgent(
+            f"Order {gap.order_id} {gap.standing}" + (f": {gap.reason}" if gap.reason else "")
+        )
+    if len(found.gaps) > SHOWN_GAPS:
+        console.urgent(f"... and {len(found.gaps) - SHOWN_GAPS:,} more; --json names them.")
+    if not found.counts_agree:
+        console.urgent(
+            f"BigCommerce counts {plural(found.counted or 0, 'order')} and lists {found.seen:,}. "
+            "Archived orders can make the difference; push-order sends single ones."
+        )
+    tell = console.urgent if found.exit_code else console.say
+    parts = ", ".join(f"{number:,} {standing}" for standing, number in found.standings.items())
+    tell(f"{plural(found.seen, 'order')} in the store: {parts or 'none'}. {_gap_text(found)}")
+
+
+def _gap_text(found: Reconciliation) -> str:
+    from onetribe_bc.cli.summary import plural
+    from onetribe_bc.runs.reconcile import GAPS
+
+    gaps = sum(found.standings[standing] for standing in GAPS)
+    return f"{plural(gaps, 'gap')}." if gaps else "No gap."
+
+
+def _as_json(found: Reconciliation) -> dict[str, object]:
+    from onetribe_bc.runs.reconcile import Standing
+
+    return {
+        "seen": found.seen,
+        "counted_by_store": found.counted,
+        **{standing.value: found.standings[standing] for standing in Standing},
+        "gaps": [
+            {"order_id": gap.order_id, "standing": gap.standing.value, "reason": gap.reason}
+            for gap in found.gaps
+        ],
+    }

@@ -1,0 +1,238 @@
+"""`bc2ot status`, `history` and `export`: what the ledger knows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from onetribe_bc.cli.invocation import Invocation, pass_invocation
+from onetribe_bc.cli.options import json_option
+from onetribe_bc.cli.stores import all_stores_option, for_stores
+from onetribe_bc.errors import ExitCode
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from onetribe_bc.cli.console import Console
+    from onetribe_bc.config import Settings
+    from onetribe_bc.ledger.entry import Entry
+    from onetribe_bc.ledger.inventory import Status
+
+EXPORTED = (
+    "order_id",
+    "state",
+    "reason",
+    "sha256",
+    "attempts",
+    "possible_duplicates",
+    "first_seen_at",
+    "sent_at",
+    "delivered_at",
+    "answer_status",
+    "answer",
+)
+
+
+@click.command(short_help="Show what was delivered, what is owed, and the last runs.")
+@all_stores_option
+@json_option
+@pass_invocation
+def status(invocation: Invocation, all_stores: bool, as_json: bool) -> int:
+    """Show what was delivered and what is owed, possible duplicates, and the last runs.
+
+    Reads the ledger alone. `bc2ot reconcile` compares it with the store.
+
+    \b
+    Examples:
+      bc2ot status
+      bc2ot status --json
+    """
+    console = invocation.console(json=as_json)
+
+    def work(settings: Settings) -> int:
+        return _status(console, settings, as_json=as_json)
+
+    return for_stores(invocation, console, work, all_stores=all_stores)
+
+
+def _status(console: Console, settings: Settings, *, as_json: bool) -> int:
+    from onetribe_bc.runs.services import open_inventory
+
+    with open_inventory(settings) as inventory:
+        found = inventory.status()
+    if as_json:
+        facts = {"store_hash": settings.need_store_hash(), **asdict(found), "owed": found.owed}
+        console.json(_plain(facts))
+    else:
+        console.data(f"Store {settings.need_store_hash()} to {settings.onetribe.masked}")
+        _show_status(console, found, settings.timezone)
+    return ExitCode.DONE
+
+
+def _show_status(console: Console, found: Status, zone: ZoneInfo) -> None:
+    from onetribe_bc.ledger.entry import State
+
+    notes = {
+        State.DELIVERED: f"last {_moment(found.last_delivered_at, zone)}",
+        State.SKIPPED: ", ".join(f"{n:,} {why}" for why, n in found.skipped_reasons.items()),
+        State.UNKNOWN: "may have arrived: retry --unknown",
+        State.FAILED: "refused: history ID tells why, retry --failed sends them again",
+    }
+    if found.oldest_owed_at is not None:
+        notes[State.PENDING] = f"the oldest since {_moment(found.oldest_owed_at, zone)}"
+    rows = [
+        (state.value, f"{found.states[state]:,}", notes.get(state, ""))
+        for state in State
+        if found.states.get(state)
+    ]
+    if rows:
+        console.table(("state", "orders", ""), rows)
+    else:
+        console.data("The ledger knows no order yet.")
+    console.data(f"Possible duplicates at One Tribe: {found.possible_duplicates:,}")
+    console.data(f"Synced until: {_moment(found.synced_until, zone)}")
+    if found.runs:
+        columns = ("run", "started", "outcome", "seen", "delivered", "failed", "unknown")
+        console.table(
+            columns,
+            [
+                (
+                    run.command,
+                    _moment(run.started_at, zone),
+                    run.outcome,
+                    f"{run.seen:,}",
+                    f"{run.delivered:,}",
+                    f"{run.failed:,}",
+                    f"{run.unknown:,}",
+                )
+                for run in found.runs
+            ],
+        )
+
+
+@click.command(short_help="Show every attempt at one order.")
+@click.argument("order_id", type=click.IntRange(min=1), metavar="ID")
+@json_option
+@pass_invocation
+def history(invocation: Invocation, order_id: int, as_json: bool) -> int:
+    """Show where one order stands, and every attempt at sending it.
+
+    \b
+    Example:
+      bc2ot history 218
+    """
+    from onetribe_bc.runs.services import open_inventory
+
+    console = invocation.console(json=as_json)
+    settings = invocation.settings(console)
+    with open_inventory(settings) as inventory:
+        entry = inventory.entry(order_id)
+        attempts = inventory.attempts(order_id)
+    if entry is None:
+        console.urgent(
+            f"The ledger does not know order {order_id}. To send it: bc2ot push-order {order_id}"
+        )
+        return ExitCode.INCOMPLETE
+    if as_json:
+        console.json(
+            _plain(
+                {
+                    **asdict(entry),
+                    "possible_duplicates": entry.possible_duplicates,
+                    "history": [asdict(attempt) for attempt in attempts],
+                }
+            )
+        )
+        return ExitCode.DONE
+    zone = settings.timezone
+    console.data(
+        f"Order {order_id}: {entry.state}" + (f" ({entry.reason})" if entry.reason else "")
+    )
+    if entry.possible_duplicates:
+        console.data(f"One Tribe may have it {entry.arrivals} times.")
+    if attempts:
+        console.table(
+            ("attempt", "started", "result", "answer", "reason"),
+            [
+                (
+                    attempt.number,
+                    _moment(attempt.started_at, zone),
+                    attempt.result,
+                    f"{attempt.answer_status or ''} {attempt.answer}".strip(),
+                    attempt.reason,
+                )
+                for attempt in attempts
+            ],
+        )
+    return ExitCode.DONE
+
+
+@click.command(short_help="Write the proof: one line per order.")
+@click.option(
+    "--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True
+)
+@click.option("--state", "states", multiple=True, metavar="STATE", help="Only these. Repeatable.")
+@pass_invocation
+def export(invocation: Invocation, form: str, states: tuple[str, ...]) -> int:
+    """Write one line per order to stdout: its state, the SHA-256 of what was sent, when, and
+    what One Tribe answered. It holds no customer data.
+
+    \b
+    Examples:
+      bc2ot export > orders.csv
+      bc2ot export --format jsonl --state failed --state unknown
+    """
+    from onetribe_bc.ledger.entry import State
+    from onetribe_bc.runs.services import open_inventory
+
+    try:
+        chosen = [State(state.lower()) for state in states]
+    except ValueError:
+        known = ", ".join(State)
+        raise click.UsageError(f"There is no such state. They are: {known}.") from None
+    console = invocation.console()
+    with open_inventory(invocation.settings(console)) as inventory:
+        if form == "csv":
+            console.raw(_csv(EXPORTED))
+        for entry in inventory.iter_entries(chosen):
+            row = _exported(entry)
+            if form == "csv":
+                console.raw(_csv(row.values()))
+            else:
+                console.raw(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+    return ExitCode.DONE
+
+
+def _exported(entry: Entry) -> dict[str, object]:
+    values = _plain({name: getattr(entry, name) for name in EXPORTED})
+    assert isinstance(values, dict)  # noqa: S101 - a dict goes in
+    return values
+
+
+def _csv(values: object) -> bytes:
+    """One row. A cell that a spreadsheet would take for a formula is quoted as text."""
+    cells = ["" if value is None else str(value) for value in values]  # type: ignore[attr-defined]
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(
+        [f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t")) else cell for cell in cells]
+    )
+    return line.getvalue().encode()
+
+
+def _plain(value: object) -> object:
+    """Datetimes as ISO 8601, for JSON."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _moment(moment: datetime | None, zone: ZoneInfo) -> str:
+    return "never" if moment is None else moment.astimezone(zone or UTC).strftime("%F %T %z")

@@ -1,0 +1,169 @@
+"""Questions to the ledger about one store and destination: what is where, what is owed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from functools import partial
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from onetribe_bc.ledger import schema
+from onetribe_bc.ledger.database import Database
+from onetribe_bc.ledger.entry import Entry, State
+from onetribe_bc.ledger.rows import Attempt, Rows
+
+OWED = (State.PENDING, State.SENDING, State.UNKNOWN)
+"""The states of orders that a later run has to do something about."""
+
+_PAGE = 1000
+_ORDERS = schema.orders.c
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run as the ledger has it. `ended_at` is None while it runs, or if it was killed and
+    no later run has noticed.
+    """
+
+    id: str
+    command: str
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str
+    seen: int
+    delivered: int
+    skipped: int
+    failed: int
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where all orders stand. `oldest_owed_at` is when the longest owed one was first seen,
+    `last_sync_at` when a sync last ended well, `synced_until` up to when it had seen all changes.
+    """
+
+    states: Mapping[State, int]
+    skipped_reasons: Mapping[str, int]
+    possible_duplicates: int
+    oldest_owed_at: datetime | None
+    last_delivered_at: datetime | None
+    last_sync_at: datetime | None
+    synced_until: datetime | None
+    runs: Sequence[Run]
+
+    @property
+    def owed(self) -> int:
+        """How many orders a later run has to do something about."""
+        return sum(self.states.get(state, 0) for state in OWED)
+
+
+class Inventory:
+    """Reads the ledger; writes nothing but the bookmark."""
+
+    def __init__(self, database: Database, *, store_hash: str, destination: str) -> None:
+        self._database = database
+        self._rows = Rows(store_hash=store_hash, destination=destination)
+
+    def status(self, *, runs: int = 5) -> Status:
+        """All of it, as of one moment, with the last few runs, the newest first."""
+        return self._database.do(lambda c: self._status(c, runs))
+
+    def _status(self, connection: sa.Connection, runs: int) -> Status:
+        mine = self._rows.of(schema.orders)
+        states = sa.select(_ORDERS.state, sa.func.count()).where(mine).group_by(_ORDERS.state)
+        reasons = (
+            sa.select(_ORDERS.reason, sa.func.count())
+            .where(mine, _ORDERS.state == State.SKIPPED)
+            .group_by(_ORDERS.reason)
+        )
+        duplicates = sa.select(sa.func.sum(_ORDERS.arrivals - 1)).where(mine, _ORDERS.arrivals > 1)
+        oldest = sa.select(sa.func.min(_ORDERS.first_seen_at)).where(mine, _ORDERS.state.in_(OWED))
+        newest = sa.select(sa.func.max(_ORDERS.delivered_at)).where(mine)
+        last_sync = sa.select(sa.func.max(schema.runs.c.ended_at)).where(
+            self._rows.of(schema.runs),
+            schema.runs.c.command == "sync",
+            schema.runs.c.outcome == "done",
+        )
+        last_runs = (
+            sa.select(*(schema.runs.c[field.name] for field in fields(Run)))
+            .where(self._rows.of(schema.runs))
+            .order_by(schema.runs.c.started_at.desc(), schema.runs.c.id)
+            .limit(runs)
+        )
+        return Status(
+            states={State(row[0]): row[1] for row in connection.execute(states)},
+            skipped_reasons={row[0]: row[1] for row in connection.execute(reasons)},
+            possible_duplicates=connection.execute(duplicates).scalar() or 0,
+            oldest_owed_at=connection.execute(oldest).scalar(),
+            last_delivered_at=connection.execute(newest).scalar(),
+            last_sync_at=connection.execute(last_sync).scalar(),
+            synced_until=self._bookmark(connection),
+            runs=[Run(**row) for row in connection.execute(last_runs).mappings()],
+        )
+
+    def entry(self, order_id: int) -> Entry | None:
+        """What is known of one order."""
+        return self._database.do(lambda c: self._rows.entries(c, [order_id])).get(order_id)
+
+    def entries(self, ids: Sequence[int]) -> dict[int, Entry]:
+        """What is known of some orders; those not known are left out."""
+        return self._database.do(lambda c: self._rows.entries(c, ids))
+
+    def attempts(self, order_id: int) -> list[Attempt]:
+        """Every try at one order, oldest first."""
+        return self._database.do(lambda c: self._rows.attempts(c, order_id))
+
+    def iter_entries(self, states: Collection[State] = ()) -> Iterator[Entry]:
+        """All entries, or those in some states, by id; read page by page."""
+        after = 0
+        while True:
+            page = self._database.do(partial(self._page, after, states))
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1].order_id
+
+    def _page(
+        self, after: int, states: Collection[State], connection: sa.Connection
+    ) -> list[Entry]:
+        return self._rows.page(connection, after, states, _PAGE)
+
+    def bookmark(self) -> datetime | None:
+        """Up to when `sync` has seen all changes; None before the first one."""
+        return self._database.do(self._bookmark)
+
+    def move_bookmark(self, synced_until: datetime) -> None:
+        """Everything that changed until then is in the ledger. Never goes back."""
+
+        def work(connection: sa.Connection) -> None:
+            before = self._bookmark(connection)
+            if before is None or before < synced_until:
+                row = {**self._rows.key, "synced_until": synced_until}
+                connection.execute(_SET_BOOKMARK[connection.dialect.name], row)
+
+        self._database.do(work)
+
+    def _bookmark(self, connection: sa.Connection) -> datetime | None:
+        table = schema.bookmarks
+        query = sa.select(table.c.synced_until).where(self._rows.of(table))
+        return connection.execute(query).scalar()
+
+
+def _set_bookmark() -> dict[str, sa.Insert]:
+    lite, post = sqlite.insert(schema.bookmarks), postgresql.insert(schema.bookmarks)
+    keys = ["store_hash", "destination"]
+    return {
+        "sqlite": lite.on_conflict_do_update(
+            index_elements=keys, set_={"synced_until": lite.excluded.synced_until}
+        ),
+        "postgresql": post.on_conflict_do_update(
+            index_elements=keys, set_={"synced_until": post.excluded.synced_until}
+        ),
+    }
+
+
+_SET_BOOKMARK: Mapping[str, sa.Insert] = _set_bookmark()

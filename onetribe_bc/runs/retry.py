@@ -1,0 +1,46 @@
+"""Retry: send again what failed, or may not have arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
+
+from onetribe_bc.delivery import Report
+from onetribe_bc.errors import InputError
+from onetribe_bc.fetching import iter_ids
+from onetribe_bc.ids import IdRange
+from onetribe_bc.ledger.entry import State
+from onetribe_bc.ledger.inventory import Inventory
+from onetribe_bc.runs.run import run
+from onetribe_bc.runs.selection import skip_reason
+from onetribe_bc.runs.services import Services
+
+
+def choose_orders(inventory: Inventory, ids: Sequence[int], states: Collection[State]) -> list[int]:
+    """The orders to retry: these, or with none given all in these states; ascending.
+
+    Raises InputError for an id that the ledger does not know.
+    """
+    if not ids:
+        return [entry.order_id for entry in inventory.iter_entries(states)]
+    known = inventory.entries(ids)
+    strangers = sorted(set(ids) - set(known))
+    if strangers:
+        raise InputError(
+            f"The ledger does not know order {strangers[0]}.",
+            hint=f"To send it for the first time: bc2ot push-order {strangers[0]}",
+        )
+    return sorted(set(ids))
+
+
+def retry(
+    services: Services, ids: Sequence[int], *, skip_status_ids: Collection[int]
+) -> Iterator[Report]:
+    """Fetch and deliver these orders, as `run` does; what was delivered is left alone."""
+    return run(
+        services,
+        "retry",
+        iter_ids(services.bigcommerce, [IdRange(i, i, named=True) for i in ids]),
+        skip_reason=partial(skip_reason, skip_status_ids),
+        exclusive=False,
+    )

@@ -1,0 +1,43 @@
+"""One run: pages of orders delivered under a name, and counted in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from onetribe_bc.delivery import Report
+from onetribe_bc.fetching import Page
+from onetribe_bc.runs.pipeline import SkipReason, deliver_pages
+from onetribe_bc.runs.services import Services
+from onetribe_bc.runs.tally import Tally
+
+
+def run(
+    services: Services,
+    command: str,
+    pages: Iterable[Page],
+    *,
+    skip_reason: SkipReason,
+    exclusive: bool,
+    limit: int | None = None,
+) -> Iterator[Report]:
+    """Deliver what is on the pages; yields a report on each order as it is settled.
+
+    With `exclusive`, raises BusyError at once while another exclusive run holds the store.
+    Raises what `deliver_pages` raises after the last report.
+    """
+    tally = Tally()
+    with services.book.run(command, workers=services.courier.workers, exclusive=exclusive):
+        reports = deliver_pages(
+            pages,
+            book=services.book,
+            courier=services.courier,
+            clock=services.clock,
+            skip_reason=skip_reason,
+            limit=limit,
+        )
+        try:
+            for report in reports:
+                tally.add(report)
+                yield report
+        finally:
+            services.book.record_counts(tally.counts())

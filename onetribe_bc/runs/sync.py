@@ -1,0 +1,108 @@
+"""Sync, for cron: send what changed since the last time, and everything still owed.
+
+It follows `date_modified`, since an order can be Incomplete for hours before it becomes real,
+and looks back a while behind its bookmark for changes that show up late. Whatever was delivered
+already is left alone, so looking twice costs a request and sends nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from onetribe_bc.api.bigcommerce import BigCommerceClient, OrderQuery
+from onetribe_bc.clock import Clock
+from onetribe_bc.dates import Window
+from onetribe_bc.delivery import Report
+from onetribe_bc.fetching import Page, iter_ids, iter_pages
+from onetribe_bc.ids import IdRange
+from onetribe_bc.ledger.entry import State
+from onetribe_bc.ledger.inventory import Inventory
+from onetribe_bc.runs.run import run
+from onetribe_bc.runs.selection import skip_reason
+from onetribe_bc.runs.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class SyncPlan:
+    """What a sync looks at: changes from `since` on, or with None only those to come.
+
+    `continues` says that nothing is left out between the bookmark and `since`.
+    """
+
+    since: datetime | None
+    continues: bool
+
+
+def plan_sync(inventory: Inventory, *, since: datetime | None, overlap: timedelta) -> SyncPlan:
+    """Where to begin: where the last sync ended, less the overlap, unless `since` is given.
+
+    The first sync of all begins at `since`, or with None now.
+    """
+    bookmark = inventory.bookmark()
+    if since is not None:
+        return SyncPlan(since, continues=bookmark is None or since <= bookmark)
+    return SyncPlan(None if bookmark is None else bookmark - overlap, continues=True)
+
+
+def sync(
+    services: Services,
+    plan: SyncPlan,
+    *,
+    skip_status_ids: Collection[int],
+    resend_unknown: bool,
+) -> Iterator[Report]:
+    """Deliver, as `run` does. Orders that failed for good wait until they change or someone
+    retries them. Raises BusyError at once while another run holds the store.
+    """
+    return run(
+        services,
+        "sync",
+        _iter_pages(services, plan, resend_unknown=resend_unknown),
+        skip_reason=partial(skip_reason, skip_status_ids),
+        exclusive=True,
+    )
+
+
+def _iter_pages(services: Services, plan: SyncPlan, *, resend_unknown: bool) -> Iterator[Page]:
+    """What changed, then what else is owed.
+
+    The bookmark moves when all that changed is in the ledger: whoever takes the next page has
+    entered the last one.
+    """
+    client, inventory = services.bigcommerce, services.inventory
+    states = (State.PENDING, State.UNKNOWN) if resend_unknown else (State.PENDING,)
+    owed = {entry.order_id for entry in inventory.iter_entries(states)}
+    if plan.since is None:
+        inventory.move_bookmark(client.time())
+    else:
+        changes = _Changes(client, plan.since, services.clock)
+        for page in changes.iter_pages():
+            owed.difference_update(order.id for order in page.orders)
+            yield page
+        if plan.continues:
+            inventory.move_bookmark(changes.frozen_at)
+    yield from iter_ids(client, [IdRange(i, i, named=True) for i in sorted(owed)])
+
+
+class _Changes:
+    """The orders modified from `since` on, inside a window that the first answer freezes."""
+
+    def __init__(self, client: BigCommerceClient, since: datetime, clock: Clock) -> None:
+        self._client = client
+        self._since = since
+        self._clock = clock
+        self.frozen_at = since
+        """BigCommerce's own time at the first answer."""
+
+    def iter_pages(self) -> Iterator[Page]:
+        opening = OrderQuery(modified=Window(self._since, None))
+        rows = self._client.list_orders(opening)
+        self.frozen_at = max(self._since, self._client.server_time or self._clock.now())
+        if not rows:
+            return
+        yield Page([row for row in rows if opening.matches(row)])
+        window = Window(self._since, self.frozen_at)
+        yield from iter_pages(self._client, OrderQuery(rows[-1].id + 1, modified=window))
