@@ -67,7 +67,7 @@ def _id(digits: str) -> int:
 def merge(ranges: Sequence[IdRange]) -> list[IdRange]:
     """Ascending and without overlaps. An id that is also in a range is the range's."""
     merged: list[IdRange] = []
-    for item in sorted(ranges, key=lambda r: (r.first, -r.last)):
+    for item in sorted(ranges, key=lambda r: (r.first, -r.last, r.named)):
         if merged and item.first <= merged[-1].last:
             before = merged[-1]
             if item.last > before.last:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -29,7 +30,9 @@ settings.load_profile("bc2ot")
 
 
 @pytest.fixture(autouse=True)
-def _fence(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _fence(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """No test reads or writes the user's folders, or depends on this machine's settings."""
     home = tmp_path_factory.mktemp("home")
     for name in list(os.environ):
@@ -42,6 +45,12 @@ def _fence(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     work = home / "work"
     work.mkdir()
     monkeypatch.chdir(work)
+    # The command line sets its log up for a whole process: the next test starts without it.
+    logger = logging.getLogger("onetribe_bc")
+    before = (list(logger.handlers), logger.propagate, logger.level)
+    yield
+    logger.handlers[:], logger.propagate = before[:2]
+    logger.setLevel(before[2])
 
 
 @pytest.fixture

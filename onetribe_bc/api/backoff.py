@@ -28,19 +28,25 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
 
     None where the header is absent or makes no sense. Never negative, never above the cap.
     """
-    if value is None:
-        return None
-    text = value.strip()
     try:
-        seconds = float(text)
+        seconds = float(value or "")
     except ValueError:
-        try:
-            moment = email.utils.parsedate_to_datetime(text)
-        except ValueError:
+        moment = parse_http_date(value)
+        if moment is None:
             return None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
         seconds = (moment - now).total_seconds()
     if not math.isfinite(seconds):
         return None
     return min(max(0.0, seconds), MAX_RETRY_AFTER_S)
+
+
+def parse_http_date(value: str | None) -> datetime | None:
+    """The moment in a header such as `Date`: aware UTC; None where it is absent or no date.
+
+    A date without a zone is UTC, as HTTP has it.
+    """
+    try:
+        moment = email.utils.parsedate_to_datetime(value or "")
+        return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).astimezone(UTC)
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None  # all of which the standard library's parser raises for odd texts

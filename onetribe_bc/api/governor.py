@@ -53,6 +53,14 @@ class Quota:
         return cls(requests, max(0, left), window_s, min(reset_s, window_s))
 
 
+@dataclass(slots=True)
+class Turn:
+    """One request's turn: when it began, and whether its answer told of the quota."""
+
+    began_at: float
+    told: bool = False
+
+
 class Governor:
     """Shared by all threads of a run. `reserve` is the share of the quota left to others."""
 
@@ -63,30 +71,41 @@ class Governor:
         self._in_flight = 0
         self._answered = False
         self._quota: Quota | None = None
-        self._left = 0
+        self._left = self._lost = 0
         self._resets_at = 0.0
+        self._guessed = False
         self._next_at = 0.0
 
     @contextmanager
-    def request(self) -> Iterator[None]:
-        """Wait until one request may go out, and count it while it is under way."""
+    def request(self) -> Iterator[Turn]:
+        """Wait until one request may go out, and count it while it is under way.
+
+        What is yielded belongs to `observe`. A request without an answer counts against the
+        window: the server may well have counted it.
+        """
         while (wait_s := self._try_start()) > 0:
             if wait_s >= 1:
                 _log.debug("waiting %.1f s for the store's quota", wait_s)
             self._clock.sleep(wait_s)
+        turn = Turn(self._clock.monotonic())
         try:
-            yield
+            yield turn
         finally:
             with self._lock:
                 self._in_flight -= 1
+                if not turn.told:
+                    self._lost += 1
 
-    def observe(self, headers: Mapping[str, str]) -> Quota | None:
-        """Learn from an answer's headers; returns what they said."""
+    def observe(self, headers: Mapping[str, str], turn: Turn | None = None) -> Quota | None:
+        """Learn from the headers of a turn's answer; returns what they said."""
         quota = Quota.from_headers(headers)
         with self._lock:
             self._answered = True
             if quota is not None:
-                self._learn(quota, self._clock.monotonic() + quota.reset_s)
+                now = self._clock.monotonic()
+                self._learn(quota, now if turn is None else turn.began_at, now)
+            if quota is not None and turn is not None:
+                turn.told = True
         return quota
 
     def pause(self, seconds: float) -> None:
@@ -94,15 +113,22 @@ class Governor:
         with self._lock:
             self._next_at = max(self._next_at, self._clock.monotonic() + seconds)
 
-    def _learn(self, quota: Quota, resets_at: float) -> None:
-        """Answers overtake each other: within one window the lowest count is the true one."""
-        later = resets_at - self._resets_at
-        if self._quota is None or later > quota.window_s / 2:
-            self._quota, self._left, self._resets_at = quota, quota.left, resets_at
-        elif later > -quota.window_s / 2:
-            self._quota = quota
+    def _learn(self, quota: Quota, sent_at: float, now: float) -> None:
+        """Answers overtake each other: within one window the lowest count is the true one.
+
+        The rest of the window was told some time between `sent_at` and `now`, so the window
+        ends between `sent_at + reset_s` and `now + reset_s`.
+        """
+        earliest, latest = sent_at + quota.reset_s, now + quota.reset_s
+        if self._quota is None or earliest > self._resets_at + quota.window_s / 2:
+            self._left, self._lost, self._resets_at = quota.left, 0, latest
+        elif earliest > self._resets_at - quota.window_s:
             self._left = min(self._left, quota.left)
-            self._resets_at = min(self._resets_at, resets_at)
+            self._resets_at = latest if self._guessed else min(self._resets_at, latest)
+        else:
+            return  # an answer of the window before, overtaken by those of this one
+        self._quota = quota
+        self._guessed = False
 
     def _try_start(self) -> float:
         """0 when a request was started, else seconds after which to ask again."""
@@ -121,9 +147,12 @@ class Governor:
     def _wait_for_quota(self, quota: Quota, now: float) -> float:
         if now >= self._resets_at + RESET_MARGIN_S:
             # A new window has begun and nobody has told us yet: it starts full.
-            self._left = quota.requests
+            self._left, self._lost = quota.requests, 0
             self._resets_at = now + quota.window_s
-        usable = self._left - self._in_flight - math.ceil(quota.requests * self._reserve)
+            self._guessed = True
+        # One request a window is always ours, or a small quota would never let us go on.
+        reserved = min(math.ceil(quota.requests * self._reserve), quota.requests - 1)
+        usable = self._left - self._in_flight - self._lost - reserved
         until_reset = self._resets_at + RESET_MARGIN_S - now
         if usable <= 0:
             # Requests in flight may be counted twice, here and in `left`: their answers tell.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from onetribe_bc.api.answers import onetribe_error
 from onetribe_bc.api.transport import Answer, Timeouts, Transport
@@ -18,9 +19,17 @@ from onetribe_bc.order import Order
 from onetribe_bc.secret import MASK, Secret, mask_url
 
 _KEPT_BYTES = 64 * 1024
-_EMAIL = re.compile(r"[^\s\"'<>@:,;]+@[^\s\"'<>@:,;]+")
-_WORD = re.compile(r"\w{3,}")
-_PERSONAL_FIELDS = ("billing_address", "staff_notes", "customer_message", "ip_address")
+# Begins where a word does, or a long word without @ would be looked through once per letter.
+_EMAIL = re.compile(r"(?<![^\s\"'<>@:,;])[^\s\"'<>@:,;%]+(?:@|%40)[^\s\"'<>@:,;]+")
+_ESCAPED = re.compile(r"(?:\\u[0-9a-fA-F]{4})+|\\[\"\\/bfnrt]")
+_TELLING_CHARACTERS = 4
+_PERSONAL_FIELDS = (
+    "billing_address",
+    "staff_notes",
+    "customer_message",
+    "ip_address",
+    "ip_address_v6",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +94,13 @@ class OneTribeClient:
         if not answer.body:
             return ""
         key = urlsplit(self._url.reveal()).path.rstrip("/").rpartition("/")[2]
-        text = answer.text.replace(key, MASK) if key else answer.text
-        if any(word.encode() in order.body for word in _WORD.findall(text)):
-            for value in sorted(_personal_values(order), key=len, reverse=True):
-                text = text.replace(value, MASK)
-        return excerpt(_EMAIL.sub(MASK, text))
+        secrets = [(secret, False) for secret in (key, unquote(key)) if secret]
+        personal = _personal_values(order)
+        text = answer.text
+        # An answer may spell a name as JSON or HTML does; it is shown as it came if it has none.
+        plain = " ".join(_unescaped(text).split())
+        masked = _masked(plain, [*secrets, *personal])
+        return excerpt(text if masked == plain else masked)
 
 
 def fingerprint(url: Secret) -> str:
@@ -103,9 +114,31 @@ def fingerprint(url: Secret) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def _personal_values(order: Order) -> set[str]:
-    """The customer's data in an order, as far as it is long enough to be told from other text."""
-    found: set[str] = set()
+def _unescaped(text: str) -> str:
+    """What a reader of JSON or HTML sees."""
+
+    def read(match: re.Match[str]) -> str:
+        spelt = str(json.loads(f'"{match[0]}"'))
+        return spelt.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+    return html.unescape(_ESCAPED.sub(read, text))
+
+
+def _masked(text: str, values: Iterable[tuple[str, bool]]) -> str:
+    """`text` without these values, in any case; short ones as they are, and as whole words."""
+    lowered = text.lower()
+    found = [(value, short) for value, short in values if value.lower() in lowered]
+    for value, short in sorted(found, key=lambda item: -len(item[0])):
+        pattern = rf"(?<!\w){re.escape(value)}(?!\w)" if short else re.escape(value)
+        text = re.sub(pattern, MASK, text, flags=0 if short else re.IGNORECASE)
+    return _EMAIL.sub(MASK, text)
+
+
+def _personal_values(order: Order) -> set[tuple[str, bool]]:
+    """The customer's data in an order, each with whether it is so short that parts of other
+    words look like it: two letters of Latin, say, but not of Chinese.
+    """
+    found: set[tuple[str, bool]] = set()
     row = json.loads(order.body)
     queue: list[object] = [row.get(name) for name in _PERSONAL_FIELDS]
     while queue:
@@ -114,6 +147,8 @@ def _personal_values(order: Order) -> set[str]:
             queue += item.values()
         elif isinstance(item, list):
             queue += item
-        elif isinstance(item, str | int) and len(str(item)) > 2:
-            found.add(str(item))
-    return found - {"True", "False"}
+        elif isinstance(item, str | int) and not isinstance(item, bool):
+            value = " ".join(str(item).split())
+            if len(value) > 1:
+                found.add((value, value.isascii() and len(value) < _TELLING_CHARACTERS))
+    return found

@@ -6,31 +6,37 @@ retried: whoever knows what a request means decides on that.
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import platform
-import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
+from urllib3 import HTTPSConnectionPool, PoolManager
+from urllib3.connection import HTTPSConnection
 
-from onetribe_bc.errors import BrokenAnswerError, NoAnswerError, NoConnectionError
+from onetribe_bc.errors import (
+    BrokenAnswerError,
+    ConfigurationError,
+    NoAnswerError,
+    NoConnectionError,
+)
 
 _log = logging.getLogger(__name__)
+_URLLIB3_LOGS = ("urllib3.connection", "urllib3.connectionpool")
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """More than any page of 250 orders; beyond it an answer is broken."""
 
 _CHUNK_BYTES = 256 * 1024
-
-_HANDSHAKE_REASONS = frozenset(
-    {"CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "SSLV3_ALERT_HANDSHAKE_FAILURE"}
-)
+_CONNECTING = "while connecting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ class Answer:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = field(repr=False)
 
     @property
     def text(self) -> str:
@@ -77,16 +83,24 @@ class Transport:
         self.host = host
         # What a session adds on top of its adapter is just what must not happen here: it follows
         # redirects, keeps cookies, reads .netrc, and asks the environment anew each time.
-        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=connections)
+        self._adapter = _Adapter(pool_connections=1, pool_maxsize=connections)
         with requests.Session() as session:
             # Proxies and certificates come from the environment, as everywhere; not for loopback.
-            session.trust_env = host not in ("localhost", "127.0.0.1", "::1")
+            session.trust_env = not _is_loopback(host)
             settings = session.merge_environment_settings(base_url, {}, None, None, None)
         self._proxies = dict(settings["proxies"])
         verify = settings["verify"]
         self._verify = True if verify is None else verify
         self._prepared: dict[tuple[str, str], requests.PreparedRequest] = {}
-        self._headers = {"User-Agent": user_agent(), "Accept": "application/json", **headers}
+        self._headers = {
+            "User-Agent": user_agent(),
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+            **headers,
+        }
+        self._discretion = _Discretion(base_url, label)
+        for name in _URLLIB3_LOGS:
+            logging.getLogger(name).addFilter(self._discretion)
 
     def exchange(
         self,
@@ -101,9 +115,10 @@ class Transport:
         """Send one request to `base_url + path`.
 
         With `keep_bytes`, that much of the body is kept and a body that breaks off is no error:
-        for requests whose status says it all. Raises NoConnectionError when the request
-        certainly never left, NoAnswerError when it may have arrived, BrokenAnswerError when the
-        body could not be read.
+        for requests whose status says it all, as that of an error does anyway. Raises
+        NoConnectionError when the request certainly never left, NoAnswerError when it may have
+        arrived, BrokenAnswerError when the body could not be read, ConfigurationError when
+        address or headers cannot travel in HTTP.
         """
         request = self._prepare(method, path, query)
         request.headers.update(headers or {})
@@ -117,12 +132,12 @@ class Transport:
                 verify=self._verify,
                 stream=True,
             )
-        except requests.exceptions.RequestException as error:
+        except (OSError, urllib3.exceptions.HTTPError) as error:  # OSError: requests' own, too
             self._log(method, path, type(error).__name__, started)
             raise _explain(error, self.host) from None
         try:
             kept = self._read(response, MAX_BODY_BYTES if keep_bytes is None else keep_bytes)
-            if kept.broken and keep_bytes is None:
+            if kept.broken and keep_bytes is None and response.status_code < 400:
                 self._log(method, path, f"{response.status_code}, body broken", started)
                 raise BrokenAnswerError(f"The answer of {self.host} {kept.broken}.")
         finally:
@@ -133,6 +148,8 @@ class Transport:
     def close(self) -> None:
         """Close all connections."""
         self._adapter.close()
+        for name in _URLLIB3_LOGS:
+            logging.getLogger(name).removeFilter(self._discretion)
 
     def _prepare(
         self, method: str, path: str, query: Mapping[str, str] | None
@@ -142,12 +159,24 @@ class Transport:
         if known is not None:
             return known.copy()
         request = requests.PreparedRequest()
-        request.prepare(
-            method=method,
-            url=self._base_url + path,
-            params=dict(query) if query else None,
-            headers=self._headers,
-        )
+        try:
+            request.prepare(
+                method=method,
+                url=self._base_url + path,
+                params=dict(query) if query else None,
+                headers=self._headers,
+            )
+            for value in self._headers.values():
+                value.encode("latin-1")
+            if not self.host:
+                raise ValueError("no host")
+        except (requests.exceptions.RequestException, ValueError):
+            # Its text quotes the address or the header, which may be a secret.
+            raise ConfigurationError(
+                f"The address of {self.host or 'a service'} or a credential for it cannot "
+                "travel in HTTP.",
+                hint="Check both for line breaks, spaces and other odd characters.",
+            ) from None
         if not query and not path:
             self._prepared[method, path] = request
         return request.copy()
@@ -174,10 +203,58 @@ class Transport:
         _log.info("%s %s%s %s %.0f ms", method, self._label, path, outcome, elapsed_ms)
 
 
+class _Connection(HTTPSConnection):
+    """Marks what fails while it connects: a request follows its handshake, never precedes it."""
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except Exception as error:
+            error.add_note(_CONNECTING)
+            raise
+
+
+class _ConnectionPool(HTTPSConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        _mark_connecting(self.poolmanager)
+
+    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **options)
+        _mark_connecting(manager)
+        return manager
+
+
+def _mark_connecting(manager: PoolManager) -> None:
+    manager.pool_classes_by_scheme = {
+        **manager.pool_classes_by_scheme,
+        "https": _ConnectionPool,
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class _Body:
     body: bytes
     broken: str
+
+
+class _Discretion(logging.Filter):
+    """Masks our address in what urllib3 logs: it names paths, and one of them is a secret."""
+
+    def __init__(self, base_url: str, label: str) -> None:
+        super().__init__()
+        self._path = urlsplit(base_url).path
+        self._label = label
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if self._path != self._label and self._path in message:
+            record.msg, record.args = message.replace(self._path, self._label), ()
+        return True
 
 
 def user_agent() -> str:
@@ -185,7 +262,19 @@ def user_agent() -> str:
     return f"bc2ot/{version('onetribe-bc')} (Python {platform.python_version()})"
 
 
-def _explain(error: requests.exceptions.RequestException, host: str) -> Exception:
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _explain(error: Exception, host: str) -> Exception:
+    if isinstance(error, OSError) and not isinstance(error, requests.exceptions.RequestException):
+        return NoConnectionError(
+            f"No connection to {host}: the CA certificates could not be read.",
+            hint="Check REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.",
+        )
     if not _never_left(error):
         return NoAnswerError(f"{host} took the request and gave no answer.")
     if isinstance(error, requests.exceptions.SSLError):
@@ -215,10 +304,11 @@ def _never_left(error: BaseException) -> bool:
                 requests.exceptions.InvalidURL,
                 urllib3.exceptions.NewConnectionError,
                 urllib3.exceptions.ConnectTimeoutError,
+                urllib3.exceptions.LocationValueError,
             ),
         ):
             return True
-        if isinstance(item, ssl.SSLError) and item.reason in _HANDSHAKE_REASONS:
+        if _CONNECTING in getattr(item, "__notes__", ()):
             return True
         queue += [*item.args, getattr(item, "reason", None), item.__cause__, item.__context__]
     return False

@@ -1,0 +1,680 @@
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import responses
+
+from onetribe_bc.api.bigcommerce import ApiVersion, BigCommerceClient, OrderQuery
+from onetribe_bc.api.onetribe import OneTribeClient
+from onetribe_bc.api.transport import Timeouts
+from onetribe_bc.dates import Window
+from onetribe_bc.errors import (
+    BrokenAnswerError,
+    CredentialsError,
+    NoAnswerError,
+    NoConnectionError,
+    NotFoundError,
+    RejectedError,
+    ScopeError,
+    TryAgainError,
+    UnreachableError,
+)
+from onetribe_bc.order import parse_order
+from onetribe_bc.sandbox import ORDERS_SCOPE, Fault, Quota, Request, Sandbox
+from onetribe_bc.secret import Secret
+from tests.clocks import FakeClock
+from tests.conftest import SERVER_NOW, ClientFactory, SandboxFactory
+
+API = "https://api.bigcommerce.com/stores/abc123"
+ALL = OrderQuery()
+
+
+@pytest.fixture
+def client(clock: FakeClock) -> BigCommerceClient:
+    """A client of BigCommerce's own address, for answers made up by `responses`."""
+    return BigCommerceClient(store_hash="abc123", access_token=Secret("t0ken-value"), clock=clock)
+
+
+def ids(client: BigCommerceClient, query: OrderQuery = ALL) -> list[int]:
+    return [order.id for page in client.iter_pages(query) for order in page]
+
+
+def strike(sandbox: Sandbox, kind: str, **options: Any) -> None:
+    sandbox.faults.add(Fault("bigcommerce", kind, **options))
+
+
+# One order
+
+
+def test_an_order_comes_byte_for_byte_as_bigcommerce_sent_it(
+    sandbox: Sandbox, bigcommerce: BigCommerceClient
+) -> None:
+    for order_id in sandbox.store.ids():
+        assert bigcommerce.get_order(order_id).body == sandbox.store.raw(order_id)
+
+
+def test_single_and_cut_from_a_list_the_bytes_are_the_same(
+    make_sandbox: SandboxFactory, make_bigcommerce: ClientFactory
+) -> None:
+    """No schema drops unknown fields on the way."""
+    sandbox = make_sandbox(300, example=True)
+    client = make_bigcommerce(sandbox)
+    listed = [order for page in client.iter_pages(ALL) for order in page]
+    assert {order.id: order.body for order in listed} == {
+        order_id: sandbox.store.raw(order_id) for order_id in sandbox.store.ids()
+    }
+    assert client.get_order(218) == next(order for order in listed if order.id == 218)
+
+
+def test_an_order_that_is_not_there_is_asked_for_three_times_and_then_gone(
+    sandbox: Sandbox, bigcommerce: BigCommerceClient, clock: FakeClock
+) -> None:
+    with pytest.raises(NotFoundError, match="BigCommerce has no order 99999") as caught:
+        bigcommerce.get_order(99_999)
+    assert "Incomplete orders vanish" in caught.value.hint
+    assert [record.status for record in sandbox.requests] == [404, 404, 404]
+    assert clock.slept == [0.5, 1.0]
+
+
+def test_an_order_that_lags_behind_its_callback_is_found(
+    sandbox: Sandbox, bigcommerce: BigCommerceClient
+) -> None:
+    strike(sandbox, "status", status=404, times=2)
+    assert bigcommerce.get_order(218).id == 218
+
+
+@responses.activate
+def test_another_order_than_asked_for_is_a_broken_answer(client: BigCommerceClient) -> None:
+    responses.get(f"{API}/v2/orders/7", body=b'{"id":8}')
+    with pytest.raises(BrokenAnswerError, match="answered with order 8, not 7"):
+        client.get_order(7)
+
+
+# What goes wrong in passing
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "5xx", "html", "bare_429", "reset", "lost_reply", "empty", "garbled", "truncated",
+        "cut_json", "object_for_list", "row_without_id", "not_ascending",
+    ],
+)  # fmt: skip
+def test_what_fails_in_mid_run_is_tried_again_and_no_order_is_passed_over(
+    make_sandbox: SandboxFactory, make_bigcommerce: ClientFactory, kind: str
+) -> None:
+    """A 500, a 429 or a broken body in mid-run once lost orders, with an exit code of 0."""
+    sandbox = make_sandbox(600)
+    strike(sandbox, kind, skip=1, times=4)
+    assert tuple(ids(make_bigcommerce(sandbox))) == sandbox.store.ids()
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("5xx", TryAgainError),
+        ("bare_429", TryAgainError),
+        ("html", TryAgainError),
+        ("reset", NoAnswerError),
+        ("lost_reply", NoAnswerError),
+        ("empty", BrokenAnswerError),
+        ("garbled", BrokenAnswerError),
+        ("truncated", BrokenAnswerError),
+        ("cut_json", BrokenAnswerError),
+        ("object_for_list", BrokenAnswerError),
+        ("row_without_id", BrokenAnswerError),
+        ("not_ascending", BrokenAnswerError),
+    ],
+)
+def test_what_goes_on_failing_stops_the_run_after_five_tries(
+    sandbox: Sandbox,
+    bigcommerce: BigCommerceClient,
+    clock: FakeClock,
+    kind: str,
+    error: type[UnreachableError],
+) -> None:
+    strike(sandbox, kind)
+    with pytest.raises(error):
+        ids(bigcommerce)
+    assert len(sandbox.requests) == 5
+    assert [round(s, 3) for s in clock.slept if s > 0.1] == [0.5, 1.0, 2.0, 4.0]
+
+
+def test_an_html_page_with_a_200_is_a_broken_answer_and_tried_again(
+    sandbox: Sandbox, bigcommerce: BigCommerceClient
+) -> None:
+    strike(sandbox, "html", status=200, times=4)
+    assert bigcommerce.get_order(218).id == 218
+
+
+def test_a_server_that_stays_silent_is_asked_again(
+    sandbox: Sandbox, make_bigcommerce: ClientFactory
+) -> None:
+    gate = sandbox.faults.hold("bigcommerce", times=1)
+    client = make_bigcommerce(sandbox, timeouts=Timeouts(connect_s=5, read_s=0.2))
+    assert client.get_order(218).id == 218
+    gate.open()
+
+
+def test_without_any_connection_the_run_stops(clock: FakeClock, sandbox: Sandbox) -> None:
+    sandbox.stop()
+    client = BigCommerceClient(
+        store_hash="abc123", access_token=Secret("t"), clock=clock, api_url=sandbox.api_url
+    )
+    with pytest.raises(NoConnectionError):
+        client.get_order(218)
+    assert len(clock.slept) == 4
+
+
+def test_the_last_page_is_a_204_without_a_body(
+    sandbox: Sandbox, bigcommerce: BigCommerceClient
+) -> None:
+    """The final 204 once crashed with a JSON decode error."""
+    assert tuple(ids(bigcommerce)) == sandbox.store.ids()
+    assert [record.status for record in sandbox.requests] == [200, 204]
+
+
+def test_a_page_that_lost_its_body_is_not_the_last_page(
+    sandbox: Sandbox, bigcommerce: BigCommerceClient
+) -> None:
+    """An empty 200 is not the end of the list: the orders behind it would be lost in silence."""
+    strike(sandbox, "empty", times=1)
+    assert tuple(ids(bigcommerce)) == sandbox.store.ids()
+
+
+# Refusals
+
+
+def test_a_401_stops_at_once(sandbox: Sandbox, make_bigcommerce: ClientFactory) -> None:
+    client = make_bigcommerce(sandbox, access_token=Secret("wrong"))
+    with pytest.raises(CredentialsError, match="not valid for this store"):
+        client.get_order(218)
+    assert len(sandbox.requests) == 1
+
+
+def test_a_401_whose_body_is_cut_off_stops_at_once_all_the_same(
+    sandbox: Sandbox, make_bigcommerce: ClientFactory
+) -> None:
+    strike(sandbox, "truncated")
+    client = make_bigcommerce(sandbox, access_token=Secret("wrong"))
+    with pytest.raises(CredentialsError):
+        client.get_order(218)
+
+
+def test_a_wrong_store_hash_is_a_matter_of_credentials(
+    sandbox: Sandbox, make_bigcommerce: ClientFactory
+) -> None:
+    with pytest.raises(CredentialsError):
+        make_bigcommerce(sandbox, store_hash="wrong").list_orders(ALL)
+
+
+@responses.activate
+def test_a_404_for_a_whole_api_is_about_the_store_hash(client: BigCommerceClient) -> None:
+    responses.get(f"{API}/v2/orders/count", status=404)
+    with pytest.raises(CredentialsError, match="no store abc123") as caught:
+        client.count_orders(ALL)
+    assert "Check store_hash" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("call", "scope"),
+    [
+        (lambda client: client.get_order(218), ORDERS_SCOPE),
+        (lambda client: client.list_orders(ALL), ORDERS_SCOPE),
+        (lambda client: client.count_orders(ALL), ORDERS_SCOPE),
+        (lambda client: client.order_statuses(), ORDERS_SCOPE),
+        (lambda client: client.store(), "store_v2_information_read_only"),
+    ],
+)
+def test_a_403_names_the_scope_that_is_missing(
+    sandbox: Sandbox,
+    bigcommerce: BigCommerceClient,
+    call: Callable[[BigCommerceClient], object],
+    scope: str,
+) -> None:
+    sandbox.scopes.clear()
+    with pytest.raises(ScopeError, match=scope):
+        call(bigcommerce)
+    assert len(sandbox.requests) == 1
+
+
+@responses.activate
+def test_a_filter_that_bigcommerce_refuses_is_told_and_not_tried_again(
+    client: BigCommerceClient,
+) -> None:
+    responses.get(f"{API}/v2/orders", status=400, json=[{"message": "The field 'x' is invalid."}])
+    with pytest.raises(RejectedError, match="The field 'x' is invalid"):
+        client.list_orders(ALL)
+    assert len(responses.calls) == 1
+
+
+# Quota
+
+
+def test_a_429_is_waited_out_to_the_reset_that_its_headers_tell(clock: FakeClock) -> None:
+    """The headers of a 429 are read before anything is raised, and their times are in ms."""
+    with Sandbox(
+        5, seed=7, now=SERVER_NOW, quota=Quota(10, 30.0), monotonic=clock.monotonic
+    ) as sandbox:
+        client = BigCommerceClient(
+            store_hash=sandbox.store_hash,
+            access_token=Secret(sandbox.access_token),
+            clock=clock,
+            api_url=sandbox.api_url,
+        )
+        sandbox.eat_quota(10)
+        clock.advance(12.0)
+        order = client.get_order(sandbox.store.ids()[0])
+        client.close()
+        statuses = [record.status for record in sandbox.requests]
+
+    assert order.body == sandbox.store.raw(order.id)
+    assert statuses == [429, 200]
+    assert 30.0 <= clock.monotonic() < 31.0
+
+
+@pytest.mark.parametrize("left", ["0", "100"])
+@responses.activate
+def test_a_429_with_quota_headers_but_no_retry_header_waits_for_the_reset(
+    client: BigCommerceClient, clock: FakeClock, left: str
+) -> None:
+    headers = {
+        "X-Rate-Limit-Time-Window-Ms": "30000",
+        "X-Rate-Limit-Time-Reset-Ms": "8500",
+        "X-Rate-Limit-Requests-Quota": "150",
+        "X-Rate-Limit-Requests-Left": left,
+    }
+    responses.get(f"{API}/v2/orders/7", status=429, headers=headers)
+    responses.get(f"{API}/v2/orders/7", body=b'{"id":7}')
+    assert client.get_order(7).id == 7
+    assert clock.monotonic() == pytest.approx(8.55)
+
+
+@responses.activate
+def test_the_retry_header_of_a_429_is_in_seconds(
+    client: BigCommerceClient, clock: FakeClock
+) -> None:
+    responses.get(f"{API}/v2/orders/7", status=429, headers={"X-Retry-After": "15"})
+    responses.get(f"{API}/v2/orders/7", body=b'{"id":7}')
+    client.get_order(7)
+    assert clock.monotonic() == pytest.approx(15.0)
+
+
+def test_a_bare_429_backs_off_with_jitter_and_holds_everyone(
+    sandbox: Sandbox, bigcommerce: BigCommerceClient, clock: FakeClock
+) -> None:
+    clock.chance = 0.75
+    strike(sandbox, "bare_429", times=3)
+    bigcommerce.get_order(218)
+    assert clock.slept == pytest.approx([0.75, 1.5, 3.0])
+
+
+@responses.activate
+def test_a_maintenance_that_says_when_it_ends_is_waited_for(
+    client: BigCommerceClient, clock: FakeClock
+) -> None:
+    responses.get(f"{API}/v2/orders/7", status=503, headers={"Retry-After": "90"})
+    responses.get(f"{API}/v2/orders/7", body=b'{"id":7}')
+    client.get_order(7)
+    assert clock.slept == [90.0]
+
+
+@responses.activate
+def test_a_quota_that_others_always_use_up_stops_the_run_in_the_end(
+    client: BigCommerceClient, clock: FakeClock
+) -> None:
+    headers = {
+        "X-Rate-Limit-Time-Window-Ms": "30000",
+        "X-Rate-Limit-Time-Reset-Ms": "30000",
+        "X-Rate-Limit-Requests-Quota": "150",
+        "X-Rate-Limit-Requests-Left": "0",
+    }
+    responses.get(f"{API}/v2/orders/7", status=429, headers=headers)
+    with pytest.raises(TryAgainError):
+        client.get_order(7)
+    assert len(responses.calls) == 20
+    assert clock.monotonic() > 19 * 30.0
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_240_orders_by_8_threads_on_a_small_quota(
+    clock: FakeClock, make_bigcommerce: ClientFactory, others: int
+) -> None:
+    """Alone, no request meets a 429; with another app that eats as much, all come all the same."""
+    quota = Quota(60, 30.0)
+    with Sandbox(240, seed=7, now=SERVER_NOW, quota=quota, monotonic=clock.monotonic) as sandbox:
+        client = make_bigcommerce(sandbox, reserve=0.1)
+
+        def eat(_request: Request) -> None:
+            sandbox.eat_quota(others)
+
+        sandbox.on_request = eat
+        with ThreadPoolExecutor(8) as pool:
+            fetched = list(pool.map(client.get_order, sandbox.store.ids()))
+        statuses = [record.status for record in sandbox.requests]
+        client.close()
+
+    assert [order.id for order in fetched] == list(sandbox.store.ids())
+    assert statuses.count(200) == 240
+    if not others:
+        assert len(statuses) == 240
+    windows = 240 * (1 + others) / 54
+    assert clock.monotonic() > 30.0 * (int(windows) - 1)
+
+
+# Lists
+
+
+def test_a_thousand_orders_cost_six_requests_at_the_most(
+    make_sandbox: SandboxFactory, make_bigcommerce: ClientFactory
+) -> None:
+    sandbox = make_sandbox(1_000)
+    client = make_bigcommerce(sandbox)
+    assert client.count_orders(ALL) == 1_000
+    query = OrderQuery(max_id=sandbox.store.ids()[-1])
+    assert len(ids(client, query)) == 1_000
+    assert len(sandbox.requests) <= 6
+
+
+def test_each_page_starts_behind_the_last_id_and_no_page_number_is_used(
+    make_sandbox: SandboxFactory, make_bigcommerce: ClientFactory
+) -> None:
+    """Numbered pages lose orders when others leave the list between two of them."""
+    sandbox = make_sandbox(300)
+    ids(make_bigcommerce(sandbox))
+    second = sandbox.store.ids()[250]
+    queries = [record.query for record in sandbox.requests]
+    assert queries[0] == "sort=id%3Aasc&limit=250"
+    assert queries[1].startswith("min_id=")
+    assert sandbox.store.ids()[249] < int(queries[1][7:].partition("&")[0]) <= second
+    assert not any("page=" in query for query in queries)
+
+
+def test_orders_that_come_go_or_change_between_two_pages_hide_and_repeat_none(
+    make_sandbox: SandboxFactory, make_bigcommerce: ClientFactory
+) -> None:
+    """Sorted by date or numbered, lists of 1,000 came out with 981 and 997 orders."""
+    sandbox = make_sandbox(1_000)
+    frozen = sandbox.store.ids()
+    stay = set(frozen)
+    turn = 0
+
+    def drift(_request: Request) -> None:
+        nonlocal turn
+        turn += 1
+        for order_id in frozen[turn::97]:
+            if order_id in stay and turn % 2:
+                sandbox.store.remove(order_id)
+                stay.discard(order_id)
+            elif order_id in stay:
+                sandbox.store.modify(order_id, staff_notes="changed")
+        sandbox.store.add()
+
+    sandbox.on_request = drift
+    found = ids(make_bigcommerce(sandbox), OrderQuery(max_id=frozen[-1]))
+
+    assert stay <= set(found) <= set(frozen)
+    assert found == sorted(set(found))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [5, 5], [5, 4], [3, 9], [9, 21],
+    ],
+    ids=["twice", "backwards", "below", "above"],
+)  # fmt: skip
+@responses.activate
+def test_ids_that_do_not_ascend_within_what_was_asked_for_are_refused(
+    client: BigCommerceClient, rows: list[int]
+) -> None:
+    """A row out of place would make the next page start in the wrong place, or for ever anew."""
+    responses.get(f"{API}/v2/orders", json=[{"id": n} for n in rows])
+    with pytest.raises(BrokenAnswerError, match=f"at id {rows[1] if rows[0] > 3 else 3}:"):
+        client.list_orders(OrderQuery(min_id=4, max_id=20))
+
+
+def test_nothing_is_asked_for_beyond_the_last_id(
+    sandbox: Sandbox, bigcommerce: BigCommerceClient
+) -> None:
+    last = sandbox.store.ids()[-1]
+    assert ids(bigcommerce, OrderQuery(min_id=last + 1, max_id=last)) == []
+    assert sandbox.requests == ()
+
+
+def test_the_filters_go_out_with_full_dates_encoded_once(
+    sandbox: Sandbox, bigcommerce: BigCommerceClient
+) -> None:
+    since = datetime(2026, 2, 20, 13, 30, tzinfo=UTC)
+    query = OrderQuery(
+        created=Window(since, None),
+        modified=Window(None, since + timedelta(days=2)),
+        status_id=11,
+        channel_id=1,
+    )
+    bigcommerce.list_orders(query)
+    assert sandbox.requests[0].query == (
+        "status_id=11&channel_id=1&min_date_created=2026-02-20T13%3A30%3A00%2B00%3A00&"
+        "max_date_modified=2026-02-22T13%3A30%3A00%2B00%3A00&sort=id%3Aasc&limit=250"
+    )
+
+
+def test_a_windows_first_and_last_second_are_in_it() -> None:
+    """An order modified in the very second of the bookmark is not lost."""
+    second = datetime(2026, 2, 20, 13, 30, tzinfo=UTC)
+    order = parse_order(b'{"id":7,"date_modified":"Fri, 20 Feb 2026 13:30:00 +0000"}')
+    assert OrderQuery(modified=Window(second, second)).matches(order)
+    assert not OrderQuery(modified=Window(second + timedelta(seconds=1), None)).matches(order)
+    assert not OrderQuery(modified=Window(None, second - timedelta(seconds=1))).matches(order)
+
+
+def test_what_a_row_does_not_tell_does_not_speak_against_it() -> None:
+    order = parse_order(b'{"id":7}')
+    anything = Window(SERVER_NOW, None)
+    assert OrderQuery(created=anything, modified=anything, channel_id=3).matches(order)
+    assert not OrderQuery(status_id=3).matches(order)
+    assert not OrderQuery(channel_id=3).matches(parse_order(b'{"id":7,"channel_id":4}'))
+
+
+# The rest of the API
+
+
+def test_a_store_tells_its_statuses_its_name_and_its_time(
+    sandbox: Sandbox, bigcommerce: BigCommerceClient
+) -> None:
+    statuses = bigcommerce.order_statuses()
+    assert len(statuses) == 15
+    assert "Awaiting Fulfillment" in statuses[11]
+    assert bigcommerce.store()["name"] == "Sandbox Store"
+    assert abs(bigcommerce.time() - SERVER_NOW) < timedelta(minutes=1)
+
+
+def test_the_servers_time_is_that_of_its_last_answer(
+    sandbox: Sandbox, bigcommerce: BigCommerceClient
+) -> None:
+    assert bigcommerce.server_time is None
+    sandbox.clock_offset_s = 7_200
+    bigcommerce.get_order(218)
+    assert bigcommerce.server_time is not None
+    ahead = bigcommerce.server_time - SERVER_NOW
+    assert timedelta(hours=2) <= ahead < timedelta(hours=2, minutes=1)
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Fri, 31 Dec 9999 23:59:59 -0100"])
+@responses.activate
+def test_a_date_header_that_makes_no_sense_is_no_time(client: BigCommerceClient, date: str) -> None:
+    responses.get(f"{API}/v2/orders/7", body=b'{"id":7}', headers={"Date": date})
+    client.get_order(7)
+    assert client.server_time is None
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("v2/orders/count", b"[]"),
+        ("v2/orders/count", b'{"count":true}'),
+        ("v2/orders/count", b'{"count":"7"}'),
+        ("v2/orders/count", b'{"count":7'),
+        ("v2/order_statuses", b"{}"),
+        ("v2/order_statuses", b"[7]"),
+        ("v2/order_statuses", b'[{"name":"x"}]'),
+        ("v2/store", b"[]"),
+        ("v2/store", b"[" * 100_000),
+    ],
+)
+@responses.activate
+def test_answers_of_the_wrong_shape_are_broken(
+    client: BigCommerceClient, path: str, body: bytes
+) -> None:
+    responses.get(f"{API}/{path}", body=body)
+    ask: dict[str, Callable[[], object]] = {
+        "v2/orders/count": lambda: client.count_orders(ALL),
+        "v2/order_statuses": client.order_statuses,
+        "v2/store": client.store,
+    }
+    with pytest.raises(BrokenAnswerError):
+        ask[path]()
+    assert len(responses.calls) == 5
+
+
+# Hooks, as far as the way there goes
+
+
+@pytest.mark.parametrize("version", ["v2", "v3"])
+def test_hooks_are_made_changed_and_deleted_on_either_version(
+    sandbox: Sandbox, bigcommerce: BigCommerceClient, version: ApiVersion
+) -> None:
+    api: dict[str, Any] = {"api_version": version}
+    made = bigcommerce.create_hook(
+        scope="store/order/created",
+        destination="https://hooks.example.com/a",
+        headers={"X-Shared": "s3cret-value"},
+        **api,
+    )
+    assert bigcommerce.get_hook(made.id, **api) == made
+    bigcommerce.update_hook(made.id, {"is_active": False}, **api)
+    wants: list[tuple[dict[str, Any], int]] = [
+        ({}, 1),
+        ({"is_active": True}, 0),
+        ({"scope": "store/order/*"}, 0),
+    ]
+    for wanted, found in wants:
+        assert len(bigcommerce.list_hooks(**wanted, **api)) == found
+    bigcommerce.delete_hook(made.id, **api)
+    assert bigcommerce.list_hooks(destination=made.destination, **api) == []
+    with pytest.raises(NotFoundError):
+        bigcommerce.get_hook(made.id, **api)
+
+
+def test_hooks_are_listed_over_all_pages(client: BigCommerceClient) -> None:
+    def row(n: int) -> dict[str, object]:
+        return {"id": n, "scope": "store/order/*", "destination": "https://h.example.com/"}
+
+    with responses.RequestsMock() as wire:
+        for page in (1, 2):
+            wire.get(
+                f"{API}/v3/hooks",
+                json={"data": [row(page)], "meta": {"pagination": {"total_pages": 2}}},
+                match=[responses.matchers.query_param_matcher({"page": page, "limit": 250})],
+            )
+        assert [hook.id for hook in client.list_hooks()] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "number"),
+    [(b"", 204, 0), (b'{"data":[]}', 200, 0), (b'{"data":[],"meta":{"pagination":7}}', 200, 0)],
+)
+@responses.activate
+def test_a_list_of_no_hooks_is_empty(
+    client: BigCommerceClient, body: bytes, status: int, number: int
+) -> None:
+    responses.get(f"{API}/v3/hooks", body=body, status=status)
+    assert len(client.list_hooks()) == number
+
+
+@responses.activate
+def test_a_list_of_hooks_that_is_none_is_broken(client: BigCommerceClient) -> None:
+    responses.get(f"{API}/v3/hooks", json={"data": {}})
+    with pytest.raises(BrokenAnswerError, match="not the list of hooks"):
+        client.list_hooks()
+
+
+def test_the_alert_addresses_are_set_and_the_hooks_state_is_told(
+    sandbox: Sandbox, bigcommerce: BigCommerceClient
+) -> None:
+    bigcommerce.set_alert_emails(["dev@example.com"])
+    assert bigcommerce.hooks_admin().emails == ("dev@example.com",)
+
+
+@pytest.mark.parametrize("kind", ["5xx", "lost_reply", "reset", "cut_json"])
+def test_a_hook_is_not_made_twice_when_nobody_knows_whether_it_was_made(
+    sandbox: Sandbox, bigcommerce: BigCommerceClient, kind: str
+) -> None:
+    strike(sandbox, kind, method="POST", times=1)
+    with pytest.raises(UnreachableError):
+        bigcommerce.create_hook(scope="store/order/*", destination="https://h.example.com/")
+    assert len(sandbox.requests) == 1
+
+
+def test_a_hook_is_made_after_a_429_since_nothing_was_made_before(
+    sandbox: Sandbox, bigcommerce: BigCommerceClient
+) -> None:
+    strike(sandbox, "bare_429", method="POST", times=2)
+    bigcommerce.create_hook(scope="store/order/*", destination="https://h.example.com/")
+    assert len(sandbox.requests) == 3
+
+
+def test_a_hook_whose_deletion_went_unanswered_is_deleted_and_not_missing(
+    sandbox: Sandbox, bigcommerce: BigCommerceClient
+) -> None:
+    hook = bigcommerce.create_hook(scope="store/order/*", destination="https://h.example.com/")
+    strike(sandbox, "lost_reply", method="DELETE", times=1)
+    bigcommerce.delete_hook(hook.id)
+    with pytest.raises(NotFoundError):
+        bigcommerce.delete_hook(hook.id)
+
+
+# Secrets
+
+
+def test_the_token_goes_to_bigcommerce_and_nowhere_else(
+    sandbox: Sandbox, bigcommerce: BigCommerceClient, onetribe: OneTribeClient
+) -> None:
+    order = bigcommerce.get_order(218)
+    onetribe.send(order, idempotency_key="k")
+    assert sandbox.requests[0].headers["X-Auth-Token"] == sandbox.access_token
+    headers = sandbox.onetribe.received[0].headers
+    assert "X-Auth-Token" not in headers
+    assert sandbox.access_token not in str(dict(headers))
+
+
+@responses.activate
+def test_a_token_that_bigcommerce_quotes_is_masked(
+    client: BigCommerceClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    said = {"status": 500, "title": "The token t0ken-value is odd", "errors": {"t0ken-value": 1}}
+    responses.get(f"{API}/v2/orders/7", status=500, json=said)
+    with pytest.raises(TryAgainError) as caught:
+        client.get_order(7)
+    assert "The token **** is odd" in str(caught.value)
+    assert "t0ken-value" not in caplog.text + repr(caught.value) + repr(client) + repr(vars(client))
+
+
+def test_no_log_line_holds_token_or_customer(
+    sandbox: Sandbox, bigcommerce: BigCommerceClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    strike(sandbox, "5xx", times=1)
+    order = bigcommerce.get_order(218)
+    ids(bigcommerce)
+    assert "GET /stores/sandbox1/v2/orders/218 200" in caplog.text
+    assert "Trying again in" in caplog.text
+    assert sandbox.access_token not in caplog.text
+    assert json.loads(order.body)["billing_address"]["email"] not in caplog.text

@@ -1,0 +1,313 @@
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import responses
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from onetribe_bc.api.onetribe import OneTribeClient, Receipt, fingerprint
+from onetribe_bc.errors import (
+    AddressError,
+    Bc2otError,
+    NoAnswerError,
+    NoConnectionError,
+    OrderRefusedError,
+    TryAgainError,
+)
+from onetribe_bc.order import Order, parse_order
+from onetribe_bc.sandbox import Fault, Sandbox
+from onetribe_bc.secret import Secret
+from tests.clocks import FakeClock
+from tests.conftest import TribeFactory
+from tests.wire import WireServer
+
+KEY = "k3y%20of-the_merchant"
+URL = f"https://api.example.com/direct/webhook/big-commerce/order/{KEY}"
+PERSON = {
+    "first_name": "Zo\u00eb",
+    "last_name": "O'Hara & Sons",
+    "company": "Canopy\\Understorey",
+    "street_1": "12 Birch/Beech Row",
+    "city": "\u68ee\u753a",
+    "state": "OK",
+    "zip": 97001,
+    "phone": "+1555",
+    "email": "zoe@example.com",
+    "form_fields": [{"name": "Delivery Instructions", "value": ["Ring twice", True, 12.5]}],
+}
+
+
+def person(*, ensure_ascii: bool = True, **fields: object) -> Order:
+    row = {"id": 7, "billing_address": PERSON, "staff_notes": "Zweite\r\n Zeile", **fields}
+    return parse_order(json.dumps(row, ensure_ascii=ensure_ascii).encode())
+
+
+@pytest.fixture
+def client(make_onetribe: TribeFactory) -> OneTribeClient:
+    """A client of an address whose answers are made up by `responses`."""
+    return make_onetribe(URL)
+
+
+@pytest.fixture
+def example_order(data: Path) -> Order:
+    return parse_order((data / "order_218.json").read_bytes())
+
+
+def kept(client: OneTribeClient, order: Order, body: bytes | str, **headers: str) -> str:
+    """What is kept of such an answer."""
+    with responses.RequestsMock() as wire:
+        wire.post(URL, body=body, headers=headers)
+        return client.send(order, idempotency_key="k").text
+
+
+def test_an_order_arrives_byte_for_byte_as_one_post_of_json(
+    sandbox: Sandbox, onetribe: OneTribeClient, example_order: Order
+) -> None:
+    """Nothing reads the payload in and writes it out again on the way."""
+    assert onetribe.send(example_order, idempotency_key="bc2ot-1") == Receipt(
+        200, '{"success":true,"order_id":218}'
+    )
+
+    (received,) = sandbox.onetribe.received
+    assert received.body == example_order.body
+    assert received.headers["Content-Type"] == "application/json"
+    assert received.headers["Idempotency-Key"] == "bc2ot-1"
+    assert received.headers["User-Agent"].startswith("bc2ot/")
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+def test_a_2xx_is_a_receipt(sandbox: Sandbox, onetribe: OneTribeClient, status: int) -> None:
+    sandbox.faults.add(Fault("onetribe", "status", status=status))
+    assert onetribe.send(person(), idempotency_key="k").status == status
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "error"),
+    [
+        ("status", 302, AddressError),
+        ("status", 404, AddressError),
+        ("status", 422, OrderRefusedError),
+        ("status", 429, TryAgainError),
+        ("5xx", 0, TryAgainError),
+        ("html", 502, TryAgainError),
+        ("reset", 0, NoAnswerError),
+        ("lost_reply", 0, NoAnswerError),
+    ],
+)
+def test_whatever_goes_wrong_a_post_goes_out_once(
+    sandbox: Sandbox, onetribe: OneTribeClient, kind: str, status: int, error: type[Exception]
+) -> None:
+    sandbox.faults.add(Fault("onetribe", kind, status=status))
+    with pytest.raises(error):
+        onetribe.send(person(), idempotency_key="k")
+    assert len(sandbox.onetribe.received) == 1
+
+
+def test_a_redirect_is_not_followed_and_nothing_counts_as_delivered(
+    sandbox: Sandbox, onetribe: OneTribeClient
+) -> None:
+    """A redirected POST that came back 200 as a GET was once counted as delivered."""
+    target = (("Location", sandbox.onetribe_url),)
+    sandbox.faults.add(Fault("onetribe", "status", status=301, headers=target, times=1))
+    with pytest.raises(AddressError, match="redirect"):
+        onetribe.send(person(), idempotency_key="k")
+    assert len(sandbox.onetribe.requests) == 1
+    assert sandbox.onetribe.counts() == {}
+
+
+def test_a_wrong_key_is_an_address_that_is_wrong_and_is_not_told(
+    sandbox: Sandbox, make_onetribe: TribeFactory
+) -> None:
+    client = make_onetribe(sandbox.onetribe_url + "-mistyped")
+    with pytest.raises(AddressError) as caught:
+        client.send(person(), idempotency_key="k")
+    assert "mistyped" not in f"{caught.value!r} {caught.value.hint}"
+
+
+def test_an_answer_that_never_comes_leaves_it_open_whether_the_order_arrived(
+    sandbox: Sandbox, make_onetribe: TribeFactory
+) -> None:
+    gate = sandbox.faults.hold("onetribe", after=True)
+    with pytest.raises(NoAnswerError):
+        make_onetribe(sandbox.onetribe_url, read_s=0.2).send(person(), idempotency_key="k")
+    gate.wait_arrival()
+    gate.open()
+    assert sandbox.onetribe.counts() == {7: 1}
+
+
+def test_without_a_connection_the_order_certainly_stayed_here(
+    sandbox: Sandbox, onetribe: OneTribeClient
+) -> None:
+    sandbox.stop()
+    with pytest.raises(NoConnectionError):
+        onetribe.send(person(), idempotency_key="k")
+
+
+@pytest.mark.parametrize("kind", ["empty", "garbled", "truncated", "cut_json"])
+def test_a_2xx_delivers_whatever_its_body_looks_like(
+    sandbox: Sandbox, onetribe: OneTribeClient, kind: str
+) -> None:
+    sandbox.faults.add(Fault("onetribe", kind))
+    assert onetribe.send(person(), idempotency_key="k").status == 200
+    assert sandbox.onetribe.counts() == {7: 1}
+
+
+def test_a_body_that_drips_does_not_hold_the_order_up_for_ever(
+    sandbox: Sandbox, make_onetribe: TribeFactory
+) -> None:
+    sandbox.faults.add(Fault("onetribe", "drip", delay_s=0.03))
+    client = make_onetribe(sandbox.onetribe_url, read_s=0.05)
+    assert client.send(person(), idempotency_key="k").status == 200
+
+
+def test_the_caller_is_told_when_the_request_is_about_to_leave(
+    sandbox: Sandbox, onetribe: OneTribeClient
+) -> None:
+    seen: list[int] = []
+    onetribe.send(
+        person(), idempotency_key="k", on_send=lambda: seen.append(len(sandbox.onetribe.received))
+    )
+    assert seen == [0]
+
+
+def test_at_most_200_characters_of_an_answer_are_kept_on_one_line(client: OneTribeClient) -> None:
+    text = kept(client, person(), "ok\r\n" * 1_000)
+    assert len(text) == 200
+    assert text.startswith("ok ok ok")
+
+
+def test_a_refusal_keeps_what_was_said(client: OneTribeClient) -> None:
+    with responses.RequestsMock() as wire:
+        wire.post(URL, status=422, json={"message": "The total is missing."})
+        with pytest.raises(OrderRefusedError) as caught:
+            client.send(person(), idempotency_key="k")
+    assert caught.value.text == '{"message": "The total is missing."}'
+
+
+def test_a_gzipped_answer_is_unpacked(make_onetribe: TribeFactory) -> None:
+    packed = gzip.compress(b'{"success":true}')
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
+    with WireServer([head.encode() + packed]) as server:
+        receipt = make_onetribe(f"{server.url}/{KEY}").send(person(), idempotency_key="k")
+    assert receipt == Receipt(200, '{"success":true}')
+
+
+ECHOES: dict[str, Callable[[str], str]] = {
+    "plain": lambda value: f"Thanks, {value}!",
+    "upper case": lambda value: f"THANKS, {value.upper()}!",
+    "JSON": lambda value: json.dumps({"thanks": value}, ensure_ascii=False),
+    "JSON with escapes": lambda value: json.dumps({"thanks": value}),
+    "JSON as PHP writes it": lambda value: json.dumps({"thanks": value}).replace("/", "\\/"),
+    "HTML": lambda value: f"<p>{value.replace('&', '&amp;').replace(chr(39), '&#39;')}</p>",
+}
+
+
+@pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
+@pytest.mark.parametrize(
+    "value",
+    ["Zo\u00eb", "O'Hara & Sons", "Canopy\\Understorey", "12 Birch/Beech Row", "\u68ee\u753a",
+     "97001", "+1555", "Ring twice", "zoe@example.com", "Zweite\r\n Zeile"],
+)  # fmt: skip
+@pytest.mark.parametrize("ensure_ascii", [True, False])
+def test_the_customers_data_is_masked_however_an_answer_spells_it(
+    client: OneTribeClient, echo: Callable[[str], str], value: str, ensure_ascii: bool
+) -> None:
+    text = kept(client, person(ensure_ascii=ensure_ascii), echo(value))
+    seen = text.casefold()
+    assert "****" in text
+    for part in (value, json.dumps(value)[1:-1], " ".join(value.split())):
+        assert part.casefold() not in seen
+
+
+def test_an_order_that_is_echoed_whole_tells_nothing_of_its_customer(
+    client: OneTribeClient, example_order: Order
+) -> None:
+    row = json.loads(example_order.body)
+    text = kept(client, example_order, json.dumps({"billing_address": row["billing_address"]}))
+    for word in ("Jane", "Doe", "555 East", "Austin", "Texas", "78108", "1234567890", "janedoe"):
+        assert word not in text
+
+
+def test_letters_that_a_short_value_shares_with_a_word_stay(client: OneTribeClient) -> None:
+    assert kept(client, person(), "BOOKED, and state OK") == "BOOKED, and state ****"
+
+
+@pytest.mark.parametrize("said", ["jane@example.org", "<jane@example.org>", "jane%40example.org"])
+def test_any_mail_address_is_masked(client: OneTribeClient, said: str) -> None:
+    text = kept(client, person(), f"We wrote to {said} about it")
+    assert "jane" not in text
+    assert "example.org" not in text
+    assert text.endswith("about it")
+
+
+@pytest.mark.parametrize("said", [KEY, "k3y of-the_merchant", KEY.upper()])
+def test_the_merchant_key_is_masked_when_an_answer_quotes_it(
+    client: OneTribeClient, said: str
+) -> None:
+    assert kept(client, person(), f"No merchant {said} here") == "No merchant **** here"
+
+
+@given(st.text(), st.text(max_size=50), st.sampled_from(["", "\\", "\\u", "\\ud83c"]))
+@example("a" * 65_536, "x", "")
+@example("@" * 65_536, "x", "")
+@example("\ud800", "\\ud800", "\\udfff")
+@example("\u0130", "i\u0307", "")
+def test_whatever_is_answered_about_whatever_order_something_short_is_kept(
+    said: str, name: str, odd: str
+) -> None:
+    order = parse_order(
+        json.dumps({"id": 1, "billing_address": {"first_name": name}, "staff_notes": [1]}).encode()
+    )
+    client = OneTribeClient(Secret(URL), clock=FakeClock())
+    text = kept(client, order, (said + odd).encode("utf-8", "replace"))
+    client.close()
+    assert len(text) <= 200
+    assert text.isprintable()
+
+
+def test_neither_key_nor_customer_is_in_logs_reprs_and_errors(
+    sandbox: Sandbox,
+    onetribe: OneTribeClient,
+    example_order: Order,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    shown = []
+    onetribe.send(example_order, idempotency_key="k")
+    for kind in ("reset", "status=1@301", "status=1@401", "status=1@422", "5xx"):
+        sandbox.faults.replace([f"onetribe:{kind}"])
+        with pytest.raises(Bc2otError) as caught:
+            onetribe.send(example_order, idempotency_key="k")
+        shown += [repr(caught.value), str(caught.value)]
+    shown += [caplog.text, repr(onetribe), repr(vars(onetribe)), onetribe.masked_url]
+    assert "POST /direct/webhook/big-commerce/order/**** 200" in caplog.text
+    for text in shown:
+        assert sandbox.merchant_key not in text
+        assert "Jane" not in text
+
+
+def test_a_destination_is_named_by_a_fingerprint_that_tells_nothing(client: OneTribeClient) -> None:
+    assert len(client.destination) == 16
+    assert int(client.destination, 16) >= 0
+    assert client.masked_url == "https://api.example.com/direct/webhook/big-commerce/order/****"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://api.example.com/a/key", "https://api.example.com/a/key/", True),
+        ("https://api.example.com/a/key", "HTTPS://API.EXAMPLE.COM:443/a/key", True),
+        ("http://127.0.0.1/a/key", "http://127.0.0.1:80/a/key", True),
+        ("https://api.example.com/a/key", "https://api.example.com/a/Key", False),
+        ("https://api.example.com/a/key", "https://api.example.com:8443/a/key", False),
+        ("https://api.example.com/a/key", "https://staging.example.com/a/key", False),
+    ],
+)
+def test_two_spellings_of_an_address_are_one_destination(one: str, other: str, same: bool) -> None:
+    assert (fingerprint(Secret(one)) == fingerprint(Secret(other))) is same

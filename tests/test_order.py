@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from onetribe_bc.errors import BrokenAnswerError
+from onetribe_bc.order import MAX_ORDER_ID, Order, parse_order, parse_orders
+
+SPACE = st.text(" \t\r\n", max_size=3)
+LONG_NUMBERS = st.sampled_from(
+    ["0.10000000000000000000000001", "1E+2", "-0.0", "123456789012345678901234567890", "1e400"]
+)
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False)
+)
+
+
+@st.composite
+def _string(draw: st.DrawFn) -> str:
+    """A JSON string, some characters of it escaped in one of the ways JSON has."""
+    written = []
+    for character in draw(st.text(max_size=12)):
+        plain = json.dumps(character, ensure_ascii=False)[1:-1]
+        surrogate = 0xD800 <= ord(character) <= 0xDFFF
+        escaped = json.dumps(character)[1:-1]
+        slash = "\\/" if character == "/" else plain
+        written.append(escaped if surrogate else draw(st.sampled_from([plain, escaped, slash])))
+    return '"' + "".join(written) + '"'
+
+
+def _space_around(draw: st.DrawFn, text: str) -> str:
+    return f"{draw(SPACE)}{text}{draw(SPACE)}"
+
+
+@st.composite
+def _object(draw: st.DrawFn, value: st.SearchStrategy[str]) -> str:
+    fields = draw(st.lists(st.tuples(_string(), value), max_size=4))
+    return "{" + ",".join(f"{draw(SPACE)}{k}{draw(SPACE)}:{v}" for k, v in fields) + "}"
+
+
+@st.composite
+def _array(draw: st.DrawFn, value: st.SearchStrategy[str]) -> str:
+    items = draw(st.lists(value, max_size=4))
+    return "[" + ",".join(_space_around(draw, item) for item in items) + "]"
+
+
+VALUES = st.recursive(
+    st.one_of(_string(), LONG_NUMBERS, SCALARS.map(json.dumps)),
+    lambda value: st.one_of(_object(value), _array(value)),
+    max_leaves=8,
+)
+
+
+@st.composite
+def _order(draw: st.DrawFn, order_id: int) -> str:
+    """An order as nobody would write it and as JSON allows it; its last `id` counts."""
+    before = draw(st.lists(st.tuples(_string(), VALUES), max_size=4))
+    after = draw(st.lists(st.tuples(st.sampled_from(['"status"', '"x"']), VALUES), max_size=2))
+    fields = [*before, ('"id"', str(order_id)), *after]
+    pairs = (f"{_space_around(draw, name)}:{_space_around(draw, v)}" for name, v in fields)
+    return "{" + ",".join(pairs) + "}"
+
+
+@st.composite
+def _lists(draw: st.DrawFn) -> tuple[str, list[str]]:
+    ids = draw(st.lists(st.integers(1, MAX_ORDER_ID), max_size=4))
+    items = [draw(_order(order_id)) for order_id in ids]
+    inner = ",".join(_space_around(draw, item) for item in items) or draw(SPACE)
+    return _space_around(draw, f"[{inner}]"), items
+
+
+@given(_lists())
+def test_each_order_of_a_list_keeps_its_own_bytes(given_list: tuple[str, list[str]]) -> None:
+    """The payload is cut out, never parsed and written anew: unknown fields, escapes, long
+    decimals and big integers arrive as they were.
+    """
+    text, items = given_list
+
+    orders = parse_orders(text.encode())
+
+    assert [order.body for order in orders] == [item.encode() for item in items]
+    for order in orders:
+        assert order.sha256 == hashlib.sha256(order.body).hexdigest()
+        assert parse_order(order.body) == order
+
+
+@given(st.one_of(st.binary(), st.text().map(str.encode), VALUES.map(str.encode)))
+@example(b"")
+@example(b"[" * 100_000)
+@example(b'{"a":' * 100_000)
+@example(b'{"id":' + b"9" * 5_000 + b"}")
+@example(b'[{"id":1}')
+@example(b'[{"id":1},')
+@example(b'[{"id":1},]')
+@example(b'[{"id":1} {"id":2}]')
+@example(b'[{"id":1}] [')
+@example(b'{"id":1} {"id":2}')
+@example(b'{"id":1,"total":NaN}')
+@example(b'{"id":1,"total":-Infinity}')
+@example(b'\xef\xbb\xbf{"id":1}')
+@example(b'{"id":1,"date_created":"Mon, 01 Jan 0001 00:00:00 +2359"}')
+def test_whatever_comes_is_orders_or_a_broken_answer(body: bytes) -> None:
+    for parse in (parse_order, parse_orders):
+        with contextlib.suppress(BrokenAnswerError):
+            parse(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"<html>maintenance</html>", "not the JSON list"),
+        (b'{"id":1}', "not the JSON list"),
+        (b'[{"id":1}', "cut off"),
+        (b'[{"id":1},{"id":2', "not JSON, or was cut off"),
+        (b'[{"id":1}]x', "more than one JSON value"),
+        (b'[{"first_name":"\xff"}]', "not UTF-8"),
+        (b"[7]", "something other than an order"),
+        (b"[null]", "something other than an order"),
+        (b'[{"status":"Pending"}]', "without a usable id"),
+        (b'[{"id":"7"}]', "without a usable id"),
+        (b'[{"id":true}]', "without a usable id"),
+        (b'[{"id":0}]', "without a usable id"),
+        (b'[{"id":-7}]', "without a usable id"),
+        (b'[{"id":7.0}]', "without a usable id"),
+        (b'[{"id":9223372036854775808}]', "without a usable id"),
+        (b'[{"id":7,"total":NaN}]', "not JSON"),
+    ],
+)
+def test_a_broken_list_says_what_is_wrong_with_it(body: bytes, message: str) -> None:
+    with pytest.raises(BrokenAnswerError, match=message):
+        parse_orders(body)
+
+
+def test_the_answer_for_one_order_holds_nothing_else() -> None:
+    with pytest.raises(BrokenAnswerError, match="more than one JSON value"):
+        parse_order(b'{"id":1} {"id":2}')
+
+
+def test_an_empty_page_is_an_empty_list() -> None:
+    assert parse_orders(b"") == parse_orders(b"[]") == parse_orders(b" [ \n] ") == []
+
+
+def published(data: Path, order_id: int) -> tuple[bytes, dict[str, Any]]:
+    body = (data / f"order_{order_id}.json").read_bytes()
+    return body, json.loads(body)
+
+
+@pytest.mark.parametrize("order_id", [100, 218, 247])
+def test_bigcommerces_published_orders_are_read(data: Path, order_id: int) -> None:
+    body, fields = published(data, order_id)
+
+    order = parse_order(body)
+
+    assert order.id == order_id
+    assert order.body == body
+    assert order.status_id == fields["status_id"]
+    assert order.status == fields["status"]
+    assert order.channel_id == 1
+    assert order.date_created is not None
+    assert order.date_created.strftime("%a, %d %b %Y %H:%M:%S +0000") == fields["date_created"]
+
+
+def test_a_list_of_the_published_orders_gives_each_its_bytes(data: Path) -> None:
+    bodies = [published(data, order_id)[0].strip() for order_id in (100, 218, 247)]
+    page = b"[" + b",\n".join(bodies) + b"]\n"
+
+    assert [order.body for order in parse_orders(page)] == bodies
+
+
+def test_dates_are_moments_whatever_their_form() -> None:
+    """RFC 2822 and ISO dates are never compared as text."""
+    rfc = parse_order(b'{"id":1,"date_modified":"Tue, 05 Mar 2019 21:40:11 +0100"}')
+    iso = parse_order(b'{"id":1,"date_modified":"2019-03-05T20:40:11Z"}')
+
+    assert rfc.date_modified == iso.date_modified == datetime(2019, 3, 5, 20, 40, 11, tzinfo=UTC)
+
+
+def test_what_else_is_malformed_in_an_order_does_not_lose_it() -> None:
+    order = parse_order(
+        b'{"id":7,"status":null,"status_id":"11","channel_id":true,"date_created":"","x":1}'
+    )
+    assert order == Order(id=7, body=order.body, sha256=order.sha256)
+
+
+def test_an_orders_repr_shows_nothing_of_the_customer(data: Path) -> None:
+    body, _ = published(data, 218)
+    assert "Jane" not in repr(parse_order(body))

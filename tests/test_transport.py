@@ -1,0 +1,528 @@
+from __future__ import annotations
+
+import gzip
+import logging
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import responses
+
+from onetribe_bc.api.transport import MAX_BODY_BYTES, Timeouts, Transport
+from onetribe_bc.errors import (
+    BrokenAnswerError,
+    ConfigurationError,
+    NoAnswerError,
+    NoConnectionError,
+)
+from tests.wire import WireServer, answer, read_request, reset
+
+KEY = "merchant-key-0123456789"
+TOKEN = "token-0123456789"
+Serve = Callable[..., WireServer]
+Connect = Callable[..., Transport]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    with ExitStack() as stack:
+
+        def serve(script: Any, tls: ssl.SSLContext | None = None) -> WireServer:
+            return stack.enter_context(WireServer(script, tls))
+
+        yield serve
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Makes transports to `/orders/KEY` of an address."""
+    with ExitStack() as stack:
+
+        def connect(url: str, read_s: float = 10.0, **options: Any) -> Transport:
+            given: dict[str, Any] = {
+                "headers": {"X-Auth-Token": TOKEN},
+                "timeouts": Timeouts(connect_s=10.0, read_s=read_s),
+                "connections": 4,
+                "label": "/orders/****",
+                **options,
+            }
+            transport = Transport(f"{url}/orders/{KEY}", **given)
+            stack.callback(transport.close)
+            return transport
+
+        yield connect
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def test_an_answer_comes_back_with_status_headers_and_body(serve: Serve, connect: Connect) -> None:
+    server = serve([answer(b'{"a":1}', "X-Told: Yes", status="418 I'm a teapot")])
+
+    got = connect(server.url).exchange("GET", "/x", query={"min_id": "1", "sort": "id:asc"})
+
+    assert (got.status, got.body, got.text) == (418, b'{"a":1}', '{"a":1}')
+    assert got.headers["x-told"] == "Yes"
+    assert server.requests[0].startswith(f"GET /orders/{KEY}/x?min_id=1&sort=id%3Aasc ".encode())
+
+
+def test_the_user_agent_names_the_tool_and_its_version(serve: Serve, connect: Connect) -> None:
+    server = serve([answer()])
+    connect(server.url).exchange("GET")
+    assert f"User-Agent: bc2ot/{version('onetribe-bc')} ".encode() in server.requests[0]
+
+
+def test_a_body_and_its_headers_go_out_with_their_own_request_only(
+    serve: Serve, connect: Connect
+) -> None:
+    server = serve([answer()])
+    transport = connect(server.url)
+
+    transport.exchange("POST", body=b'{"id":1}', headers={"Idempotency-Key": "one"})
+    transport.exchange("POST", body=b'{"id":10}')
+    transport.exchange("POST")
+
+    first, second, third = server.requests
+    assert first.endswith(b'\r\n\r\n{"id":1}')
+    assert b"Content-Length: 8\r\n" in first
+    assert b"Idempotency-Key: one\r\n" in first
+    assert second.endswith(b'\r\n\r\n{"id":10}')
+    assert b"Idempotency-Key" not in second
+    assert b"Content-Length: 9\r\n" in second
+    assert b"Content-Length: 0\r\n" in third
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_never_followed(serve: Serve, connect: Connect, status: int) -> None:
+    """A followed redirect of a POST is a GET that answers 200 and delivers nothing."""
+    elsewhere = serve([answer()])
+    server = serve([answer(b"", f"Location: {elsewhere.url}/", status=f"{status} Moved")])
+
+    assert connect(server.url).exchange("POST", body=b"{}").status == status
+    assert elsewhere.requests == []
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_nothing_is_tried_again_behind_the_callers_back(
+    serve: Serve, connect: Connect, status: int
+) -> None:
+    server = serve([answer(b"", "Retry-After: 0", status=f"{status} No")])
+    assert connect(server.url).exchange("GET").status == status
+    assert len(server.requests) == 1
+
+
+def test_cookies_are_not_kept(serve: Serve, connect: Connect) -> None:
+    server = serve([answer(b"{}", "Set-Cookie: session=1; Path=/")])
+    transport = connect(server.url)
+    transport.exchange("GET")
+    transport.exchange("GET")
+    assert b"Cookie" not in server.requests[1]
+
+
+def test_a_netrc_is_not_used(serve: Serve, connect: Connect) -> None:
+    netrc = Path.home() / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password something\n")
+    netrc.chmod(0o600)
+    server = serve([answer()])
+    connect(server.url).exchange("GET")
+    assert b"Authorization" not in server.requests[0]
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_proxy_of_the_environment_is_not_used_for_loopback(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    proxy = serve([answer()])
+    monkeypatch.setenv(name, proxy.url)
+    server = serve([answer()])
+    connect(server.url).exchange("GET")
+    assert (len(server.requests), proxy.requests) == (1, [])
+
+
+def test_a_proxy_of_the_environment_is_used_for_all_else(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = serve([answer(b'{"through":"proxy"}')])
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    got = connect("http://api.example.com").exchange("GET")
+    assert got.body == b'{"through":"proxy"}'
+    assert proxy.requests[0].startswith(b"GET http://api.example.com/orders/")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        answer(b'{"a":1}'),
+        answer(b""),
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        answer(gzip.compress(b'{"a":1}'), "Content-Encoding: gzip"),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n{'a':1}\r\n0\r\n\r\n",
+        answer(b"<html>no</html>", status="500 Oops"),
+    ],
+    ids=["body", "empty", "204", "gzip", "chunked", "error"],
+)
+def test_a_connection_is_used_again(serve: Serve, connect: Connect, reply: bytes) -> None:
+    server = serve([reply])
+    transport = connect(server.url)
+    for _ in range(5):
+        transport.exchange("POST", body=b"{}", keep_bytes=1_000)
+        transport.exchange("GET", "/x")
+    assert server.connections == 1
+
+
+def test_threads_share_as_many_connections_as_they_were_given(
+    serve: Serve, connect: Connect
+) -> None:
+    server = serve([answer()])
+    transport = connect(server.url, connections=4)
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(lambda _n: transport.exchange("GET").status, range(100)))
+    assert got == [200] * 100
+    assert server.connections <= 4
+
+
+def test_a_gzipped_body_is_unpacked(serve: Serve, connect: Connect) -> None:
+    body = b'[{"id":1,"name":"Zo\\u00eb"}]' * 50_000
+    server = serve([answer(gzip.compress(body), "Content-Encoding: gzip")])
+    assert connect(server.url).exchange("GET").body == body
+
+
+def test_nobody_listens_so_the_request_never_left(connect: Connect) -> None:
+    transport = connect(f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(NoConnectionError, match=r"No connection to 127\.0\.0\.1\.") as caught:
+        transport.exchange("POST", body=b"{}")
+    assert "network" in caught.value.hint
+
+
+def test_a_name_that_no_host_can_have_is_no_connection(connect: Connect) -> None:
+    with pytest.raises(NoConnectionError, match=r"No connection to a\.\.example\.com"):
+        connect("http://a..example.com").exchange("POST", body=b"{}")
+
+
+def _reset_in_handshake(connection: socket.socket) -> None:
+    connection.recv(65_536)
+    reset(connection)
+
+
+def _reset_after_reading(connection: socket.socket) -> None:
+    read_request(connection)
+    reset(connection)
+
+
+def _close_after_reading(connection: socket.socket) -> None:
+    read_request(connection)
+
+
+def _half_a_head(connection: socket.socket) -> None:
+    read_request(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Le")
+
+
+def _greet(connection: socket.socket) -> None:
+    connection.sendall(answer())
+
+
+def _gibberish(connection: socket.socket) -> None:
+    read_request(connection)
+    connection.sendall(b"220 smtp.example.com ESMTP\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "play",
+    [_reset_after_reading, _close_after_reading, _gibberish],
+)
+def test_a_connection_that_breaks_before_the_answer_leaves_it_open_whether_it_arrived(
+    serve: Serve, connect: Connect, play: Callable[[socket.socket], None]
+) -> None:
+    with pytest.raises(NoAnswerError, match=r"127\.0\.0\.1 took the request and gave no answer\."):
+        connect(serve(play).url).exchange("POST", body=b"{}")
+
+
+def test_half_a_head_is_no_answer_to_rely_on(serve: Serve, connect: Connect) -> None:
+    try:
+        got = connect(serve(_half_a_head).url, read_s=0.2).exchange("GET")
+    except (NoAnswerError, BrokenAnswerError):
+        return
+    assert got.body == b""
+
+
+def test_a_server_that_stays_silent_is_given_up_and_may_have_taken_it(
+    serve: Serve, connect: Connect
+) -> None:
+    server: WireServer = serve(lambda _connection: server.stopping.wait(10))
+    with pytest.raises(NoAnswerError):
+        connect(server.url, read_s=0.02).exchange("POST", body=b"{}")
+
+
+def test_a_connection_that_the_server_closed_in_between_is_opened_anew(
+    serve: Serve, connect: Connect
+) -> None:
+    def once(connection: socket.socket) -> None:
+        server.requests.append(read_request(connection))
+        connection.sendall(answer())
+        connection.close()
+        closed.release()
+
+    closed = threading.Semaphore(0)
+    server = serve(once)
+    transport = connect(server.url)
+    for _ in range(3):
+        assert transport.exchange("POST", body=b"{}").status == 200
+        closed.acquire(timeout=10)
+        time.sleep(0.005)  # until the FIN is here, too
+    assert server.connections == 3
+
+
+BROKEN = {
+    "cut off": (answer(b"[1,2", length=100), "was cut off on the way"),
+    "bad gzip": (answer(b"nonsense", "Content-Encoding: gzip"), "was cut off on the way"),
+    "bad chunk": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "was cut off on the way",
+    ),
+}
+
+
+@pytest.mark.parametrize(("reply", "message"), BROKEN.values(), ids=BROKEN)
+def test_a_body_that_breaks_off_is_a_broken_answer(
+    serve: Serve, connect: Connect, reply: bytes, message: str
+) -> None:
+    def play(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(reply)
+
+    with pytest.raises(BrokenAnswerError, match=message):
+        connect(serve(play).url).exchange("GET")
+
+
+@pytest.mark.parametrize(("reply", "_message"), BROKEN.values(), ids=BROKEN)
+def test_where_the_status_says_it_all_a_broken_body_is_no_error(
+    serve: Serve, connect: Connect, reply: bytes, _message: str
+) -> None:
+    def play(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(reply)
+
+    assert connect(serve(play).url).exchange("POST", body=b"{}", keep_bytes=10).status == 200
+
+
+def test_the_status_of_an_error_counts_even_when_its_body_breaks_off(
+    serve: Serve, connect: Connect
+) -> None:
+    """A 429 whose body is cut off is still a 429, and its headers are still read."""
+
+    def play(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(answer(b"[{", "X-Retry-After: 3", status="429 Slow down", length=99))
+
+    got = connect(serve(play).url).exchange("GET")
+    assert (got.status, got.headers["X-Retry-After"], got.body) == (429, "3", b"[{")
+
+
+def test_a_body_beyond_all_bounds_is_broken(serve: Serve, connect: Connect) -> None:
+    def play(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(packed)
+
+    bomb = gzip.compress(bytes(MAX_BODY_BYTES + 1_000_000), compresslevel=1)
+    packed = answer(bomb, "Content-Encoding: gzip")
+    with pytest.raises(BrokenAnswerError, match="is too large"):
+        connect(serve(play).url).exchange("GET")
+
+
+def test_no_more_of_a_body_is_kept_than_asked_for(serve: Serve, connect: Connect) -> None:
+    server = serve([answer(b"x" * 1_000_000)])
+    transport = connect(server.url)
+    assert transport.exchange("POST", body=b"{}", keep_bytes=10).body == b"x" * 10
+    assert transport.exchange("POST", body=b"{}", keep_bytes=10).status == 200
+
+
+def test_a_server_that_drips_is_cut_off(serve: Serve, connect: Connect) -> None:
+    def drip(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(answer(b"", length=1_000_000))
+        while not server.stopping.wait(0.002):
+            connection.sendall(b".")
+
+    server = serve(drip)
+    with pytest.raises(BrokenAnswerError, match="comes too slowly"):
+        connect(server.url, read_s=0.05).exchange("GET")
+
+
+def test_neither_key_nor_token_is_logged_at_any_level(
+    serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    odd = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nbroken header\r\n\r\n{}"
+    server = serve([answer(), odd, answer()])
+    transport = connect(server.url)
+
+    for _ in range(3):
+        transport.exchange("POST", "/x", body=b"{}")
+    transport = connect(f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(NoConnectionError):
+        transport.exchange("POST", body=b"{}")
+
+    assert "POST /orders/****/x 200" in caplog.text
+    assert "POST /orders/**** ConnectionError" in caplog.text
+    assert KEY not in caplog.text
+    assert TOKEN not in caplog.text
+
+
+def test_an_error_does_not_quote_the_address_not_even_as_its_cause(connect: Connect) -> None:
+    with pytest.raises(NoConnectionError) as caught:
+        connect(f"http://127.0.0.1:{free_port()}").exchange("POST", body=b"{}")
+    assert KEY not in repr(caught.value)
+    assert caught.value.__suppress_context__
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("url", "headers"),
+    [
+        ("http://127.0.0.1:1", {"X-Auth-Token": f"{TOKEN}\n"}),
+        ("http://127.0.0.1:1", {"X-Auth-Token": f" {TOKEN}"}),
+        ("http://127.0.0.1:1", {"X-Auth-Token": f"{TOKEN}\N{EURO SIGN}"}),
+        ("http://*.example.com", {}),
+        ("127.0.0.1:1", {}),
+        ("http://", {}),
+    ],
+    ids=["line break", "space", "not latin-1", "no host name", "no scheme", "no host"],
+)
+def test_what_cannot_travel_in_http_is_a_matter_of_configuration_and_not_quoted(
+    connect: Connect, url: str, headers: dict[str, str]
+) -> None:
+    with pytest.raises(ConfigurationError, match="cannot travel in HTTP") as caught:
+        connect(url, headers=headers).exchange("GET")
+    assert TOKEN not in str(caught.value)
+    assert KEY not in str(caught.value)
+
+
+def test_the_bodies_stay_out_of_an_answers_repr(serve: Serve, connect: Connect) -> None:
+    got = connect(serve([answer(b"Jane Doe")]).url).exchange("GET")
+    assert "Jane" not in repr(got)
+
+
+@responses.activate
+def test_a_transport_speaks_to_one_address_only(connect: Connect) -> None:
+    responses.get(f"https://api.example.com/orders/{KEY}/v2/time", json={"time": 1})
+    got = connect("https://api.example.com").exchange("GET", "/v2/time")
+    assert got.body == b'{"time": 1}'
+    assert responses.calls[0].request.headers["X-Auth-Token"] == TOKEN
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate that nobody signed, for 127.0.0.1, and its key, in one file."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    command += " -subj /CN=127.0.0.1 -keyout - -out -"
+    made = subprocess.run(
+        [*command.split(), "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost.example.com"],
+        capture_output=True,
+        check=False,
+    )
+    if made.returncode:
+        pytest.skip("openssl cannot make a certificate here")
+    path.write_bytes(made.stdout)
+    return path
+
+
+@pytest.fixture
+def tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+def test_a_certificate_that_nobody_vouches_for_is_no_connection(
+    serve: Serve, connect: Connect, tls: ssl.SSLContext
+) -> None:
+    server = serve([answer()], tls)
+    with pytest.raises(NoConnectionError, match="No secure connection to") as caught:
+        connect(server.url).exchange("POST", body=b"{}")
+    assert "certificate" in caught.value.hint
+    assert server.requests == []
+
+
+def test_the_environments_ca_certificates_count_for_other_hosts(
+    serve: Serve,
+    connect: Connect,
+    tls: ssl.SSLContext,
+    certificate: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    monkeypatch.setenv("NO_PROXY", "*")
+    address = socket.getaddrinfo("127.0.0.1", None)[0][0]
+    server = serve([answer()], tls)
+
+    def resolve(host: str, port: int, *_rest: object) -> list[tuple[Any, ...]]:
+        return [(address, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with pytest.raises(NoConnectionError, match="No secure connection"):
+        # It is trusted, but made out to another host.
+        connect(f"https://api.example.com:{server.port}").exchange("GET")
+
+
+def test_ca_certificates_that_are_not_there_are_said_to_be_missing(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+    with pytest.raises(NoConnectionError, match="CA certificates could not be read") as caught:
+        connect("https://api.example.com").exchange("GET")
+    assert "REQUESTS_CA_BUNDLE" in caught.value.hint
+
+
+def test_http_where_https_was_expected_never_left(serve: Serve, connect: Connect) -> None:
+    server = serve(_greet)
+    with pytest.raises(NoConnectionError, match="No secure connection"):
+        connect(server.url.replace("http:", "https:")).exchange("POST", body=b"{}")
+
+
+def test_a_handshake_that_nobody_answers_never_left(serve: Serve, connect: Connect) -> None:
+    server: WireServer = serve(lambda _connection: server.stopping.wait(10))
+    url = server.url.replace("http:", "https:")
+    timeouts = Timeouts(connect_s=0.1, read_s=0.1)
+    with pytest.raises(NoConnectionError):
+        connect(url, timeouts=timeouts).exchange("POST", body=b"{}")
+
+
+def test_a_handshake_that_is_reset_never_left(serve: Serve, connect: Connect) -> None:
+    server = serve(_reset_in_handshake)
+    with pytest.raises(NoConnectionError):
+        connect(server.url.replace("http:", "https:")).exchange("POST", body=b"{}")
+
+
+def test_a_reset_behind_the_handshake_leaves_it_open_whether_it_arrived(
+    serve: Serve,
+    connect: Connect,
+    tls: ssl.SSLContext,
+    certificate: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = serve(_reset_after_reading, tls)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    monkeypatch.setenv("NO_PROXY", "*")
+    host = "localhost.example.com"
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda name, *rest: resolve("127.0.0.1", *rest))
+    with pytest.raises(NoAnswerError):
+        connect(f"https://{host}:{server.port}").exchange("POST", body=b"{}")
