@@ -52,6 +52,10 @@ def bigcommerce_error(answer: Answer, *, what: str, scope: str, now: datetime) -
             f"{said} The access token lacks the scope {scope}.",
             hint=f"Give the API account the scope {scope}, or make a new one that has it.",
         )
+    if status == 404 and answer.body.lstrip().startswith(b"<"):
+        # BigCommerce itself says it in JSON. A page comes from something in between, and must
+        # not make an order look gone.
+        return BrokenAnswerError(f"{said} It is a web page, not the API's answer.")
     if status == 404:
         return NotFoundError(said)
     if status in _TRY_AGAIN or status >= 500:
