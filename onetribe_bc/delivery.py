@@ -143,6 +143,8 @@ class Courier:
                 return _report(after)
             written.result()
             self._wait(answer, attempt)
+            if self.stopped:
+                return _report(after)
             claimed, decision = self._book.claim([order])[0]
             if decision is not Decision.SEND:
                 return Report(order.id, KIND_OF_DECISION[decision], claimed.reason)

@@ -64,10 +64,7 @@ class Book:
         second such run raises BusyError.
         """
         with self._log.run(command, workers=workers, exclusive=exclusive) as self._live:
-            try:
-                yield
-            finally:
-                self._live.clean = self._failure is None
+            yield
 
     def record_counts(self, counts: Mapping[str, int]) -> None:
         """Keep the run's tally: seen, delivered, skipped, failed, unknown."""
@@ -123,7 +120,11 @@ class Book:
         self._batcher.settle(Settlement(claimed, after, rules.RELEASED)).result()
 
     def sending(self, claimed: Entry, worker: int) -> None:
-        """Say that the request of a claimed order goes out now, before it does."""
+        """Say that the request of a claimed order goes out now, before it does.
+
+        Raises LedgerError or BusyError when the worker's earlier outcome could not be written
+        down: the order must not be sent then.
+        """
         self._live.in_flight.sent(worker, claimed.order_id)
 
     def settle(
@@ -131,12 +132,13 @@ class Book:
     ) -> tuple[Entry, Future[None]]:
         """Write down how the try ended; the future is done once that is durable.
 
-        What is handed in later is never durable before it, so a worker need not wait for it
-        before it sends its next order. `flush` tells whether all went well.
+        A worker need not wait for it before it sends its next order: until the ledger has the
+        outcome, the run's record tells it. `flush` tells whether all went well.
         """
         self._live.in_flight.answered(worker, claimed.order_id, outcome)
         after = rules.settle(claimed, outcome, self._clock.now())
         written = self._batcher.settle(Settlement(claimed, after, outcome))
+        self._live.in_flight.keep_until(worker, written)
         written.add_done_callback(self._note_failure)
         return after, written
 

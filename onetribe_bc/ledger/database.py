@@ -45,6 +45,7 @@ class Database:
         self._engine = _engine(path, lock_timeout_s)
         self._inbox: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
         self._closed = False
+        self._closing = threading.Lock()
         _create_file(path)
         started: Future[None] = Future()
         self._thread = threading.Thread(
@@ -56,9 +57,10 @@ class Database:
     def submit(self, work: Work[T]) -> Future[T]:
         """Run `work` in the next transaction. The result is there once it is durable."""
         future: Future[T] = Future()
-        if self._closed:
-            raise LedgerError(f"The ledger {self.path} is closed.")
-        self._inbox.put((work, future))
+        with self._closing:
+            if self._closed:
+                raise LedgerError(f"The ledger {self.path} is closed.")
+            self._inbox.put((work, future))
         return future
 
     def do(self, work: Work[T]) -> T:
@@ -67,11 +69,13 @@ class Database:
 
     def close(self) -> None:
         """Finish what was handed in, and close the file."""
-        if not self._closed:
+        with self._closing:
+            if self._closed:
+                return
             self._closed = True
             self._inbox.put(None)
-            self._thread.join()
-            self._engine.dispose()
+        self._thread.join()
+        self._engine.dispose()
 
     def _serve(self, started: Future[None]) -> None:
         try:
@@ -84,6 +88,7 @@ class Database:
             if started.done():
                 raise
             self._closed = True
+            self._engine.dispose()
             started.set_exception(_translate(error, self.path))
 
     def _take(self) -> list[tuple[Work[Any], Future[Any]]] | None:
@@ -108,12 +113,14 @@ class Database:
             with connection.begin():
                 results = [work(connection) for work, _ in batch]
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits
-            if len(batch) > 1:
+            told = _translate(error, self.path)
+            if len(batch) > 1 and not isinstance(told, BusyError):
                 # One caller's trouble is not the others': each gets a transaction of its own.
                 for item in batch:
                     self._commit(connection, [item])
-            else:
-                batch[0][1].set_exception(_translate(error, self.path))
+                return
+            for _, future in batch:
+                future.set_exception(told)
             return
         for (_, future), result in zip(batch, results, strict=True):
             future.set_result(result)
@@ -173,7 +180,7 @@ def _check_version(connection: sa.Connection, path: Path) -> None:
     column = schema.meta.c.value
     query = sa.select(column).where(schema.meta.c.key == "schema_version")
     found = connection.execute(query).scalar_one_or_none()
-    if found is None or not found.isdigit():
+    if found is None or not found.isdecimal():
         raise LedgerError(f"The ledger {path} does not tell its version.", hint=_RESTORE)
     if int(found) > schema.SCHEMA_VERSION:
         raise LedgerError(
@@ -191,9 +198,9 @@ _RESTORE = (
 
 def _translate(error: BaseException, path: Path) -> BaseException:
     """SQLite's errors as ours. Their texts name tables and files, never values."""
-    if not isinstance(error, DBAPIError):
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if not isinstance(cause, sqlite3.Error):
         return error
-    cause = error.orig
     said = str(cause)
     name = getattr(cause, "sqlite_errorname", "") or ""
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):

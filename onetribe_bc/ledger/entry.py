@@ -142,10 +142,9 @@ def enlist(
     """
     fresh = entry or Entry(order.id, State.PENDING, first_seen_at=now, updated_at=now)
     seen = replace(fresh, modified_at=order.date_modified or fresh.modified_at)
-    settled = fresh.state in (State.SENDING, State.DELIVERED, State.UNKNOWN)
-    if skip_reason and not (entry and settled):
-        return _moved(seen, State.SKIPPED, now, reason=skip_reason), Decision.SKIP
     decision = decide(entry, order.sha256, policy)
+    if skip_reason:
+        return _pass_over(seen, skip_reason, decision, now)
     if decision is not Decision.SEND:
         return seen, decision
     if fresh.state is State.UNKNOWN or (fresh.state is State.DELIVERED and policy.force):
@@ -154,6 +153,20 @@ def enlist(
         return seen, decision
     reason = "changed since it was delivered" if fresh.state is State.DELIVERED else ""
     return _moved(seen, State.PENDING, now, reason=reason), decision
+
+
+def _pass_over(
+    entry: Entry, skip_reason: str, decision: Decision, now: datetime
+) -> tuple[Entry, Decision]:
+    """An order that is not eligible is never sent, nor is forgotten what One Tribe may have."""
+    match entry.state:
+        case State.SENDING:
+            return entry, Decision.CLAIMED
+        case State.UNKNOWN:
+            return entry, Decision.HOLD_UNKNOWN
+        case State.DELIVERED:
+            return entry, Decision.SKIP if decision is Decision.SEND else decision
+    return _moved(entry, State.SKIPPED, now, reason=skip_reason), Decision.SKIP
 
 
 def claim(

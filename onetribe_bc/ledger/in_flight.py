@@ -12,10 +12,12 @@ It then tells so by the boot id in its head, and every claim of the run is in do
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import struct
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,23 +47,46 @@ class Record:
 
 
 class InFlight:
-    """The record of a live run. Each slot belongs to one thread at a time."""
+    """The record of a live run. Each worker has two slots, used in turn: a slot may tell of an
+    answer that the ledger does not know yet, and is not used again before it does.
+    """
 
-    def __init__(self, descriptor: int, slots: int) -> None:
+    def __init__(self, descriptor: int, workers: int) -> None:
         """Map the file behind `descriptor`, which may be closed afterwards. Raises OSError."""
-        size = _HEAD.size + slots * _SLOT.size
-        os.ftruncate(descriptor, size)
+        size = _HEAD.size + 2 * workers * _SLOT.size
+        # Written out, not only made longer: a map of a file with holes ends in SIGBUS when the
+        # disk is full.
+        if os.pwrite(descriptor, bytes(size), 0) < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._map = mmap.mmap(descriptor, size)
         self._map[: _HEAD.size] = _HEAD.pack(_MAGIC, boot_id().encode())
+        self._slots = [2 * worker for worker in range(workers)]
+        self._orders: dict[int, int] = {}
+        self._unwritten: dict[int, Future[None]] = {}
 
-    def sent(self, slot: int, order_id: int) -> None:
-        """Say, before it happens, that a request for the order goes out."""
+    def sent(self, worker: int, order_id: int) -> None:
+        """Say, before it happens, that a request for the order goes out.
+
+        Raises what became of an earlier answer that could not be written to the ledger: the
+        record is then the only place that tells of it.
+        """
+        slot = self._slots[worker]
+        if self._orders.get(slot) != order_id:
+            slot ^= 1
+        if slot in self._unwritten:
+            self._unwritten[slot].result()
+        self._slots[worker] = slot
+        self._orders[slot] = order_id
         self._write(slot, order_id, 0, 0, _SENT)
 
-    def answered(self, slot: int, order_id: int, outcome: Outcome) -> None:
+    def answered(self, worker: int, order_id: int, outcome: Outcome) -> None:
         """Say how it ended, until the ledger knows."""
         result = _RESULTS.index(outcome.result)
-        self._write(slot, order_id, outcome.answer_status or 0, result, _ANSWERED)
+        self._write(self._slots[worker], order_id, outcome.answer_status or 0, result, _ANSWERED)
+
+    def keep_until(self, worker: int, written: Future[None]) -> None:
+        """Keep what was last answered until the ledger has it."""
+        self._unwritten[self._slots[worker]] = written
 
     def close(self) -> None:
         """Let go of the file."""
@@ -80,19 +105,20 @@ def read_record(descriptor: int) -> Record:
     """The record that a dead run left in its lock file; untrusted if it cannot be read."""
     size = os.fstat(descriptor).st_size
     body = os.pread(descriptor, size, 0)
-    if len(body) < _HEAD.size:
+    if len(body) < _HEAD.size or (len(body) - _HEAD.size) % _SLOT.size:
         return Record(trusted=False, outcomes={})
     magic, boot = _HEAD.unpack_from(body)
     here = boot_id()
     if magic != _MAGIC or not here or boot.rstrip(b"\0").decode("ascii", "replace") != here:
         return Record(trusted=False, outcomes={})
     outcomes: dict[int, Outcome] = {}
-    for start in range(_HEAD.size, len(body) - _SLOT.size + 1, _SLOT.size):
-        order_id, status, result, phase = _SLOT.unpack_from(body, start)
-        if phase == _SENT:
-            outcomes[order_id] = ABANDONED
-        elif phase == _ANSWERED:
+    for order_id, status, result, phase in _SLOT.iter_unpack(body[_HEAD.size :]):
+        if phase == _IDLE:
+            continue
+        if phase == _ANSWERED and result < len(_RESULTS) and order_id not in outcomes:
             outcomes[order_id] = Outcome(_RESULTS[result], _LATE, status or None)
+        else:
+            outcomes[order_id] = ABANDONED
     return Record(trusted=True, outcomes=outcomes)
 
 

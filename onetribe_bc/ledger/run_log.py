@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from onetribe_bc.clock import Clock
+from onetribe_bc.errors import LedgerError
 from onetribe_bc.ledger import entry as rules
 from onetribe_bc.ledger import schema
 from onetribe_bc.ledger.database import Database
 from onetribe_bc.ledger.entry import State
 from onetribe_bc.ledger.in_flight import InFlight, Record, read_record
-from onetribe_bc.ledger.locks import Locks
+from onetribe_bc.ledger.locks import FileLock, Locks
 from onetribe_bc.ledger.rows import Rows, Settlement
 
 _RUNS = schema.runs.c
@@ -28,7 +29,7 @@ class LiveRun:
 
     id: str
     in_flight: InFlight
-    clean: bool = True
+    clean: bool = False
     """Whether all of its claims are settled in the ledger, so that its record is not needed."""
 
 
@@ -52,20 +53,20 @@ class RunLog:
                 stack.enter_context(self._locks.store(self._rows.key["store_hash"]))
             run_id = secrets.token_hex(8)
             lock = self._locks.take_run(run_id)
-            live = LiveRun(run_id, InFlight(lock.descriptor, workers))
-            stack.callback(lambda: lock.remove() if live.clean else lock.close())
+            stack.callback(lock.close)
+            live = LiveRun(run_id, _record(lock, workers))
+            stack.callback(lambda: lock.unlink() if live.clean else None)
             stack.callback(live.in_flight.close)
-            self._start(run_id, command)
-            self.take_over()
-            outcome = "ended by a bug"
+            outcome = "done"
             try:
+                self._start(run_id, command)
+                self.take_over()
                 yield live
-                outcome = "done"
-            except Exception as error:
-                outcome = type(error).__name__
+            except BaseException as error:
+                outcome = "given up" if isinstance(error, GeneratorExit) else type(error).__name__
                 raise
             finally:
-                self._update(run_id, {"ended_at": self._clock.now(), "outcome": outcome})
+                live.clean = self._end(run_id, outcome)
 
     def count(self, run_id: str, counts: Mapping[str, int]) -> None:
         """Keep a run's tally: seen, delivered, skipped, failed, unknown."""
@@ -122,6 +123,22 @@ class RunLog:
         }
         self._database.do(lambda c: c.execute(sa.insert(schema.runs).values(row)))
 
+    def _end(self, run_id: str, outcome: str) -> bool:
+        """Write down the end of a run; whether all of its claims are settled."""
+        self._update(run_id, {"ended_at": self._clock.now(), "outcome": outcome})
+        return not self._database.do(lambda c: self._rows.sending_by(c, [run_id]))
+
     def _update(self, run_id: str, values: Mapping[str, object]) -> None:
         statement = sa.update(schema.runs).where(_RUNS.id == run_id).values(dict(values))
         self._database.do(lambda c: c.execute(statement))
+
+
+def _record(lock: FileLock, workers: int) -> InFlight:
+    try:
+        return InFlight(lock.descriptor, workers)
+    except OSError as error:
+        lock.unlink()
+        raise LedgerError(
+            f"The run's record {lock.path} cannot be written: {error.strerror}.",
+            hint="Make room on the ledger's disk and run it again. Nothing was sent.",
+        ) from None

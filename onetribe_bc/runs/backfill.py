@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from onetribe_bc.delivery import Report
 from onetribe_bc.order import Order
@@ -19,7 +19,7 @@ def backfill(
     command: str = "backfill",
     exclusive: bool = True,
     limit: int | None = None,
-) -> Iterator[Report]:
+) -> Generator[Report, None, None]:
     """Deliver the selected orders, as `run` does. Running it again sends only what is owed."""
     pages = selection.iter_pages(services.bigcommerce)
     return run(

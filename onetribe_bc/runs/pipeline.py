@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from typing import TypeVar
 
 from onetribe_bc.api.bigcommerce import PAGE_SIZE
 from onetribe_bc.clock import Clock
 from onetribe_bc.delivery import KIND_OF_DECISION, Courier, Kind, Report
-from onetribe_bc.errors import InterruptedRunError
+from onetribe_bc.errors import Bc2otError, InterruptedRunError
 from onetribe_bc.fetching import Page
 from onetribe_bc.ledger.book import Book, Seen
 from onetribe_bc.ledger.entry import Decision, Entry
@@ -40,7 +40,7 @@ def deliver_pages(
     clock: Clock,
     skip_reason: SkipReason,
     limit: int | None = None,
-) -> Iterator[Report]:
+) -> Generator[Report, None, None]:
     """Deliver what is to be delivered, `limit` orders at the most; one report for each order.
 
     Whatever ends the run early is raised after the last report, when all is settled that was
@@ -132,6 +132,8 @@ class _Pipeline:
         self._stopped.set()
         for thread in self._threads:
             thread.join()
+        for _ in self._leftovers():
+            pass  # nobody listens any more
 
     def raise_failure(self) -> None:
         if self._failure is not None:
@@ -196,7 +198,13 @@ class _Pipeline:
                     for order in orders:
                         self._not_tried(order)
                     continue
-                for order, (entry, decision) in zip(orders, self._book.claim(orders), strict=True):
+                try:
+                    claims = self._book.claim(orders)
+                except Bc2otError:
+                    for order in orders:
+                        self._not_tried(order)
+                    raise
+                for order, (entry, decision) in zip(orders, claims, strict=True):
                     if decision is not Decision.SEND:
                         self._outbox.put(Report(order.id, KIND_OF_DECISION[decision], entry.reason))
                     elif not self._put(self._claimed, (order, entry)):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
+from contextlib import closing
 
 from onetribe_bc.delivery import Report
 from onetribe_bc.fetching import Page
@@ -19,8 +20,9 @@ def run(
     skip_reason: SkipReason,
     exclusive: bool,
     limit: int | None = None,
-) -> Iterator[Report]:
-    """Deliver what is on the pages; yields a report on each order as it is settled.
+) -> Generator[Report, None, None]:
+    """Deliver what is on the pages; yields a report on each order as it is settled. Close it
+    to end the run early: what is in flight is finished.
 
     With `exclusive`, raises BusyError at once while another exclusive run holds the store.
     Raises what `deliver_pages` raises after the last report.
@@ -36,8 +38,10 @@ def run(
             limit=limit,
         )
         try:
-            for report in reports:
-                tally.add(report)
-                yield report
+            # Closed before the run ends, should our reader turn away: no worker outlives its run.
+            with closing(reports):
+                for report in reports:
+                    tally.add(report)
+                    yield report
         finally:
             services.book.record_counts(tally.counts())

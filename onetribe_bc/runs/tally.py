@@ -46,8 +46,12 @@ class Tally:
     @property
     def exit_code(self) -> ExitCode:
         """INCOMPLETE when an order is not where it should be."""
-        troubled = any(self._troubles(kind) for kind, number in self.kinds.items() if number)
-        return ExitCode.INCOMPLETE if troubled else ExitCode.DONE
+        return ExitCode.INCOMPLETE if self.troubled else ExitCode.DONE
+
+    @property
+    def troubled(self) -> int:
+        """How many orders are in trouble, also beyond those that are named."""
+        return sum(number for kind, number in self.kinds.items() if self._troubles(kind))
 
     def _troubles(self, kind: Kind) -> bool:
         return kind not in _FINE or (self.strict and kind is Kind.SKIPPED)

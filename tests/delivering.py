@@ -1,0 +1,210 @@
+"""One store, its ledger and One Tribe, with whole runs over them, for tests of delivery."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from onetribe_bc.api.onetribe import fingerprint
+from onetribe_bc.config.settings import (
+    BigCommerceSettings,
+    DeliverySettings,
+    OneTribeSettings,
+    OrderSettings,
+    Settings,
+)
+from onetribe_bc.delivery import Kind, Report
+from onetribe_bc.errors import Bc2otError
+from onetribe_bc.ledger.book import Book
+from onetribe_bc.ledger.database import Database
+from onetribe_bc.ledger.entry import Entry, Policy
+from onetribe_bc.order import Order, parse_order
+from onetribe_bc.runs.backfill import backfill, preview
+from onetribe_bc.runs.selection import Request, select
+from onetribe_bc.runs.services import open_services, policy_of
+from onetribe_bc.runs.tally import Tally
+from onetribe_bc.sandbox import Sandbox
+from onetribe_bc.secret import Secret
+from tests.clocks import FakeClock
+
+DESTINATION = "0123456789abcdef"
+
+
+def make_order(order_id: int, **fields: object) -> Order:
+    """An order as BigCommerce would send it."""
+    return parse_order(json.dumps({"id": order_id, "status_id": 11, **fields}).encode())
+
+
+def make_book(
+    database: Database, clock: FakeClock, policy: Policy | None = None, store_hash: str = "shop"
+) -> Book:
+    """A book of one store and destination."""
+    return Book(database, clock, store_hash=store_hash, destination=DESTINATION, policy=policy)
+
+
+@dataclass
+class Run:
+    """What a run reported, and what ended it early."""
+
+    reports: list[Report] = field(default_factory=list)
+    error: Bc2otError | None = None
+    expected: int | None = None
+
+    @property
+    def tally(self) -> Tally:
+        tally = Tally()
+        for report in self.reports:
+            tally.add(report)
+        return tally
+
+    def ids(self, kind: Kind) -> set[int]:
+        return {report.order_id for report in self.reports if report.kind is kind}
+
+    @property
+    def kinds(self) -> dict[Kind, int]:
+        return {kind: number for kind, number in self.tally.kinds.items() if number}
+
+
+@dataclass
+class Desk:
+    """Runs of `bc2ot` against a sandbox, on one ledger."""
+
+    sandbox: Sandbox
+    ledger: Path
+    clock: FakeClock = field(default_factory=FakeClock)
+    workers: int = 4
+    attempts: int = 5
+    on_unknown: Any = "resend"
+    resend: Any = "never"
+    skip: tuple[str | int, ...] = ("Incomplete",)
+    url: str = ""
+    read_timeout_s: float = 10.0
+
+    def settings(self, **delivery: Any) -> Settings:
+        return Settings(
+            store_name=None,
+            bigcommerce=BigCommerceSettings(
+                self.sandbox.store_hash,
+                Secret(self.sandbox.access_token),
+                None,
+                api_url=self.sandbox.api_url,
+            ),
+            onetribe=OneTribeSettings(Secret(self.url or self.sandbox.onetribe_url)),
+            orders=OrderSettings(self.skip, self.resend),
+            delivery=replace(
+                DeliverySettings(
+                    workers=self.workers,
+                    attempts=self.attempts,
+                    read_timeout_s=self.read_timeout_s,
+                    on_unknown=self.on_unknown,
+                ),
+                **delivery,
+            ),
+            ledger=self.ledger,
+            timezone=ZoneInfo("UTC"),
+        )
+
+    def run(
+        self,
+        request: Request | None = None,
+        *,
+        force: bool = False,
+        retry_failed: bool = True,
+        limit: int | None = None,
+        exclusive: bool = True,
+        clock: FakeClock | None = None,
+        on_report: Callable[[Report], None] | None = None,
+        **delivery: Any,
+    ) -> Run:
+        """Backfill what is asked for; the error that ended it is kept, not raised."""
+        run = Run()
+        clock = clock or self.clock
+        settings = self.settings(**delivery)
+        policy = policy_of(settings, force=force, retry_failed=retry_failed)
+        try:
+            with open_services(settings, clock, policy) as services:
+                selection = select(
+                    services.bigcommerce,
+                    request or Request(),
+                    skip_statuses=self.skip,
+                    now=clock.now,
+                )
+                run.expected = selection.expected
+                reports = backfill(services, selection, limit=limit, exclusive=exclusive)
+                with closing(reports):
+                    for report in reports:
+                        run.reports.append(report)
+                        if on_report is not None:
+                            on_report(report)
+        except Bc2otError as error:
+            run.error = error
+        return run
+
+    def preview(
+        self, request: Request | None = None, *, limit: int | None = None, force: bool = False
+    ) -> list[tuple[Report, Order | None]]:
+        settings = self.settings()
+        with open_services(settings, self.clock, policy_of(settings, force=force)) as services:
+            selection = select(
+                services.bigcommerce,
+                request or Request(),
+                skip_statuses=self.skip,
+                now=self.clock.now,
+            )
+            return list(preview(services, selection, limit=limit))
+
+    def book(self, database: Database) -> Book:
+        """The book that the runs write to."""
+        return Book(
+            database,
+            self.clock,
+            store_hash=self.sandbox.store_hash,
+            destination=fingerprint(Secret(self.url or self.sandbox.onetribe_url)),
+        )
+
+    def ask(self, question: Callable[[Book], Any]) -> Any:
+        """What the ledger knows."""
+        with closing(Database(self.ledger)) as database:
+            return question(self.book(database))
+
+    def connect(self) -> sqlite3.Connection:
+        """Another process's connection to the ledger, as good as."""
+        return sqlite3.connect(self.ledger, isolation_level=None)
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Read the ledger's tables."""
+        with closing(self.connect()) as connection:
+            return connection.execute(statement).fetchall()
+
+    def lock_files(self) -> list[Path]:
+        """The runs' locks and records."""
+        return sorted(self.ledger.with_name(self.ledger.name + ".locks").iterdir())
+
+    def entry(self, order_id: int) -> Entry | None:
+        found: Entry | None = self.ask(lambda book: book.entry(order_id))
+        return found
+
+    def states(self) -> dict[str, int]:
+        """How many orders are in each state."""
+        return {state.value: number for state, number in self.ask(Book.counts).items()}
+
+    def flagged(self) -> int:
+        """How many copies beyond the first the ledger says One Tribe may have."""
+        number: int = self.ask(Book.possible_duplicates)
+        return number
+
+    def owed(self, ids: Sequence[int] | None = None) -> set[int]:
+        """The orders that are eligible."""
+        store = self.sandbox.store
+        return {i for i in ids or store.ids() if store.row(i).status_id != 0}
+
+    @property
+    def filed(self) -> dict[int, int]:
+        """How often One Tribe filed each order."""
+        return self.sandbox.onetribe.counts()

@@ -1,0 +1,179 @@
+"""Processes that work on a ledger step by step, and can be killed between any two steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from onetribe_bc.errors import Bc2otError
+from onetribe_bc.ledger.book import Book, Seen
+from onetribe_bc.ledger.database import Database
+from onetribe_bc.ledger.entry import Decision, Entry, Outcome, Policy, Result
+from tests.clocks import FakeClock
+from tests.delivering import make_book, make_order
+
+WORKERS = 3
+
+
+class Puppet:
+    """One process with a run on a ledger. `call` does a step there; `kill` is SIGKILL."""
+
+    def __init__(self, pid: int, read: int, write: int) -> None:
+        self.pid = pid
+        self._answers = os.fdopen(read, "r")
+        self._orders = os.fdopen(write, "w")
+        self.alive = True
+
+    def call(self, step: str, *arguments: Any) -> Any:
+        """The step's result; its error's name as a RuntimeError."""
+        self._orders.write(json.dumps([step, *arguments]) + "\n")
+        self._orders.flush()
+        kind, value = json.loads(self._answers.readline())
+        if kind == "error":
+            raise RuntimeError(value)
+        return value
+
+    def kill(self) -> None:
+        """End it without any farewell, and wait until the system has let go of its locks."""
+        if not self.alive:
+            return
+        self.alive = False
+        os.kill(self.pid, signal.SIGKILL)
+        while True:
+            try:
+                os.kill(self.pid, 0)
+            except ProcessLookupError:
+                break
+            time.sleep(0.0005)
+        self._answers.close()
+        self._orders.close()
+
+
+class Stage:
+    """Makes puppets quickly: one process imports everything, and forks."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._number = 0
+        self._puppets: list[Puppet] = []
+
+    def __enter__(self) -> Stage:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.puppets"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parent.parent,
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for puppet in self._puppets:
+            puppet.kill()
+        self._process.communicate()
+
+    def puppet(self, ledger: Path, **policy: bool) -> Puppet:
+        """A new process with the ledger open."""
+        self._number += 1
+        pipes = [str(self._folder / f"{name}-{self._number}") for name in ("in", "out")]
+        for pipe in pipes:
+            os.mkfifo(pipe)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps([*pipes, str(ledger), policy]) + "\n")
+        self._process.stdin.flush()
+        pid = int(self._process.stdout.readline())
+        write = os.open(pipes[0], os.O_WRONLY)
+        read = os.open(pipes[1], os.O_RDONLY)
+        puppet = Puppet(pid, read, write)
+        self._puppets.append(puppet)
+        return puppet
+
+
+class _Actor:
+    """What happens in a puppet's process."""
+
+    def __init__(self, ledger: Path, policy: Policy) -> None:
+        self._book: Book = make_book(Database(ledger), FakeClock(), policy)
+        self._claims: dict[int, Entry] = {}
+        self._run: AbstractContextManager[None] | None = None
+
+    def start(self, command: str = "backfill", exclusive: bool = False) -> None:
+        run = self._book.run(command, workers=WORKERS, exclusive=exclusive)
+        run.__enter__()
+        self._run = run
+
+    def end(self) -> None:
+        run, self._run = self._run, None
+        assert run is not None
+        run.__exit__(None, None, None)
+
+    def count(self, **counts: int) -> None:
+        self._book.record_counts(counts)
+
+    def enlist(self, ids: list[int], version: int = 0, skip: str = "") -> list[str]:
+        return list(self._book.enlist([Seen(make_order(i, version=version), skip) for i in ids]))
+
+    def claim(self, ids: list[int], version: int = 0) -> list[str]:
+        claims = self._book.claim([make_order(i, version=version) for i in ids])
+        for entry, decision in claims:
+            if decision is Decision.SEND:
+                self._claims[entry.order_id] = entry
+        return [decision for _, decision in claims]
+
+    def send(self, order_id: int, worker: int) -> None:
+        self._book.sending(self._claims[order_id], worker)
+
+    def answered(self, order_id: int, worker: int, result: str) -> None:
+        """The answer is there; the ledger was not yet told."""
+        self._book._live.in_flight.answered(worker, order_id, Outcome(Result(result)))
+
+    def settle(self, order_id: int, worker: int, result: str) -> None:
+        claimed = self._claims.pop(order_id)
+        self._book.settle(claimed, Outcome(Result(result)), worker)[1].result()
+
+    def release(self, order_id: int) -> None:
+        self._book.release(self._claims.pop(order_id))
+
+
+def _act(orders: str, answers: str, ledger: str, policy: dict[str, bool]) -> None:
+    with Path(orders).open() as incoming, Path(answers).open("w") as outgoing:
+        actor = _Actor(Path(ledger), Policy(**policy))
+        for line in incoming:
+            step, *arguments = json.loads(line)
+            try:
+                answer = ["done", getattr(actor, step)(*arguments)]
+            except Bc2otError as error:
+                answer = ["error", type(error).__name__]
+            outgoing.write(json.dumps(answer) + "\n")
+            outgoing.flush()
+
+
+def main() -> None:
+    """Fork a puppet for each line."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                _act(*json.loads(line))
+            finally:
+                os._exit(0)
+        print(pid, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,451 @@
+"""Whole backfills against both services: every order arrives, once, and the numbers add up."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onetribe_bc.delivery import Kind
+from onetribe_bc.errors import (
+    BusyError,
+    CredentialsError,
+    ExitCode,
+    InputError,
+    ScopeError,
+    UnreachableError,
+)
+from onetribe_bc.ids import parse_ids
+from onetribe_bc.runs.selection import Request, select
+from onetribe_bc.sandbox import ORDERS_SCOPE, Fault, Gate, Sandbox
+from tests.clocks import FakeClock
+from tests.conftest import SERVER_NOW, ClientFactory, SandboxFactory
+from tests.delivering import Desk, Run
+
+
+@pytest.fixture
+def desk(make_sandbox: SandboxFactory, tmp_path: Path) -> Desk:
+    """A store of 300 orders, a tenth of them Incomplete: two pages."""
+    return Desk(make_sandbox(300, example=True), tmp_path / "ledger.db")
+
+
+def ids_request(*texts: str, **fields: Any) -> Request:
+    return Request(ids=parse_ids(texts), **fields)
+
+
+def adds_up(desk: Desk, run: Run) -> None:
+    """Each order of the store was reported on once."""
+    assert Counter(r.order_id for r in run.reports) == Counter(desk.sandbox.store.ids())
+    assert run.tally.seen == len(desk.sandbox.store) == sum(run.kinds.values())
+
+
+def test_every_order_arrives_once_and_the_numbers_add_up(desk: Desk) -> None:
+    run = desk.run()
+    assert run.error is None
+    adds_up(desk, run)
+    assert run.expected == 301
+    assert set(desk.filed) == run.ids(Kind.DELIVERED) == desk.owed()
+    assert set(desk.filed.values()) == {1}
+    incomplete = set(desk.sandbox.store.ids()) - desk.owed()
+    assert run.ids(Kind.SKIPPED) == incomplete
+    assert run.tally.skipped_reasons == {"status Incomplete": len(incomplete)}
+    assert run.tally.exit_code == ExitCode.DONE
+    assert desk.states() == {"delivered": len(desk.owed()), "skipped": len(incomplete)}
+
+
+def test_orders_from_pages_go_out_byte_for_byte(desk: Desk) -> None:
+    desk.skip = ()
+    desk.run()
+    for order_id in desk.sandbox.store.ids():
+        assert desk.sandbox.onetribe.bodies(order_id) == (desk.sandbox.store.raw(order_id),)
+
+
+def test_orders_fetched_singly_go_out_byte_for_byte(desk: Desk) -> None:
+    ids = [i for i in desk.sandbox.store.ids() if i in desk.owed()]
+    far_apart = ids[:: len(ids) // 3]
+    for order_id in far_apart:
+        assert desk.run(ids_request(str(order_id))).kinds == {Kind.DELIVERED: 1}
+        assert desk.sandbox.onetribe.bodies(order_id) == (desk.sandbox.store.raw(order_id),)
+
+
+def test_a_second_backfill_sends_nothing(desk: Desk) -> None:
+    desk.run()
+    again = desk.run()
+    adds_up(desk, again)
+    assert set(again.kinds) == {Kind.ALREADY_DELIVERED, Kind.SKIPPED}
+    assert set(desk.filed.values()) == {1}
+    assert desk.flagged() == 0
+
+
+def test_force_sends_again_and_flags_it(desk: Desk) -> None:
+    request = ids_request("218")
+    desk.run(request)
+    forced = desk.run(request, force=True)
+    assert forced.kinds == {Kind.DELIVERED: 1}
+    assert forced.tally.possible_duplicates == desk.flagged() == 1
+    assert desk.filed == {218: 2}
+
+
+def test_a_changed_order_is_sent_again_only_when_that_is_wanted(desk: Desk) -> None:
+    request = ids_request("218")
+    desk.run(request)
+    desk.sandbox.store.modify(218, staff_notes="changed")
+    assert desk.run(request).kinds == {Kind.ALREADY_DELIVERED: 1}
+    desk.resend = "on-change"
+    assert desk.run(request).kinds == {Kind.DELIVERED: 1}
+    assert desk.run(request).kinds == {Kind.ALREADY_DELIVERED: 1}
+    assert desk.sandbox.onetribe.bodies(218)[1] == desk.sandbox.store.raw(218)
+
+
+def test_a_delivered_order_that_is_no_longer_eligible_is_not_sent_on_its_change(
+    desk: Desk,
+) -> None:
+    desk.resend = "on-change"
+    desk.skip = ("Cancelled",)
+    request = ids_request("218")
+    desk.run(request)
+    desk.sandbox.store.modify(218, status_id=5)
+    run = desk.run(request)
+    assert run.kinds == {Kind.SKIPPED: 1}
+    assert desk.filed == {218: 1}
+    entry = desk.entry(218)
+    assert entry is not None
+    assert entry.state == "delivered"
+
+
+def test_a_new_destination_starts_afresh_and_another_spelling_of_it_does_not(
+    desk: Desk, make_sandbox: SandboxFactory
+) -> None:
+    desk.run()
+    desk.url = desk.sandbox.onetribe_url + "/"
+    assert Kind.DELIVERED not in desk.run().kinds
+    desk.url = desk.sandbox.onetribe_url.replace("http", "HTTP", 1)
+    assert Kind.DELIVERED not in desk.run().kinds
+    other = make_sandbox(0)
+    desk.url = other.onetribe_url
+    assert desk.run().ids(Kind.DELIVERED) == desk.owed()
+    assert set(other.onetribe.counts()) == desk.owed()
+
+
+def test_an_order_that_was_incomplete_is_sent_once_it_is_complete(desk: Desk) -> None:
+    desk.run()
+    late = min(set(desk.sandbox.store.ids()) - desk.owed())
+    desk.sandbox.store.complete(late)
+    assert desk.run().ids(Kind.DELIVERED) == {late}
+
+
+def test_nothing_is_skipped_when_no_status_is_to_be(desk: Desk) -> None:
+    desk.skip = ()
+    assert desk.run().kinds == {Kind.DELIVERED: 301}
+
+
+def test_statuses_narrow_a_run_down_by_name_and_id(desk: Desk) -> None:
+    store = desk.sandbox.store
+    for statuses, wanted in (
+        (["shipped"], {2}),
+        (["10"], {10}),
+        (["Completed", "2", "Awaiting Payment"], {10, 2, 7}),
+    ):
+        run = desk.run(Request(statuses=statuses), force=True)
+        expected = {i for i in store.ids() if store.row(i).status_id in wanted}
+        assert run.ids(Kind.DELIVERED) == expected
+        assert run.tally.seen == len(expected)
+
+
+def test_a_status_that_the_merchant_renamed_goes_by_both_names(
+    desk: Desk, make_bigcommerce: ClientFactory
+) -> None:
+    client = make_bigcommerce(desk.sandbox)
+    names = client.order_statuses()
+    renamed = {i: name for i, all_ in names.items() for name in all_ if name != all_[0]}
+    assert renamed, "the sandbox renames a status"
+    status_id, own = next(iter(renamed.items()))
+    run = desk.run(Request(statuses=[own.upper()]))
+    store = desk.sandbox.store
+    expected = {i for i in desk.owed() if store.row(i).status_id == status_id}
+    assert run.ids(Kind.DELIVERED) == expected
+    selection = select(client, Request(), skip_statuses=[own], now=SERVER_NOW.now)
+    assert selection.skip_status_ids == {status_id}
+
+
+@pytest.mark.parametrize("status", ["15", "Sold", "99999999999"])
+def test_a_status_that_the_store_does_not_have_is_refused(desk: Desk, status: str) -> None:
+    run = desk.run(Request(statuses=[status]))
+    assert isinstance(run.error, InputError)
+    assert run.error.hint
+    assert run.reports == []
+
+
+def test_a_channel_narrows_a_run_down(desk: Desk) -> None:
+    run = desk.run(Request(channel_id=2))
+    rows = map(desk.sandbox.store.row, desk.owed())
+    assert run.ids(Kind.DELIVERED) == {row.id for row in rows if row.channel_id == 2}
+    ids = ids_request(f"1-{max(desk.sandbox.store.ids())}", channel_id=2)
+    assert Kind.DELIVERED not in desk.run(ids).kinds
+
+
+def test_a_limit_sends_no_more_than_that_and_the_next_run_goes_on(desk: Desk) -> None:
+    sent: set[int] = set()
+    for _ in range(3):
+        run = desk.run(limit=7)
+        assert run.error is None
+        assert len(run.ids(Kind.DELIVERED)) == 7
+        assert not run.ids(Kind.DELIVERED) & sent
+        sent |= run.ids(Kind.DELIVERED)
+    assert set(desk.filed) == sent
+    assert "pending" not in desk.states()
+
+
+def test_a_dry_run_sends_and_enters_nothing_and_tells_what_would_be_sent(desk: Desk) -> None:
+    previews = desk.preview()
+    assert {r.order_id for r, _ in previews if r.kind is Kind.TO_SEND} == desk.owed()
+    assert len(previews) == 301
+    assert desk.states() == {}
+    assert desk.sandbox.onetribe.received == ()
+    for report, order in previews:
+        assert order is not None
+        assert order.body == desk.sandbox.store.raw(report.order_id)
+    assert desk.query("SELECT count(*) FROM runs") == [(0,)]
+    assert len([r for r, _ in desk.preview(limit=5) if r.kind is Kind.TO_SEND]) == 5
+    desk.run()
+    assert all(report.kind is not Kind.TO_SEND for report, _ in desk.preview())
+    missing = desk.preview(ids_request("99999"))
+    assert [(report.kind, order) for report, order in missing] == [(Kind.MISSING, None)]
+
+
+def test_missing_ids_are_told_and_only_known_ones_are_gone(desk: Desk) -> None:
+    ids = [i for i in desk.sandbox.store.ids() if i in desk.owed()]
+    known, delivered, kept = ids[0], ids[1], ids[2]
+    desk.sandbox.faults.add(Fault("onetribe", "status", status=422, order_ids=frozenset([known])))
+    desk.run(ids_request(f"{known},{delivered}"))
+    desk.sandbox.store.remove(known)
+    desk.sandbox.store.remove(delivered)
+    run = desk.run(ids_request(f"{known},{delivered},{kept},99999"))
+    assert run.ids(Kind.MISSING) == {known, delivered, 99999}
+    assert run.ids(Kind.DELIVERED) == {kept}
+    assert run.tally.exit_code == ExitCode.INCOMPLETE
+    assert desk.states() == {"gone": 1, "delivered": 2}
+    assert desk.entry(99999) is None
+
+
+def test_an_order_that_was_gone_is_sent_when_it_is_back(desk: Desk) -> None:
+    raw = desk.sandbox.store.raw(218)
+    desk.sandbox.faults.add(Fault("onetribe", "status", status=422, times=1))
+    desk.run(ids_request("218"))
+    desk.sandbox.store.remove(218)
+    desk.run(ids_request("218"))
+    assert desk.states() == {"gone": 1}
+    desk.sandbox.store.add(raw)
+    assert desk.run(ids_request("218")).kinds == {Kind.DELIVERED: 1}
+
+
+def test_ids_and_windows_contradict_each_other() -> None:
+    with pytest.raises(InputError, match="cannot be combined"):
+        ids_request("218", since=SERVER_NOW)
+    with pytest.raises(InputError, match="no order in between"):
+        Request(from_id=9, to_id=8)
+
+
+def test_a_range_of_ids_is_a_window_on_them(desk: Desk) -> None:
+    ids = desk.sandbox.store.ids()
+    run = desk.run(Request(from_id=ids[10], to_id=ids[20]))
+    assert {report.order_id for report in run.reports} == set(ids[10:21])
+
+
+@pytest.mark.parametrize("by", ["created", "modified"])
+def test_a_window_takes_in_both_of_its_ends(desk: Desk, by: Any) -> None:
+    store = desk.sandbox.store
+    dates = {i: getattr(store.row(i), f"date_{by}") for i in store.ids()}
+    epoch = SERVER_NOW - timedelta(seconds=SERVER_NOW.timestamp())
+    since, until = sorted(dates.values())[50], sorted(dates.values())[200]
+    request = Request(epoch + timedelta(seconds=since), epoch + timedelta(seconds=until), by=by)
+    run = desk.run(request)
+    expected = {i for i, date in dates.items() if since <= date <= until}
+    assert {report.order_id for report in run.reports} == expected
+    assert run.expected == len(expected)
+
+
+@pytest.mark.parametrize("offset_s", [0.0, 7200.0, -7200.0])
+def test_an_order_that_is_made_after_the_start_is_not_of_this_run(
+    desk: Desk, offset_s: float
+) -> None:
+    desk.sandbox.clock_offset_s = offset_s
+    before = set(desk.sandbox.store.ids())
+    made: list[int] = []
+
+    def on_request(request: Any) -> None:
+        if request.path.endswith("/v2/orders") and not made:
+            desk.sandbox.clock_offset_s += 5
+            made.append(desk.sandbox.store.add())
+
+    desk.sandbox.on_request = on_request
+    run = desk.run()
+    assert {report.order_id for report in run.reports} <= before
+    if offset_s >= 0:
+        assert {report.order_id for report in run.reports} == before
+    desk.sandbox.clock_offset_s = 7300
+    assert desk.run().ids(Kind.DELIVERED) >= set(made)
+
+
+def test_orders_that_come_go_and_change_between_pages_are_seen_once_each(
+    make_sandbox: SandboxFactory, tmp_path: Path
+) -> None:
+    desk = Desk(make_sandbox(520), tmp_path / "ledger.db", skip=())
+    store = desk.sandbox.store
+    ids = store.ids()
+    pages: list[str] = []
+
+    def on_request(request: Any) -> None:
+        if request.path.endswith("/v2/orders"):
+            pages.append(request.query)
+            start = 10 * len(pages)
+            store.remove(ids[start])  # of a page that has gone by, or is yet to come
+            store.remove(ids[-start])
+            for order_id in ids[start + 100 : start + 105]:
+                store.modify(order_id, staff_notes="drift")
+
+    desk.sandbox.on_request = on_request
+    run = desk.run()
+    assert run.error is None
+    assert max(Counter(report.order_id for report in run.reports).values()) == 1
+    assert {report.order_id for report in run.reports} >= set(store.ids())
+    assert set(desk.filed) >= set(store.ids())
+    assert set(desk.filed.values()) == {1}
+
+
+def test_a_thousand_orders_cost_at_most_six_requests(
+    make_sandbox: SandboxFactory, tmp_path: Path
+) -> None:
+    desk = Desk(make_sandbox(1000), tmp_path / "ledger.db", skip=(), workers=8)
+    assert desk.run().kinds == {Kind.DELIVERED: 1000}
+    assert len(desk.sandbox.requests) <= 6
+    assert set(desk.filed.values()) == {1}
+
+
+def test_when_bigcommerce_fails_for_good_no_order_is_passed_over(desk: Desk) -> None:
+    desk.sandbox.faults.add(Fault("bigcommerce", "5xx", path="/v2/orders", skip=2))
+    run = desk.run()
+    assert isinstance(run.error, UnreachableError)
+    assert run.error.exit_code == ExitCode.UNREACHABLE
+    assert run.tally.seen == 250
+    assert sum(run.kinds.values()) == 250
+    assert "sending" not in desk.states()
+    desk.sandbox.faults.clear()
+    assert desk.run().error is None
+    assert set(desk.filed) == desk.owed()
+    assert set(desk.filed.values()) == {1}
+
+
+def test_a_token_that_is_revoked_in_mid_run_stops_it(desk: Desk) -> None:
+    fault = Fault("bigcommerce", "status", status=401, path="/v2/orders", skip=2)
+    desk.sandbox.faults.add(fault)
+    run = desk.run()
+    assert isinstance(run.error, CredentialsError)
+    assert run.error.exit_code == ExitCode.REFUSED
+    assert run.tally.seen == 250
+    assert desk.sandbox.faults.struck(fault) == 1
+    desk.sandbox.faults.clear()
+    desk.run()
+    assert set(desk.filed) == desk.owed()
+    assert set(desk.filed.values()) == {1}
+
+
+def test_a_missing_scope_is_named_before_anything_is_sent(desk: Desk) -> None:
+    desk.sandbox.scopes.discard(ORDERS_SCOPE)
+    run = desk.run()
+    assert isinstance(run.error, ScopeError)
+    assert ORDERS_SCOPE in str(run.error)
+    assert desk.sandbox.onetribe.received == ()
+
+
+@pytest.mark.parametrize("on_unknown", ["resend", "hold"])
+def test_under_faults_on_both_sides_nothing_is_lost_and_each_double_is_flagged(
+    make_sandbox: SandboxFactory, tmp_path: Path, on_unknown: str
+) -> None:
+    desk = Desk(make_sandbox(550), tmp_path / "ledger.db", workers=8, on_unknown=on_unknown)
+    for kind in ("5xx", "reset", "truncated", "garbled", "bare_429", "cut_json"):
+        desk.sandbox.faults.add(f"bigcommerce:{kind}=0.1")
+    for kind in ("5xx=0.1", "reset=0.05", "lost_reply=0.05", "html=0.05@503", "truncated=0.1"):
+        desk.sandbox.faults.add(f"onetribe:{kind}")
+    for _ in range(12):
+        run = desk.run()
+        assert sum(run.kinds.values()) == run.tally.seen
+        assert max(Counter(report.order_id for report in run.reports).values(), default=1) == 1
+        if run.error is None and (on_unknown == "hold" or desk.owed() <= set(desk.filed)):
+            break
+    left = desk.owed() - set(desk.filed)
+    doubled = sum(times - 1 for times in desk.filed.values())
+    assert doubled <= desk.flagged()
+    if on_unknown == "hold":
+        assert doubled == 0
+        counts = Counter(r.order_id for r in desk.sandbox.onetribe.received if r.answered is None)
+        assert set(counts.values()) == {1}  # what got no answer was not sent again
+        assert len(left) <= desk.states()["unknown"] + desk.states().get("failed", 0)
+    else:
+        assert left == set()
+        twice = {i for i, times in desk.filed.items() if times > 1}
+        lost = {r.order_id for r in desk.sandbox.onetribe.received if r.answered is None}
+        assert twice <= lost
+
+
+def test_a_second_backfill_of_a_store_stops_at_once_and_asks_one_tribe_nothing(
+    desk: Desk,
+) -> None:
+    gate = desk.sandbox.faults.hold("onetribe")
+    runs: list[Run] = []
+    thread = threading.Thread(target=lambda: runs.append(desk.run()))
+    thread.start()
+    gate.wait_arrival()
+    second = desk.run(clock=FakeClock())
+    posts = len(desk.sandbox.onetribe.received)
+    gate.open()
+    thread.join()
+    assert isinstance(second.error, BusyError)
+    assert second.error.exit_code == ExitCode.BUSY
+    assert second.reports == []
+    assert posts == 1
+    assert runs[0].error is None
+    assert desk.run().error is None  # the hold ends with the run
+
+
+def test_single_orders_can_be_pushed_while_a_backfill_runs_and_nothing_goes_twice(
+    desk: Desk,
+) -> None:
+    gate = Gate()
+    desk.sandbox.faults.add(Fault("onetribe", "hold", times=1, gate=gate))
+    ids = sorted(desk.owed())
+    runs: list[Run] = []
+    thread = threading.Thread(target=lambda: runs.append(desk.run()))
+    thread.start()
+    gate.wait_arrival()
+    pushed = desk.run(ids_request(",".join(map(str, ids))), exclusive=False, clock=FakeClock())
+    gate.open()
+    thread.join()
+    assert runs[0].error is pushed.error is None
+    assert set(desk.filed) == desk.owed()
+    assert set(desk.filed.values()) == {1}
+    assert pushed.ids(Kind.CLAIMED)
+    assert pushed.ids(Kind.DELIVERED)
+    assert not pushed.ids(Kind.DELIVERED) & runs[0].ids(Kind.DELIVERED)
+    assert desk.flagged() == 0
+
+
+def test_each_run_is_written_down_with_its_counts(desk: Desk) -> None:
+    run = desk.run()
+    kinds = run.kinds
+    row = "SELECT command, outcome, seen, delivered, skipped, failed, unknown FROM runs"
+    assert desk.query(row) == [
+        ("backfill", "done", 301, kinds[Kind.DELIVERED], kinds[Kind.SKIPPED], 0, 0)
+    ]
+    assert desk.query("SELECT count(*) FROM runs WHERE ended_at >= started_at") == [(1,)]
+    assert [path.name for path in desk.lock_files() if path.name.startswith("run-")] == []
+
+
+def test_an_example_of_bigcommerces_reference_arrives_unchanged(sandbox: Sandbox) -> None:
+    desk = Desk(sandbox, Path("ledger.db"))
+    desk.run(ids_request("218"))
+    assert sandbox.onetribe.bodies(218) == (sandbox.store.raw(218),)

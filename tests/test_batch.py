@@ -1,0 +1,205 @@
+"""Claims and settlements of many workers, written together and still each its own."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from onetribe_bc.errors import BusyError
+from onetribe_bc.ledger.book import Book, Seen
+from onetribe_bc.ledger.database import Database
+from onetribe_bc.ledger.entry import Decision, Entry, Outcome, Policy, Result, State
+from tests.clocks import FakeClock
+from tests.delivering import make_book, make_order
+from tests.puppets import Stage
+
+DELIVERED = Outcome(Result.DELIVERED, "", 200)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def database(path: Path) -> Iterator[Database]:
+    with closing(Database(path, lock_timeout_s=0.05)) as database:
+        yield database
+
+
+def enlisted(book: Book, number: int) -> list[int]:
+    ids = list(range(1, number + 1))
+    assert book.enlist([Seen(make_order(i)) for i in ids]) == [Decision.SEND] * number
+    return ids
+
+
+def test_of_many_threads_and_two_ledgers_one_gets_each_order(path: Path) -> None:
+    won: Counter[int] = Counter()
+    lock = threading.Lock()
+
+    def work(book: Book, start: int) -> None:
+        for order_id in ids[start:] + ids[:start]:
+            [(_, decision)] = book.claim([make_order(order_id)])
+            if decision is Decision.SEND:
+                with lock:
+                    won[order_id] += 1
+
+    with ExitStack() as stack:
+        books = []
+        for _ in range(2):
+            database = stack.enter_context(closing(Database(path)))
+            book = make_book(database, FakeClock())
+            stack.enter_context(book.run("push-order"))
+            books.append(book)
+        ids = enlisted(books[0], 40)
+        threads = [
+            threading.Thread(target=work, args=(book, 10 * n)) for book in books for n in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for book in books:
+            for order_id in ids:
+                entry = book.entry(order_id)
+                if entry is not None and entry.run_id == book._live.id:
+                    book.release(entry)
+    assert won == Counter(ids)
+
+
+def test_of_two_processes_one_gets_each_order(path: Path, tmp_path: Path) -> None:
+    with Stage(tmp_path) as stage:
+        puppets = [stage.puppet(path) for _ in range(2)]
+        ids = list(range(1, 41))
+        won: list[list[str]] = [[], []]
+
+        def work(number: int) -> None:
+            puppet = puppets[number]
+            puppet.call("start")
+            puppet.call("enlist", ids)
+            for order_id in ids:
+                won[number] += puppet.call("claim", [order_id])
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for one, other in zip(*won, strict=True):
+        assert sorted([one, other]) == ["claimed by another run", "send"]
+
+
+def test_the_same_order_twice_in_one_batch_is_claimed_once(database: Database) -> None:
+    book = make_book(database, FakeClock())
+    with book.run("push-order"):
+        enlisted(book, 1)
+        claims = book.claim([make_order(1), make_order(1)])
+        assert [decision for _, decision in claims] == [Decision.SEND, Decision.CLAIMED]
+        book.release(claims[0][0])
+
+
+def test_what_was_settled_before_a_claim_is_durable_when_the_claim_is(
+    database: Database, path: Path
+) -> None:
+    book = make_book(database, FakeClock())
+    with book.run("backfill", workers=1), closing(Database(path)) as reader:
+        ids = enlisted(book, 30)
+        other = make_book(reader, FakeClock())
+        [(claimed, _)] = book.claim([make_order(1)])
+        for before, after in pairwise(ids):
+            book.sending(claimed, 0)
+            entry, written = book.settle(claimed, DELIVERED)
+            [(claimed, _)] = book.claim([make_order(after)])
+            assert written.done()
+            assert other.entry(before) == entry
+        book.release(claimed)
+
+
+def test_an_attempt_is_kept_for_each_try_and_none_for_what_was_never_sent(
+    database: Database,
+) -> None:
+    book = make_book(database, FakeClock())
+    with book.run("backfill"):
+        enlisted(book, 1)
+        tries = [Outcome(Result.PENDING, "One Tribe answered 503", 503, "busy"), DELIVERED]
+        for outcome in tries:
+            [(claimed, _)] = book.claim([make_order(1)])
+            book.release(claimed)
+            [(claimed, _)] = book.claim([make_order(1)])
+            book.sending(claimed, 0)
+            book.settle(claimed, outcome)[1].result()
+    told = [(a.number, a.result, a.reason, a.answer_status, a.answer) for a in book.attempts(1)]
+    assert told == [
+        (1, "pending", "One Tribe answered 503", 503, "busy"),
+        (2, "delivered", "", 200, ""),
+    ]
+
+
+def test_a_ledger_that_fails_tells_each_who_waits_and_flush(database: Database, path: Path) -> None:
+    book = make_book(database, FakeClock())
+    with ExitStack() as stack:
+        stack.enter_context(pytest.raises(BusyError))
+        stack.enter_context(book.run("backfill", workers=2))
+        enlisted(book, 2)
+        [(first, _), (second, _)] = book.claim([make_order(1), make_order(2)])
+        locker = Database(path)
+        done = threading.Event()
+        held = threading.Event()
+
+        def hold(_connection: object) -> None:
+            held.set()
+            assert done.wait(10)
+
+        waiting = locker.submit(hold)
+        assert held.wait(10)
+        futures = []
+        for worker, claimed in enumerate((first, second)):
+            book.sending(claimed, worker)
+            futures.append(book.settle(claimed, DELIVERED, worker)[1])
+        assert all(isinstance(future.exception(), BusyError) for future in futures)
+        done.set()
+        waiting.result()
+        locker.close()
+        book.flush()
+    again = make_book(database, FakeClock())
+    with again.run("sync"):
+        assert again.counts() == {State.DELIVERED: 2}
+
+
+def test_stores_and_destinations_do_not_see_each_other(database: Database) -> None:
+    mine, other = (make_book(database, FakeClock(), store_hash=name) for name in ("a", "b"))
+    enlisted(mine, 3)
+    assert other.entry(1) is None
+    assert other.counts() == {}
+    assert not other.lose(1)
+    assert mine.lose(1)
+    assert mine.counts() == {State.PENDING: 2, State.GONE: 1}
+
+
+def test_a_preview_says_what_enlisting_would_and_writes_nothing(database: Database) -> None:
+    book = make_book(database, FakeClock(), Policy(force=True))
+    page = [Seen(make_order(1)), Seen(make_order(2), "status Incomplete")]
+    assert book.preview(page) == [Decision.SEND, Decision.SKIP]
+    assert book.counts() == {}
+    assert book.enlist(page) == [Decision.SEND, Decision.SKIP]
+
+
+def test_an_entry_comes_back_from_the_ledger_as_it_was(database: Database) -> None:
+    book = make_book(database, FakeClock())
+    with book.run("backfill"):
+        order = make_order(2**63 - 1, date_modified="Tue, 05 Mar 2019 21:40:11 +0000")
+        book.enlist([Seen(order)])
+        [(claimed, _)] = book.claim([order])
+        assert book.entry(order.id) == claimed
+        after, written = book.settle(claimed, Outcome(Result.FAILED, "no", 422, "said"))
+        written.result()
+    found: Entry | None = book.entry(order.id)
+    assert found == after
+    assert found is not None
+    assert found.modified_at == order.date_modified

@@ -1,0 +1,205 @@
+"""Kills and interrupts of real processes: nothing is lost, and nothing is sent twice unseen."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from onetribe_bc.errors import ExitCode
+from onetribe_bc.ledger.book import Book
+from onetribe_bc.ledger.database import Database
+from onetribe_bc.ledger.in_flight import boot_id
+from onetribe_bc.ledger.run_log import RunLog
+from onetribe_bc.sandbox import Sandbox
+from tests.clocks import FakeClock
+from tests.conftest import SandboxFactory
+from tests.delivering import Desk
+
+ORDERS = 600
+WORKERS = 6
+KILLS = 15
+
+
+@pytest.fixture
+def busy_shop(make_sandbox: SandboxFactory) -> Sandbox:
+    sandbox = make_sandbox(ORDERS)
+    sandbox.onetribe.latency_s = 0.01
+    return sandbox
+
+
+@pytest.fixture
+def desk(busy_shop: Sandbox, tmp_path: Path) -> Desk:
+    return Desk(busy_shop, tmp_path / "ledger.db")
+
+
+@contextmanager
+def backfill(desk: Desk) -> Iterator[subprocess.Popen[str]]:
+    """`bc2ot backfill` as a process of its own."""
+    environment = {
+        **os.environ,
+        **desk.sandbox.environment(),
+        "BC2OT_LEDGER": str(desk.ledger),
+        "BC2OT_WORKERS": str(WORKERS),
+    }
+    command = [sys.executable, "-m", "onetribe_bc", "backfill"]
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def await_arrivals(desk: Desk, process: subprocess.Popen[str], number: int) -> None:
+    """Until One Tribe got so many orders, or the process has ended."""
+    while len(desk.sandbox.onetribe.received) < number and process.poll() is None:
+        time.sleep(0.001)
+
+
+def take_over(desk: Desk) -> None:
+    """What the next run does first."""
+    with closing(Database(desk.ledger)) as database:
+        log: RunLog = desk.book(database)._log
+        log.take_over()
+
+
+def duplicated(desk: Desk) -> set[int]:
+    return {order_id for order_id, times in desk.filed.items() if times > 1}
+
+
+def flagged(desk: Desk) -> set[int]:
+    def ask(book: Book) -> set[int]:
+        entries = (book.entry(order_id) for order_id in desk.sandbox.store.ids())
+        return {e.order_id for e in entries if e is not None and e.possible_duplicates}
+
+    found: set[int] = desk.ask(ask)
+    return found
+
+
+@pytest.mark.skipif(not boot_id(), reason="without a boot id every claim is in doubt")
+def test_however_often_it_is_killed_every_order_arrives_and_each_double_is_flagged(
+    desk: Desk,
+) -> None:
+    dice = random.Random(20260301)
+    kills = 0
+    unknown = 0
+    while kills < KILLS:
+        with backfill(desk) as process:
+            goal = len(desk.sandbox.onetribe.received) + dice.randrange(1, 28)
+            await_arrivals(desk, process, goal)
+            time.sleep(dice.random() * 0.01)
+            process.kill()
+            process.wait()
+            assert process.returncode == -signal.SIGKILL, process.communicate()[1]
+        kills += 1
+        take_over(desk)
+        states = desk.states()
+        assert states.get("sending", 0) == 0
+        assert states.get("unknown", 0) <= WORKERS
+        unknown += states.get("unknown", 0)
+    with backfill(desk) as process:
+        _, said = process.communicate()
+    assert process.returncode == ExitCode.DONE, said
+    assert set(desk.filed) == desk.owed()
+    assert set(desk.states()) == {"delivered", "skipped"}
+    assert duplicated(desk) <= flagged(desk)
+    assert sum(times - 1 for times in desk.filed.values()) <= desk.flagged() <= unknown
+    assert not [path.name for path in desk.lock_files() if path.name.startswith("run-")]
+
+
+def test_an_interrupt_finishes_what_is_in_flight_and_sums_up(desk: Desk) -> None:
+    gate = desk.sandbox.faults.hold("onetribe", times=None)
+    with backfill(desk) as process:
+        gate.wait_arrival()
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        while "Finishing what is in flight" not in process.stderr.readline():
+            assert process.poll() is None
+        gate.open()
+        _, said = process.communicate()
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert "seen: 1 delivered" in said
+    assert "asked to stop" in said
+    assert desk.states()["delivered"] == sum(desk.filed.values()) == 1
+    assert set(desk.states()) <= {"delivered", "pending", "skipped"}
+    desk.sandbox.faults.clear()
+    again = desk.run()
+    assert again.error is None
+    assert set(desk.filed) == desk.owed()
+    assert set(desk.filed.values()) == {1}
+    assert desk.flagged() == 0
+
+
+def test_a_second_interrupt_stops_at_once_and_leaves_what_was_in_flight_in_doubt(
+    desk: Desk,
+) -> None:
+    gate = desk.sandbox.faults.hold("onetribe", times=None)
+    with backfill(desk) as process:
+        gate.wait_arrival()
+        assert process.stderr is not None
+        process.send_signal(signal.SIGINT)
+        while "Finishing what is in flight" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        assert "stopped at once" in process.stderr.read()
+    assert process.returncode == ExitCode.INTERRUPTED
+    gate.open()
+    desk.sandbox.faults.clear()
+    again = desk.run()
+    assert again.error is None
+    assert set(desk.filed) == desk.owed()
+    assert duplicated(desk) <= flagged(desk)
+    assert len(flagged(desk)) == 1
+
+
+def test_sigterm_is_an_interrupt_too(desk: Desk) -> None:
+    gate = desk.sandbox.faults.hold("onetribe", times=None)
+    with backfill(desk) as process:
+        gate.wait_arrival()
+        assert process.stderr is not None
+        process.send_signal(signal.SIGTERM)
+        while "Finishing what is in flight" not in process.stderr.readline():
+            assert process.poll() is None
+        gate.open()
+        process.communicate()
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert desk.states()["delivered"] == 1
+
+
+def test_an_answer_that_the_ledger_was_not_told_before_the_kill_is_known_all_the_same(
+    make_sandbox: SandboxFactory, tmp_path: Path
+) -> None:
+    desk = Desk(make_sandbox(30), tmp_path / "ledger.db", FakeClock())
+    desk.skip = ()
+    gate = desk.sandbox.faults.hold("onetribe")
+    with backfill(desk) as process:
+        gate.wait_arrival()
+        # From here on the ledger takes no write, as behind a slow disk.
+        with closing(desk.connect()) as locker:
+            locker.execute("BEGIN IMMEDIATE")
+            gate.open()
+            await_arrivals(desk, process, 2)
+            while any(r.answered is None for r in desk.sandbox.onetribe.received):
+                time.sleep(0.001)
+            time.sleep(0.05)
+            process.kill()
+            process.wait()
+            locker.rollback()
+    arrived = set(desk.filed)
+    assert len(arrived) >= 2
+    assert desk.run().error is None
+    assert len(desk.filed) == 30
+    assert duplicated(desk) <= flagged(desk)
+    assert {order_id for order_id in arrived if desk.filed[order_id] == 1}

@@ -1,0 +1,387 @@
+"""The ledger's file: durable, private, and never replaced when something is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from onetribe_bc.errors import BusyError, ExitCode, LedgerError
+from onetribe_bc.ledger import schema
+from onetribe_bc.ledger.book import Seen
+from onetribe_bc.ledger.database import Database
+from tests.clocks import FakeClock
+from tests.delivering import make_book, make_order
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "ledger.db"
+
+
+@pytest.fixture
+def database(path: Path) -> Iterator[Database]:
+    database = Database(path)
+    yield database
+    database.close()
+
+
+def fill(path: Path, orders: int = 400) -> None:
+    """A real ledger with orders in it."""
+    with closing(Database(path)) as database:
+        book = make_book(database, FakeClock())
+        book.enlist([Seen(make_order(i)) for i in range(1, orders + 1)])
+
+
+def refusal(path: Path) -> LedgerError:
+    with pytest.raises(LedgerError) as caught:
+        fill(path)
+    assert caught.value.exit_code == ExitCode.CONFIGURATION
+    assert caught.value.hint
+    return caught.value
+
+
+class Stalled:
+    """Keeps the ledger's thread busy, so that what is handed in meanwhile comes together."""
+
+    def __init__(self, database: Database) -> None:
+        self._gate = threading.Event()
+        self._started = threading.Event()
+        self._done = database.submit(self._wait)
+        assert self._started.wait(10)
+
+    def _wait(self, _connection: sa.Connection) -> None:
+        self._started.set()
+        assert self._gate.wait(10)
+
+    def go_on(self) -> None:
+        self._gate.set()
+        self._done.result()
+
+
+def meta(name: str) -> sa.Insert:
+    return sa.insert(schema.meta).values(key=name, value="x")
+
+
+def keys(path: Path) -> set[str]:
+    with closing(sqlite3.connect(path)) as reader:
+        return {row[0] for row in reader.execute("SELECT key FROM ledger_meta")}
+
+
+def test_what_comes_in_during_a_commit_goes_into_one_commit_together(
+    database: Database, path: Path
+) -> None:
+    stalled = Stalled(database)
+    seen: list[set[str]] = []
+
+    def note(connection: sa.Connection, name: str) -> str:
+        seen.append(keys(path))  # another connection sees only what is committed
+        connection.execute(meta(name))
+        return name
+
+    futures = [
+        database.submit(lambda c, n=f"key-{number}": note(c, n))  # type: ignore[misc]
+        for number in range(50)
+    ]
+    stalled.go_on()
+    assert [future.result() for future in futures] == [f"key-{n}" for n in range(50)]
+    assert seen == [{"schema_version"}] * 50
+    assert keys(path) == {"schema_version", *(f"key-{n}" for n in range(50))}
+
+
+def test_many_threads_each_get_their_own_result(database: Database, path: Path) -> None:
+    results: dict[int, int] = {}
+
+    def job(number: int) -> None:
+        for step in range(20):
+            value = 100 * number + step
+            database.do(lambda c, v=value: c.execute(meta(str(v))))  # type: ignore[misc]
+            results[value] = database.do(lambda _c, v=value: v)  # type: ignore[misc]
+
+    threads = [threading.Thread(target=job, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 160
+    assert all(key == value for key, value in results.items())
+    assert len(keys(path)) == 161
+
+
+def test_one_failing_work_does_not_hurt_the_others_of_its_batch(
+    database: Database, path: Path
+) -> None:
+    stalled = Stalled(database)
+
+    def fail(connection: sa.Connection) -> None:
+        connection.execute(meta("half-done"))
+        raise KeyError("mine")
+
+    before = database.submit(lambda c: c.execute(meta("before")).rowcount)
+    failing = database.submit(fail)
+    after = database.submit(lambda c: c.execute(meta("after")).rowcount)
+    stalled.go_on()
+    assert (before.result(), after.result()) == (1, 1)
+    with pytest.raises(KeyError, match="mine"):
+        failing.result()
+    assert keys(path) == {"schema_version", "before", "after"}
+
+
+def test_a_result_is_there_only_once_it_is_durable(database: Database, path: Path) -> None:
+    with closing(sqlite3.connect(path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM ledger_meta").fetchall()  # holds a commit up
+        future = database.submit(lambda c: c.execute(meta("late")).rowcount)
+        assert not future.done()
+        reader.rollback()
+        assert future.result() == 1
+        assert "late" in keys(path)
+
+
+def test_ledger_and_journal_are_for_their_owner_only(database: Database, path: Path) -> None:
+    database.do(lambda c: c.execute(meta("one")))
+    files = list(path.parent.iterdir())
+    assert {file.name for file in files} == {"ledger.db", "ledger.db-journal"}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_commits_outlive_a_power_cut_and_no_write_ahead_log_is_used(
+    database: Database,
+) -> None:
+    def pragma(name: str) -> Any:
+        return database.do(lambda c: c.exec_driver_sql(f"PRAGMA {name}").scalar())
+
+    assert pragma("synchronous") == 2  # FULL
+    assert pragma("journal_mode") == "truncate"
+
+
+def test_the_schema_version_is_written_and_an_own_ledger_opens_again(path: Path) -> None:
+    fill(path)
+    with closing(sqlite3.connect(path)) as reader:
+        found = reader.execute("SELECT key, value FROM ledger_meta").fetchall()
+    assert found == [("schema_version", str(schema.SCHEMA_VERSION))]
+    with closing(Database(path)) as database:
+        assert sum(make_book(database, FakeClock()).counts().values()) == 400
+
+
+@pytest.mark.parametrize("version", ["none", "", "²", "-1", "1.0"])
+def test_a_ledger_that_does_not_tell_its_version_is_refused(path: Path, version: str) -> None:
+    fill(path)
+    with closing(sqlite3.connect(path)) as writer, writer:
+        writer.execute("UPDATE ledger_meta SET value = ?", (version,))
+    assert "does not tell its version" in str(refusal(path))
+
+
+def test_a_ledger_without_a_version_is_refused(path: Path) -> None:
+    fill(path)
+    with closing(sqlite3.connect(path)) as writer, writer:
+        writer.execute("DELETE FROM ledger_meta")
+    assert "does not tell its version" in str(refusal(path))
+
+
+def test_a_ledger_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> None:
+    fill(path)
+    with closing(sqlite3.connect(path)) as writer, writer:
+        writer.execute("UPDATE ledger_meta SET value = '7'")
+    before = path.read_bytes()
+    error = refusal(path)
+    assert "version 7, made by a newer bc2ot" in str(error)
+    assert "pip install --upgrade" in error.hint
+    assert path.read_bytes() == before
+
+
+def test_another_programs_database_is_refused_and_left_as_it_is(path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as writer, writer:
+        writer.execute("CREATE TABLE bookmarks (url TEXT)")
+    before = path.read_bytes()
+    assert "not a bc2ot ledger" in str(refusal(path))
+    assert path.read_bytes() == before
+
+
+def test_a_text_file_is_refused_and_left_as_it_is(path: Path) -> None:
+    path.parent.mkdir()
+    text = b"Dear diary, today I sold many a thing.\n" * 200
+    path.write_bytes(text)
+    assert "damaged" in str(refusal(path))
+    assert path.read_bytes() == text
+
+
+def test_a_damaged_ledger_is_reported_and_left_byte_for_byte(path: Path) -> None:
+    fill(path, 3000)
+    body = bytearray(path.read_bytes())
+    page = 4096
+    for start in range(page, len(body), page):
+        body[start : start + 64] = b"\xa5" * 64  # each b-tree page's head but the first's
+    path.write_bytes(bytes(body))
+    with pytest.raises(LedgerError, match="damaged") as caught:
+        fill(path)
+    assert "restore a copy" in caught.value.hint
+    assert caught.value.exit_code == ExitCode.CONFIGURATION
+    assert path.read_bytes() == bytes(body)
+
+
+def test_a_folder_in_place_of_the_ledger_is_refused(path: Path) -> None:
+    path.mkdir(parents=True)
+    assert "cannot be opened for writing" in str(refusal(path))
+
+
+def test_a_file_in_place_of_the_folder_is_refused(path: Path) -> None:
+    path.parent.write_text("in the way")
+    assert "cannot be opened for writing" in str(refusal(path))
+
+
+@pytest.mark.skipif(not Path("/proc/sys").exists(), reason="needs a file system without files")
+def test_a_folder_that_takes_no_files_is_refused() -> None:
+    assert "cannot be opened for writing" in str(refusal(Path("/proc/sys/bc2ot/ledger.db")))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="modes do not bind root")
+def test_a_read_only_file_or_folder_is_refused(path: Path) -> None:
+    fill(path)
+    path.chmod(0o400)
+    assert "cannot be opened for writing" in str(refusal(path))
+    path.chmod(0o600)
+    path.parent.chmod(0o500)
+    try:
+        assert "permission" in refusal(path).hint
+    finally:
+        path.parent.chmod(0o700)
+
+
+def test_a_ledger_that_turns_read_only_is_told_as_such(database: Database) -> None:
+    database.do(lambda c: c.exec_driver_sql("PRAGMA query_only=ON"))
+    with pytest.raises(LedgerError, match="cannot be written") as caught:
+        database.do(lambda c: c.execute(meta("one")))
+    assert "write permission" in caught.value.hint
+
+
+def test_a_full_disk_is_told_as_such_and_nothing_that_was_written_is_lost(
+    database: Database, path: Path
+) -> None:
+    book = make_book(database, FakeClock())
+    book.enlist([Seen(make_order(1))])
+    pages = database.do(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar())
+    database.do(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={pages}"))
+    with pytest.raises(LedgerError, match="is full") as caught:
+        book.enlist([Seen(make_order(i)) for i in range(2, 1000)])
+    assert "Make room" in caught.value.hint
+    assert sum(book.counts().values()) == 1
+    database.do(lambda c: c.exec_driver_sql("PRAGMA max_page_count=100000"))
+    book.enlist([Seen(make_order(i)) for i in range(2, 1000)])
+    assert sum(book.counts().values()) == 999
+
+
+_FILL_UP = """
+import sys
+from pathlib import Path
+from onetribe_bc.errors import LedgerError
+from onetribe_bc.ledger.book import Seen
+from onetribe_bc.ledger.database import Database
+from tests.clocks import FakeClock
+from tests.delivering import make_book, make_order
+
+book = make_book(Database(Path(sys.argv[1])), FakeClock())
+print("open", flush=True)
+try:
+    for start in range(1, 100_000, 100):
+        book.enlist([Seen(make_order(i)) for i in range(start, start + 100)])
+        print(start + 99, flush=True)
+except LedgerError as error:
+    print(error.exit_code, error.hint)
+"""
+
+
+def test_a_file_that_may_not_grow_ends_in_an_error_with_all_that_was_committed(
+    path: Path,
+) -> None:
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+    with subprocess.Popen(
+        [sys.executable, "-B", "-c", _FILL_UP, str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+        preexec_fn=limit,
+    ) as process:
+        lines = process.communicate()[0].splitlines()
+    code, hint = lines[-1].split(" ", 1)
+    assert code == str(int(ExitCode.CONFIGURATION))
+    assert hint
+    with closing(Database(path)) as database:
+        counts = make_book(database, FakeClock()).counts()
+    assert sum(counts.values()) == int(lines[-2]) > 0
+
+
+def test_a_ledger_locked_by_another_process_is_waited_for_and_then_busy(path: Path) -> None:
+    fill(path)
+    locker = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('BEGIN IMMEDIATE')"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{locker}; print(1, flush=True); sys.stdin.read()", str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(BusyError, match="locked by another process") as caught:
+            Database(path, lock_timeout_s=0.01)
+        assert caught.value.exit_code == ExitCode.BUSY
+        process.communicate()
+    fill(path)
+
+
+def test_when_the_ledger_is_locked_all_who_wait_are_told_after_one_timeout(path: Path) -> None:
+    fill(path)
+    with (
+        closing(Database(path, lock_timeout_s=0.2)) as database,
+        closing(sqlite3.connect(path, isolation_level=None)) as locker,
+    ):
+        tries: list[int] = []
+        sa.event.listen(database._engine, "begin", lambda _c: tries.append(1), insert=True)
+        locker.execute("BEGIN IMMEDIATE")
+        futures = [database.submit(lambda _c: None) for _ in range(40)]
+        for future in futures:
+            with pytest.raises(BusyError):
+                future.result()
+        assert len(tries) < 10
+        locker.rollback()
+        assert database.do(lambda _c: 1) == 1
+
+
+def test_a_closed_ledger_says_so(path: Path) -> None:
+    database = Database(path)
+    late = database.submit(lambda c: c.execute(meta("late")).rowcount)
+    database.close()
+    database.close()
+    assert late.result() == 1
+    with pytest.raises(LedgerError, match="is closed"):
+        database.do(lambda _c: None)
+
+
+def test_two_processes_that_make_the_ledger_at_once_end_up_with_one(path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from onetribe_bc.ledger.database import Database;"
+        "Database(Path(sys.argv[1])).close()"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, str(path)], stderr=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    assert [process.communicate()[1] for process in processes] == [b""] * 3
+    assert [process.returncode for process in processes] == [0] * 3
+    fill(path)

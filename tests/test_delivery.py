@@ -1,0 +1,430 @@
+"""What each answer of One Tribe means for an order and for the run."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import Counter
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+
+from onetribe_bc.delivery import Kind, Report
+from onetribe_bc.errors import AddressError, ExitCode, NoConnectionError, UnreachableError
+from onetribe_bc.ids import parse_ids
+from onetribe_bc.ledger.book import Book
+from onetribe_bc.ledger.entry import State
+from onetribe_bc.runs.selection import Request
+from onetribe_bc.sandbox import Fault, FaultKind, Gate, Sandbox, Service
+from tests.clocks import STARTED_AT, FakeClock
+from tests.conftest import SandboxFactory
+from tests.delivering import Desk, Run
+
+
+@pytest.fixture
+def desk(make_sandbox: SandboxFactory, tmp_path: Path) -> Desk:
+    """A store of 12 orders, all of them eligible."""
+    return Desk(make_sandbox(12), tmp_path / "ledger.db", skip=())
+
+
+def first(desk: Desk) -> int:
+    return desk.sandbox.store.ids()[0]
+
+
+def only(order_id: int) -> Request:
+    return Request(ids=parse_ids([str(order_id)]))
+
+
+def answer(desk: Desk, status: int, *, times: int | None = None, **options: object) -> None:
+    fault = Fault(Service.ONETRIBE, FaultKind.STATUS, status=status, times=times)
+    desk.sandbox.faults.add(replace(fault, **options))  # type: ignore[arg-type]
+
+
+def attempts(desk: Desk, order_id: int) -> list[str]:
+    found: list[str] = [one.result for one in desk.ask(lambda book: book.attempts(order_id))]
+    return found
+
+
+def all_are_accounted_for(desk: Desk, run: Run) -> bool:
+    return Counter(report.order_id for report in run.reports) == Counter(desk.sandbox.store.ids())
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+def test_any_2xx_is_a_delivery(desk: Desk, status: int) -> None:
+    answer(desk, status)
+    run = desk.run()
+    assert run.error is None
+    assert run.kinds == {Kind.DELIVERED: 12}
+    entry = desk.entry(first(desk))
+    assert entry is not None
+    assert (entry.answer_status, entry.attempts, entry.deliveries) == (status, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "kind", [FaultKind.EMPTY, FaultKind.TRUNCATED, FaultKind.GARBLED, FaultKind.CUT_JSON]
+)
+def test_a_2xx_is_a_delivery_whatever_its_body(desk: Desk, kind: FaultKind) -> None:
+    desk.sandbox.faults.add(Fault(Service.ONETRIBE, kind))
+    assert desk.run().kinds == {Kind.DELIVERED: 12}
+    assert set(desk.filed.values()) == {1}
+
+
+def test_an_html_page_with_a_200_is_a_delivery_and_one_with_a_502_is_not(desk: Desk) -> None:
+    desk.sandbox.faults.add(Fault("onetribe", "html", status=502, times=1))
+    desk.sandbox.faults.add(Fault("onetribe", "html", status=200))
+    assert desk.run(only(first(desk))).kinds == {Kind.DELIVERED: 1}
+    assert attempts(desk, first(desk)) == ["pending", "delivered"]
+
+
+def test_the_proof_of_a_delivery_is_kept_with_at_most_200_characters(desk: Desk) -> None:
+    answer(desk, 200, body=b"x" * 100_000)
+    desk.run(only(first(desk)))
+    entry = desk.entry(first(desk))
+    assert entry is not None
+    assert entry.answer == "x" * 200
+    assert entry.delivered_at is not None
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 304, 307, 308, 401, 403, 404, 405, 410])
+def test_a_wrong_address_stops_the_run_and_leaves_every_order_owed(desk: Desk, status: int) -> None:
+    answer(desk, status, headers=(("Location", desk.sandbox.onetribe_url),))
+    run = desk.run()
+    assert isinstance(run.error, AddressError)
+    assert run.error.exit_code == ExitCode.REFUSED
+    assert str(status) in str(run.error)
+    assert run.error.hint
+    assert all_are_accounted_for(desk, run)
+    assert set(run.kinds) == {Kind.PENDING}
+    assert desk.states() == {"pending": 12}
+    assert desk.filed == {}
+    assert len(desk.sandbox.onetribe.requests) <= desk.workers
+    desk.sandbox.faults.clear()
+    assert desk.run().kinds == {Kind.DELIVERED: 12}
+    assert desk.flagged() == 0
+
+
+def test_a_redirect_is_not_followed_and_not_counted_as_a_delivery(desk: Desk) -> None:
+    answer(desk, 302, headers=(("Location", desk.sandbox.onetribe_url),))
+    desk.run(only(first(desk)))
+    assert [request.method for request in desk.sandbox.onetribe.requests] == ["POST"]
+    entry = desk.entry(first(desk))
+    assert entry is not None
+    assert (entry.state, entry.deliveries) == (State.PENDING, 0)
+    assert "redirect" in entry.reason
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520])
+def test_an_answer_that_may_pass_is_tried_again_with_full_jitter(desk: Desk, status: int) -> None:
+    answer(desk, status, times=3)
+    run = desk.run(only(first(desk)))
+    assert run.kinds == {Kind.DELIVERED: 1}
+    assert desk.clock.slept == [0.5, 1.0, 2.0]
+    assert attempts(desk, first(desk)) == ["pending"] * 3 + ["delivered"]
+    assert desk.filed == {first(desk): 1}
+    assert desk.flagged() == 0
+
+
+def test_retry_after_in_seconds_is_waited_for(desk: Desk) -> None:
+    answer(desk, 429, times=1, headers=(("Retry-After", "7"),))
+    assert desk.run(only(first(desk))).kinds == {Kind.DELIVERED: 1}
+    assert desk.clock.slept == [7.0]
+
+
+def test_retry_after_as_a_date_is_waited_for(desk: Desk) -> None:
+    date = format_datetime(STARTED_AT + timedelta(seconds=40), usegmt=True)
+    answer(desk, 503, times=1, headers=(("Retry-After", date),))
+    assert desk.run(only(first(desk))).kinds == {Kind.DELIVERED: 1}
+    assert desk.clock.slept == [40.0]
+
+
+def test_while_one_tribe_asks_for_a_pause_no_worker_sends(desk: Desk) -> None:
+    answer(desk, 429, times=1, headers=(("Retry-After", "600"),))
+    assert desk.run().kinds == {Kind.DELIVERED: 12}
+    assert desk.clock.monotonic() >= 600
+    times = [entry.sent_at for entry in map(desk.entry, desk.sandbox.store.ids()) if entry]
+    assert len(times) == 12
+    assert attempts(desk, first(desk)) == ["pending", "delivered"]
+
+
+@pytest.mark.parametrize("status", [400, 402, 406, 409, 413, 415, 422, 451])
+def test_any_other_4xx_fails_just_this_order(desk: Desk, status: int) -> None:
+    answer(desk, status, order_ids=frozenset([first(desk)]))
+    run = desk.run()
+    assert run.error is None
+    assert run.kinds == {Kind.FAILED: 1, Kind.DELIVERED: 11}
+    assert run.ids(Kind.FAILED) == {first(desk)}
+    assert run.tally.exit_code == ExitCode.INCOMPLETE
+    entry = desk.entry(first(desk))
+    assert entry is not None
+    assert (entry.state, entry.answer_status) == (State.FAILED, status)
+    assert attempts(desk, first(desk)) == ["failed"]
+
+
+def test_what_failed_is_tried_again_by_the_next_run_or_left_when_asked_to(desk: Desk) -> None:
+    answer(desk, 422, order_ids=frozenset([first(desk)]), times=1)
+    desk.run()
+    again = desk.run(retry_failed=False)
+    assert again.kinds == {Kind.FAILED_BEFORE: 1, Kind.ALREADY_DELIVERED: 11}
+    assert desk.run().kinds == {Kind.DELIVERED: 1, Kind.ALREADY_DELIVERED: 11}
+    assert set(desk.filed.values()) == {1}
+
+
+def test_an_order_that_is_too_large_or_none_at_all_is_refused_by_itself(desk: Desk) -> None:
+    sizes = {i: len(desk.sandbox.store.raw(i)) for i in desk.sandbox.store.ids()}
+    largest = max(sizes, key=lambda order_id: sizes[order_id])
+    desk.sandbox.onetribe.max_body = sizes[largest] - 1
+    run = desk.run()
+    assert largest in run.ids(Kind.FAILED)
+    assert run.ids(Kind.DELIVERED) == {i for i in sizes if sizes[i] < sizes[largest]}
+
+
+def test_when_its_tries_are_used_up_an_order_has_failed(desk: Desk) -> None:
+    answer(desk, 503, order_ids=frozenset([first(desk)]))
+    run = desk.run(attempts=3)
+    assert run.error is None
+    assert run.kinds == {Kind.FAILED: 1, Kind.DELIVERED: 11}
+    [report] = [report for report in run.reports if report.kind is Kind.FAILED]
+    assert report.reason == "One Tribe answered 503, to each of 3 tries"
+    assert attempts(desk, first(desk)) == ["pending", "pending", "failed"]
+
+
+def test_many_failures_in_a_row_stop_the_run_and_the_rest_stays_owed(
+    make_sandbox: SandboxFactory, tmp_path: Path
+) -> None:
+    desk = Desk(make_sandbox(400), tmp_path / "ledger.db", skip=())
+    answer(desk, 503)
+    run = desk.run()
+    assert isinstance(run.error, UnreachableError)
+    assert "10 times in a row" in str(run.error)
+    assert "503" in str(run.error)
+    assert len(desk.sandbox.onetribe.received) < 10 + desk.workers
+    seen = Counter(report.order_id for report in run.reports)
+    assert set(seen.values()) == {1}
+    assert set(run.kinds) <= {Kind.PENDING, Kind.FAILED}
+    assert desk.states().get("pending", 0) + desk.states().get("failed", 0) == len(seen)
+    desk.sandbox.faults.clear()
+    assert desk.run().error is None
+    assert len(desk.filed) == 400
+    assert set(desk.filed.values()) == {1}
+
+
+def test_failures_that_are_not_in_a_row_do_not_stop_the_run(
+    make_sandbox: SandboxFactory, tmp_path: Path
+) -> None:
+    desk = Desk(make_sandbox(60), tmp_path / "ledger.db", skip=(), workers=1)
+    for order_id in desk.sandbox.store.ids()[::2]:
+        answer(desk, 503, order_ids=frozenset([order_id]), times=4)
+    assert desk.run().kinds == {Kind.DELIVERED: 60}
+
+
+def closed_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def test_without_a_connection_nothing_is_unknown_and_all_stays_owed(desk: Desk) -> None:
+    desk.url = f"http://127.0.0.1:{closed_port()}/order/key"
+    run = desk.run(attempts=3)
+    assert isinstance(run.error, NoConnectionError)
+    assert run.error.exit_code == ExitCode.UNREACHABLE
+    assert all_are_accounted_for(desk, run)
+    assert desk.states() == {"pending": 12}
+    assert desk.flagged() == 0
+
+
+@pytest.mark.parametrize("kind", [FaultKind.LOST_REPLY, FaultKind.RESET])
+def test_an_order_without_an_answer_is_unknown_and_then_sent_again_and_flagged(
+    desk: Desk, kind: FaultKind
+) -> None:
+    desk.sandbox.faults.add(Fault("onetribe", kind, order_ids=frozenset([first(desk)]), times=1))
+    run = desk.run()
+    assert run.error is None
+    assert run.kinds == {Kind.UNKNOWN: 1, Kind.DELIVERED: 11}
+    assert run.tally.exit_code == ExitCode.INCOMPLETE
+    assert "may have arrived" in run.tally.problems[0].reason
+    assert desk.flagged() == 0
+    again = desk.run()
+    assert again.kinds == {Kind.DELIVERED: 1, Kind.ALREADY_DELIVERED: 11}
+    assert again.tally.possible_duplicates == desk.flagged() == 1
+    assert desk.filed[first(desk)] == (2 if kind is FaultKind.LOST_REPLY else 1)
+
+
+def test_an_answer_that_does_not_come_in_time_is_unknown(desk: Desk) -> None:
+    gate = Gate()
+    fault = Fault("onetribe", "hold", order_ids=frozenset([first(desk)]), gate=gate, after=True)
+    desk.sandbox.faults.add(fault)
+    run = desk.run(read_timeout_s=0.1)
+    gate.open()
+    assert run.kinds == {Kind.UNKNOWN: 1, Kind.DELIVERED: 11}
+    assert desk.states() == {"unknown": 1, "delivered": 11}
+
+
+def test_held_unknown_orders_are_not_sent_again_unless_forced(desk: Desk) -> None:
+    desk.on_unknown = "hold"
+    desk.sandbox.faults.add(
+        Fault("onetribe", "lost_reply", order_ids=frozenset([first(desk)]), times=1)
+    )
+    desk.run()
+    assert desk.run().kinds == {Kind.HELD: 1, Kind.ALREADY_DELIVERED: 11}
+    assert desk.filed[first(desk)] == 1
+    assert desk.run(only(first(desk)), force=True).kinds == {Kind.DELIVERED: 1}
+    assert (desk.filed[first(desk)], desk.flagged()) == (2, 1)
+
+
+def keys(sandbox: Sandbox, order_id: int) -> list[str | None]:
+    received = sandbox.onetribe.received
+    return [r.headers.get("Idempotency-Key") for r in received if r.order_id == order_id]
+
+
+def test_the_idempotency_key_is_the_same_for_all_tries_and_another_after_force(
+    desk: Desk,
+) -> None:
+    answer(desk, 503, times=2)
+    desk.run(only(first(desk)))
+    desk.run(only(first(desk)), force=True)
+    one, two, three, forced = keys(desk.sandbox, first(desk))
+    assert one == two == three != forced
+    assert one
+
+
+def test_one_tribe_that_heeds_the_key_files_an_order_of_unknown_outcome_once(
+    desk: Desk,
+) -> None:
+    desk.sandbox.onetribe.deduplicate = True
+    desk.sandbox.faults.add(Fault("onetribe", "lost_reply", times=3))
+    desk.run()
+    desk.run()
+    assert set(desk.filed.values()) == {1}
+    assert desk.flagged() == 3
+
+
+def test_no_two_orders_share_a_key(desk: Desk) -> None:
+    desk.run()
+    found = [keys(desk.sandbox, order_id) for order_id in desk.sandbox.store.ids()]
+    assert len({key for each in found for key in each}) == 12
+
+
+def test_never_more_posts_are_under_way_than_there_are_workers(
+    make_sandbox: SandboxFactory, tmp_path: Path
+) -> None:
+    desk = Desk(make_sandbox(60), tmp_path / "ledger.db", skip=(), workers=3)
+    gate = Gate()
+    desk.sandbox.faults.add(Fault("onetribe", "hold", skip=1, gate=gate))
+    runs: list[Run] = []
+    thread = threading.Thread(target=lambda: runs.append(desk.run()))
+    thread.start()
+    while len(desk.sandbox.onetribe.received) < 1 + 3:
+        time.sleep(0.001)
+    time.sleep(0.05)  # whoever would come fourth has come by now
+    assert len(desk.sandbox.onetribe.received) == 1 + 3
+    states = desk.states()
+    gate.open()
+    thread.join()
+    assert states["sending"] >= 3
+    assert runs[0].kinds == {Kind.DELIVERED: 60}
+
+
+def test_the_ledger_can_be_written_while_a_post_is_under_way(desk: Desk) -> None:
+    gate = desk.sandbox.faults.hold("onetribe")
+    runs: list[Run] = []
+    thread = threading.Thread(target=lambda: runs.append(desk.run()))
+    thread.start()
+    gate.wait_arrival()
+    with closing(desk.connect()) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("INSERT INTO ledger_meta VALUES ('other', 'process')")
+        other.execute("COMMIT")
+    [(state,)] = desk.query(f"SELECT state FROM orders WHERE order_id = {first(desk)}")
+    gate.open()
+    thread.join()
+    assert state == "sending"  # the claim was durable before the request left
+    assert runs[0].kinds == {Kind.DELIVERED: 12}
+
+
+class WaitingClock(FakeClock):
+    """Whoever backs off for half a second, the first wait, waits for a signal instead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+
+    def sleep(self, seconds: float) -> None:
+        if seconds == 0.5:
+            assert self.go_on.wait(10)
+        super().sleep(seconds)
+
+
+def test_who_waits_to_try_again_sends_nothing_once_the_run_is_stopped(desk: Desk) -> None:
+    waiting, wrong = desk.sandbox.store.ids()[:2]
+    answer(desk, 503, order_ids=frozenset([waiting]))
+    answer(desk, 401, order_ids=frozenset([wrong]))
+    clock = WaitingClock()
+
+    def on_report(report: Report) -> None:
+        if report.order_id == wrong:
+            clock.go_on.set()
+
+    run = desk.run(clock=clock, workers=2, on_report=on_report)
+    assert isinstance(run.error, AddressError)
+    assert sum(r.order_id == waiting for r in desk.sandbox.onetribe.received) == 1
+    assert all_are_accounted_for(desk, run)
+    assert "sending" not in desk.states()
+
+
+def test_a_retry_leaves_the_order_to_a_run_that_claimed_it_meanwhile(desk: Desk) -> None:
+    answer(desk, 503, order_ids=frozenset([first(desk)]), times=1)
+    clock = WaitingClock()
+    runs: list[Run] = []
+    thread = threading.Thread(
+        target=lambda: runs.append(desk.run(only(first(desk)), clock=clock, exclusive=False))
+    )
+    thread.start()
+    while attempts(desk, first(desk)) != ["pending"]:
+        time.sleep(0.001)
+    other = desk.run(only(first(desk)), exclusive=False)
+    clock.go_on.set()
+    thread.join()
+    assert other.kinds == {Kind.DELIVERED: 1}
+    assert runs[0].kinds == {Kind.ALREADY_DELIVERED: 1}
+    assert desk.filed == {first(desk): 1}
+
+
+def test_an_interrupt_while_waiting_to_try_again_leaves_the_order_owed(desk: Desk) -> None:
+    answer(desk, 503, order_ids=frozenset([first(desk)]))
+
+    class StoppingClock(FakeClock):
+        def sleep(self, seconds: float) -> None:
+            if seconds == 0.5:
+                self.stop()
+            super().sleep(seconds)
+
+    run = desk.run(only(first(desk)), clock=StoppingClock())
+    assert run.error is not None
+    assert run.error.exit_code == ExitCode.INTERRUPTED
+    assert run.kinds == {Kind.PENDING: 1}
+    assert desk.states() == {"pending": 1}
+
+
+def test_an_interrupt_during_a_pause_gives_the_claim_back_unsent(desk: Desk) -> None:
+    answer(desk, 503, times=1, headers=(("Retry-After", "30"),))
+
+    class StoppingClock(FakeClock):
+        def sleep(self, seconds: float) -> None:
+            if seconds > 1:
+                self.stop()
+            super().sleep(seconds)
+
+    run = desk.run(clock=StoppingClock(), workers=1)
+    assert run.error is not None
+    assert run.error.exit_code == ExitCode.INTERRUPTED
+    assert all_are_accounted_for(desk, run)
+    assert desk.states() == {"pending": 12}
+    assert attempts(desk, first(desk)) == ["pending"]
+    assert desk.ask(Book.possible_duplicates) == 0

@@ -1,0 +1,280 @@
+"""The life of one order: what may become of it, as properties over every history."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onetribe_bc.ledger.entry import (
+    ABANDONED,
+    UNSENT,
+    Decision,
+    Entry,
+    Outcome,
+    Policy,
+    Result,
+    State,
+    claim,
+    decide,
+    enlist,
+    lose,
+    settle,
+)
+from onetribe_bc.order import Order
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LATER = NOW + timedelta(hours=1)
+PLAIN = Policy()
+KEPT = (State.SENDING, State.DELIVERED, State.UNKNOWN)
+"""States that tell what One Tribe has or may have."""
+
+policies = st.builds(
+    Policy,
+    force=st.booleans(),
+    on_change=st.booleans(),
+    resend_unknown=st.booleans(),
+    retry_failed=st.booleans(),
+)
+results = st.sampled_from(Result)
+
+
+@st.composite
+def entries(draw: st.DrawFn, state: State | None = None) -> Entry:
+    deliveries = draw(st.integers(0, 3))
+    return Entry(
+        order_id=218,
+        state=state or draw(st.sampled_from(State)),
+        first_seen_at=NOW,
+        updated_at=NOW,
+        reason=draw(st.sampled_from(["", "before"])),
+        sha256=draw(st.sampled_from([None, "a" * 64, "b" * 64])),
+        modified_at=draw(st.sampled_from([None, NOW])),
+        attempts=draw(st.integers(1, 5)),
+        arrivals=deliveries + draw(st.integers(0, 3)),
+        deliveries=deliveries,
+        run_id="dead",
+    )
+
+
+def order(sha256: str = "a" * 64, **fields: Any) -> Order:
+    return Order(218, b"{}", sha256, **fields)
+
+
+orders = st.sampled_from([order(), order("b" * 64), order(date_modified=LATER)])
+
+
+def test_an_order_never_seen_before_becomes_owed_and_is_to_be_sent() -> None:
+    entry, decision = enlist(None, order(date_modified=NOW), "", PLAIN, LATER)
+    assert decision is Decision.SEND
+    assert entry == Entry(218, State.PENDING, LATER, LATER, modified_at=NOW)
+    assert entry.owed
+
+
+@given(st.none() | entries(), orders, policies)
+def test_an_order_that_is_not_eligible_is_never_sent(
+    before: Entry | None, seen: Order, policy: Policy
+) -> None:
+    after, decision = enlist(before, seen, "status Incomplete", policy, LATER)
+    assert decision is not Decision.SEND
+    if before is None or before.state not in KEPT:
+        assert (after.state, after.reason) == (State.SKIPPED, "status Incomplete")
+        assert decision is Decision.SKIP
+    else:
+        assert after.state is before.state
+
+
+@pytest.mark.parametrize(
+    ("state", "policy", "decision"),
+    [
+        (State.SENDING, PLAIN, Decision.CLAIMED),
+        (State.UNKNOWN, PLAIN, Decision.HOLD_UNKNOWN),
+        (State.DELIVERED, PLAIN, Decision.ALREADY_DELIVERED),
+        (State.DELIVERED, Policy(force=True), Decision.SKIP),
+        (State.DELIVERED, Policy(on_change=True), Decision.SKIP),
+    ],
+)
+def test_what_one_tribe_may_have_is_not_forgotten_when_an_order_stops_being_eligible(
+    state: State, policy: Policy, decision: Decision
+) -> None:
+    before = Entry(218, state, NOW, NOW, sha256="b" * 64, arrivals=1)
+    assert enlist(before, order(), "status Cancelled", policy, LATER) == (before, decision)
+
+
+@given(entries(), orders, policies)
+def test_coming_across_an_order_loses_nothing_that_is_known_about_it(
+    before: Entry, seen: Order, policy: Policy
+) -> None:
+    after, _ = enlist(before, seen, "", policy, LATER)
+    assert (after.arrivals, after.deliveries, after.attempts, after.sha256) == (
+        before.arrivals,
+        before.deliveries,
+        before.attempts,
+        before.sha256,
+    )
+    assert after.first_seen_at == before.first_seen_at
+    assert after.modified_at == (seen.date_modified or before.modified_at)
+
+
+@given(entries(), orders, policies)
+def test_what_is_to_be_sent_is_owed_or_still_known_as_delivered(
+    before: Entry, seen: Order, policy: Policy
+) -> None:
+    after, decision = enlist(before, seen, "", policy, LATER)
+    if decision is Decision.SEND:
+        assert after.owed or (after.state is State.DELIVERED and policy.force)
+    else:
+        assert after.state is before.state
+
+
+@given(entries(State.DELIVERED), orders, policies)
+def test_a_delivered_order_is_sent_again_only_by_force_or_when_it_changed(
+    before: Entry, seen: Order, policy: Policy
+) -> None:
+    wanted = policy.force or (policy.on_change and seen.sha256 != before.sha256)
+    decision = decide(before, seen.sha256, policy)
+    assert decision is (Decision.SEND if wanted else Decision.ALREADY_DELIVERED)
+    after, _ = enlist(before, seen, "", policy, LATER)
+    if not wanted or policy.force:
+        assert after.state is State.DELIVERED
+    else:
+        assert (after.state, after.reason) == (State.PENDING, "changed since it was delivered")
+
+
+@given(entries(State.UNKNOWN), orders, policies)
+def test_an_unknown_order_is_sent_again_or_held_as_the_policy_says(
+    before: Entry, seen: Order, policy: Policy
+) -> None:
+    after, decision = enlist(before, seen, "", policy, LATER)
+    wanted = policy.force or policy.resend_unknown
+    assert decision is (Decision.SEND if wanted else Decision.HOLD_UNKNOWN)
+    assert after.state is State.UNKNOWN
+
+
+@given(entries(State.FAILED), orders, policies)
+def test_a_failed_order_is_tried_again_when_asked_for_or_when_it_changed(
+    before: Entry, seen: Order, policy: Policy
+) -> None:
+    wanted = policy.force or policy.retry_failed or seen.sha256 != before.sha256
+    after, decision = enlist(before, seen, "", policy, LATER)
+    assert decision is (Decision.SEND if wanted else Decision.FAILED_BEFORE)
+    assert after.state is (State.PENDING if wanted else State.FAILED)
+
+
+@given(st.sampled_from([State.SKIPPED, State.GONE]), policies, st.data())
+def test_a_skipped_or_gone_order_is_looked_at_again(
+    state: State, policy: Policy, data: st.DataObject
+) -> None:
+    after, decision = enlist(data.draw(entries(state)), order(), "", policy, LATER)
+    assert decision is Decision.SEND
+    assert (after.state, after.reason) == (State.PENDING, "")
+
+
+@given(entries(), orders, policies)
+def test_a_claim_is_taken_exactly_when_the_order_is_to_be_sent(
+    before: Entry, seen: Order, policy: Policy
+) -> None:
+    after, decision = claim(before, seen, policy, "mine", LATER)
+    assert decision is decide(before, seen.sha256, policy)
+    if decision is not Decision.SEND:
+        assert after is before
+        return
+    assert (after.state, after.run_id, after.sha256) == (State.SENDING, "mine", seen.sha256)
+    assert (after.sent_at, after.attempts) == (LATER, before.attempts + 1)
+    assert (after.arrivals, after.deliveries) == (before.arrivals, before.deliveries)
+
+
+@given(entries(), orders, policies)
+def test_nobody_takes_what_another_run_has_claimed(
+    before: Entry, seen: Order, policy: Policy
+) -> None:
+    claimed, decision = claim(before, seen, policy, "mine", LATER)
+    if decision is Decision.SEND:
+        assert claim(claimed, seen, policy, "other", LATER) == (claimed, Decision.CLAIMED)
+
+
+@given(entries(State.SENDING), results)
+def test_arrivals_and_deliveries_add_up(before: Entry, result: Result) -> None:
+    after = settle(before, Outcome(result, "why", 200, "said"), LATER)
+    arrived = result in (Result.DELIVERED, Result.UNKNOWN)
+    assert after.arrivals == before.arrivals + arrived
+    assert after.deliveries == before.deliveries + (result is Result.DELIVERED)
+    assert after.attempts == before.attempts - (result is Result.UNSENT)
+    assert after.possible_duplicates == max(0, after.arrivals - 1)
+    assert after.run_id is None
+    assert after.reason == "why"
+    assert (after.delivered_at == LATER) is (result is Result.DELIVERED)
+
+
+@pytest.mark.parametrize(
+    ("result", "state"),
+    [
+        (Result.DELIVERED, State.DELIVERED),
+        (Result.UNKNOWN, State.UNKNOWN),
+        (Result.FAILED, State.FAILED),
+        (Result.PENDING, State.PENDING),
+        (Result.UNSENT, State.PENDING),
+    ],
+)
+def test_each_outcome_leads_to_its_state(result: Result, state: State) -> None:
+    before = Entry(218, State.SENDING, NOW, NOW, attempts=1)
+    assert settle(before, Outcome(result), LATER).state is state
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.SENDING])
+def test_what_is_not_being_sent_cannot_be_settled(state: State) -> None:
+    with pytest.raises(ValueError, match=f"order 218 is {state}, not sending"):
+        settle(Entry(218, state, NOW, NOW), Outcome(Result.DELIVERED), LATER)
+
+
+@given(entries())
+def test_an_order_that_bigcommerce_lost_is_gone_unless_one_tribe_may_have_it(
+    before: Entry,
+) -> None:
+    after = lose(before, LATER)
+    if before.state in KEPT:
+        assert after is before
+    else:
+        assert (after.state, after.reason) == (State.GONE, "BigCommerce no longer has it")
+        assert not after.owed
+
+
+steps = st.one_of(
+    st.tuples(st.just("enlist"), st.sampled_from(["", "status Incomplete"]), policies, orders),
+    st.tuples(st.just("claim"), policies, orders),
+    st.tuples(st.just("settle"), results),
+    st.tuples(st.just("crash"), st.booleans()),
+    st.tuples(st.just("lose")),
+)
+
+
+@given(st.lists(steps, max_size=30))
+def test_over_every_history_copies_beyond_the_first_are_possible_duplicates(
+    history: list[tuple[Any, ...]],
+) -> None:
+    entry: Entry | None = None
+    may_have_arrived = acknowledged = 0
+    for name, *details in history:
+        if name == "enlist":
+            skip, policy, seen = details
+            entry, _ = enlist(entry, seen, skip, policy, LATER)
+        elif entry is None:
+            continue
+        elif name == "claim":
+            policy, seen = details
+            entry, _ = claim(entry, seen, policy, "mine", LATER)
+        elif name == "lose":
+            entry = lose(entry, LATER)
+        elif entry.state is State.SENDING:
+            sent = details[0]
+            outcome = Outcome(sent) if name == "settle" else ABANDONED if sent else UNSENT
+            entry = settle(entry, outcome, LATER)
+            may_have_arrived += outcome.result in (Result.DELIVERED, Result.UNKNOWN)
+            acknowledged += outcome.result is Result.DELIVERED
+    if entry is not None:
+        assert (entry.arrivals, entry.deliveries) == (may_have_arrived, acknowledged)
+        assert entry.possible_duplicates == max(0, may_have_arrived - 1)
+        assert entry.attempts >= 0

@@ -1,0 +1,276 @@
+"""How a run ends early: all that was seen is told, what was claimed is given back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from onetribe_bc.delivery import Kind, Report
+from onetribe_bc.errors import (
+    AddressError,
+    BusyError,
+    ExitCode,
+    InterruptedRunError,
+    LedgerError,
+)
+from onetribe_bc.ledger.book import Book
+from onetribe_bc.runs.backfill import backfill
+from onetribe_bc.runs.selection import Request, Selection, select
+from onetribe_bc.runs.services import Services, open_services, policy_of
+from onetribe_bc.runs.tally import KEPT_PROBLEMS, Tally
+from onetribe_bc.sandbox import Fault, Gate
+from tests.clocks import FakeClock
+from tests.conftest import SandboxFactory
+from tests.delivering import Desk, Run
+
+
+@pytest.fixture
+def desk(make_sandbox: SandboxFactory, tmp_path: Path) -> Desk:
+    """A store of 320 orders, all of them eligible: two pages."""
+    return Desk(make_sandbox(320), tmp_path / "ledger.db", skip=())
+
+
+def each_once(run: Run) -> bool:
+    return max(Counter(report.order_id for report in run.reports).values()) == 1
+
+
+def nothing_hangs(desk: Desk) -> bool:
+    """No claim is left, and no record of a run."""
+    runs = [path for path in desk.lock_files() if path.name.startswith("run-")]
+    return "sending" not in desk.states() and not runs
+
+
+def finish(desk: Desk) -> None:
+    """The next run sends the rest, and nothing twice."""
+    desk.sandbox.faults.clear()
+    desk.clock = FakeClock()
+    run = desk.run()
+    assert run.error is None
+    assert set(desk.filed) == set(desk.sandbox.store.ids())
+    assert set(desk.filed.values()) == {1}
+    assert desk.flagged() == 0
+
+
+@pytest.mark.parametrize("after", [1, 40, 251])
+def test_an_interrupt_finishes_what_is_in_flight_and_the_next_run_goes_on(
+    desk: Desk, after: int
+) -> None:
+    def on_report(report: Report) -> None:
+        if report.kind is Kind.DELIVERED:
+            delivered.append(report.order_id)
+        if len(delivered) == after:
+            desk.clock.stop()
+
+    delivered: list[int] = []
+    run = desk.run(on_report=on_report)
+    assert isinstance(run.error, InterruptedRunError)
+    assert run.error.exit_code == ExitCode.INTERRUPTED
+    assert each_once(run)
+    assert set(run.kinds) == {Kind.DELIVERED, Kind.PENDING}
+    assert run.ids(Kind.DELIVERED) == set(desk.filed)
+    assert desk.states() == {
+        "delivered": len(desk.filed),
+        "pending": run.kinds[Kind.PENDING],
+    }
+    assert nothing_hangs(desk)
+    finish(desk)
+
+
+def test_an_interrupt_before_the_first_order_sends_nothing(desk: Desk) -> None:
+    def on_request(request: object) -> None:
+        if len(desk.sandbox.requests) == 1:
+            desk.clock.stop()
+
+    desk.sandbox.on_request = on_request
+    run = desk.run()
+    assert isinstance(run.error, InterruptedRunError)
+    assert desk.sandbox.onetribe.received == ()
+    desk.sandbox.on_request = None
+    finish(desk)
+
+
+def test_an_interrupt_while_posts_are_under_way_waits_for_their_answers(desk: Desk) -> None:
+    gate = Gate()
+    desk.sandbox.faults.add(Fault("onetribe", "hold", skip=1, gate=gate))
+    runs: list[Run] = []
+    thread = threading.Thread(target=lambda: runs.append(desk.run()))
+    thread.start()
+    while len(desk.sandbox.onetribe.received) < 1 + desk.workers:
+        time.sleep(0.001)
+    desk.clock.stop()
+    gate.open()
+    thread.join()
+    assert isinstance(runs[0].error, InterruptedRunError)
+    assert runs[0].kinds[Kind.DELIVERED] == 1 + desk.workers
+    assert each_once(runs[0])
+    assert nothing_hangs(desk)
+    finish(desk)
+
+
+def test_a_wrong_address_in_mid_run_accounts_for_all_that_was_seen(desk: Desk) -> None:
+    desk.sandbox.faults.add(Fault("onetribe", "status", status=410, skip=30))
+    run = desk.run()
+    assert isinstance(run.error, AddressError)
+    assert each_once(run)
+    assert run.kinds[Kind.DELIVERED] == 30
+    assert set(run.kinds) == {Kind.DELIVERED, Kind.PENDING}
+    assert sum(desk.states().values()) == run.tally.seen
+    assert nothing_hangs(desk)
+    finish(desk)
+
+
+def fail_the_ledger(desk: Desk, state: str, first_id: int) -> None:
+    """No order from `first_id` on can be written with that state."""
+    when = f"WHEN new.state = '{state}' AND new.order_id >= {first_id}"
+    with closing(desk.connect()) as connection:
+        for event in ("INSERT", "UPDATE"):
+            connection.execute(
+                f"CREATE TRIGGER fail_{event} BEFORE {event} ON orders {when} "
+                "BEGIN SELECT RAISE(ABORT, 'no more'); END"
+            )
+
+
+def mend_the_ledger(desk: Desk) -> None:
+    with closing(desk.connect()) as connection:
+        for event in ("INSERT", "UPDATE"):
+            connection.execute(f"DROP TRIGGER fail_{event}")
+
+
+@pytest.mark.parametrize("state", ["sending", "delivered", "pending"])
+def test_a_ledger_that_fails_in_mid_run_stops_it_and_nothing_is_lost_or_doubled_unseen(
+    desk: Desk, state: str
+) -> None:
+    desk.run(limit=20)
+    fail_the_ledger(desk, state, desk.sandbox.store.ids()[270])
+    run = desk.run()
+    assert isinstance(run.error, LedgerError)
+    assert run.error.exit_code == ExitCode.CONFIGURATION
+    assert each_once(run)
+    assert 20 <= len(desk.filed) < 320
+    mend_the_ledger(desk)
+    finish(desk)
+
+
+def test_a_ledger_that_others_keep_locked_ends_the_run_and_nothing_is_doubled_unseen(
+    desk: Desk,
+) -> None:
+    desk.run(limit=1)
+    with open_run(desk) as (services, selection):
+        locker = desk.connect()
+        # The run waits 30 s for a lock; that is not what this is about.
+        services.book._database.do(lambda c: c.exec_driver_sql("PRAGMA busy_timeout=10"))
+        reports = backfill(services, selection)
+        next(report for report in reports if report.kind is Kind.DELIVERED)
+        locker.execute("BEGIN IMMEDIATE")
+        with pytest.raises(BusyError):
+            list(reports)
+        locker.close()
+    finish(desk)
+
+
+class open_run:  # noqa: N801 - a context manager
+    """Services and a selection of every order."""
+
+    def __init__(self, desk: Desk) -> None:
+        settings = desk.settings()
+        self._desk = desk
+        self._services = open_services(settings, desk.clock, policy_of(settings))
+
+    def __enter__(self) -> tuple[Services, Selection]:
+        services = self._services.__enter__()
+        selection = select(
+            services.bigcommerce, Request(), skip_statuses=(), now=self._desk.clock.now
+        )
+        return services, selection
+
+    def __exit__(self, *details: object) -> None:
+        self._services.__exit__(None, None, None)
+
+
+def test_a_reader_that_turns_away_ends_the_run_and_every_claim_is_given_back(
+    desk: Desk,
+) -> None:
+    with open_run(desk) as (services, selection):
+        reports = backfill(services, selection)
+        assert isinstance(reports, Iterator)
+        for report, _ in zip(reports, range(10), strict=False):
+            assert report.kind is Kind.DELIVERED
+        reports.close()
+    assert nothing_hangs(desk)
+    assert set(desk.states()) == {"delivered", "pending"}
+    assert desk.query("SELECT outcome FROM runs") == [("given up",)]
+    finish(desk)
+
+
+def test_a_reader_that_raises_ends_the_run_and_every_claim_is_given_back(desk: Desk) -> None:
+    def on_report(report: Report) -> None:
+        raise RuntimeError("the reader's own trouble")
+
+    with pytest.raises(RuntimeError, match="own trouble"):
+        desk.run(on_report=on_report)
+    del on_report
+    assert nothing_hangs(desk)
+    finish(desk)
+
+
+def test_a_bug_in_the_selection_ends_the_run_and_is_not_hidden(desk: Desk) -> None:
+    with open_run(desk) as (services, selection):
+        broken = Selection(selection.query, skip_status_ids=7)  # type: ignore[arg-type]
+        with pytest.raises(TypeError):
+            list(backfill(services, broken))
+    assert desk.query("SELECT outcome FROM runs") == [("TypeError",)]
+    assert nothing_hangs(desk)
+    finish(desk)
+
+
+def test_one_worker_is_enough(desk: Desk) -> None:
+    run = desk.run(workers=1, limit=60)
+    assert run.kinds == {Kind.DELIVERED: 60}
+    assert len({r.order_id for r in desk.sandbox.onetribe.received}) == 60
+
+
+def test_a_limit_that_falls_into_a_page_leaves_the_rest_of_it_alone(desk: Desk) -> None:
+    run = desk.run(limit=255)
+    assert run.kinds == {Kind.DELIVERED: 255}
+    assert desk.states() == {"delivered": 255}
+
+
+def test_fetching_is_at_most_a_page_and_a_queue_ahead_of_the_workers(
+    make_sandbox: SandboxFactory, tmp_path: Path
+) -> None:
+    desk = Desk(make_sandbox(2000), tmp_path / "ledger.db", skip=())
+    gate = desk.sandbox.faults.hold("onetribe")
+    runs: list[Run] = []
+    thread = threading.Thread(target=lambda: runs.append(desk.run()))
+    thread.start()
+    gate.wait_arrival()
+    time.sleep(0.05)
+    pages = sum(request.path.endswith("/v2/orders") for request in desk.sandbox.requests)
+    desk.clock.stop()
+    gate.open()
+    thread.join()
+    assert pages <= 3
+    assert desk.ask(Book.counts)
+
+
+def test_a_tally_names_a_thousand_orders_in_trouble_and_counts_all() -> None:
+    tally = Tally()
+    for order_id in range(KEPT_PROBLEMS + 5):
+        tally.add(Report(order_id, Kind.FAILED, "no", 1))
+    assert len(tally.problems) == KEPT_PROBLEMS
+    assert tally.counts()["failed"] == tally.seen == tally.possible_duplicates == 1005
+    assert tally.exit_code == ExitCode.INCOMPLETE
+
+
+def test_a_skipped_order_is_trouble_only_for_who_asked_for_it_by_name() -> None:
+    for strict, code in ((False, ExitCode.DONE), (True, ExitCode.INCOMPLETE)):
+        tally = Tally(strict=strict)
+        tally.add(Report(1, Kind.SKIPPED, "status Incomplete"))
+        assert tally.exit_code == code
+        assert tally.skipped_reasons == {"status Incomplete": 1}
