@@ -1,4 +1,4 @@
-"""The generated parts of the documents: `--check` fails when one has drifted, `--write` mends it."""
+"""The generated parts of the documents: `--check` fails when one has drifted, `--write` mends."""
 
 from __future__ import annotations
 
@@ -51,12 +51,13 @@ DOCUMENTS: dict[str, Callable[[str], str]] = {
 
 def broken_links() -> list[str]:
     """Links between documents that lead nowhere."""
-    broken = []
-    for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
-        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text(encoding="utf-8")):
-            if "://" not in target and not (document.parent / target).exists():
-                broken.append(f"{document.relative_to(ROOT)} links to {target}, which is not there")
-    return broken
+    links = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
+    return [
+        f"{document.relative_to(ROOT)} links to {target}, which is not there"
+        for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+        for target in links.findall(document.read_text(encoding="utf-8"))
+        if "://" not in target and not (document.parent / target).exists()
+    ]
 
 
 def missing_tests() -> list[str]:

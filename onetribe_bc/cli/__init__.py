@@ -7,6 +7,9 @@ import sys
 
 def main() -> None:
     """The `bc2ot` command."""
+    from onetribe_bc.cli.streams import open_missing
+
+    open_missing()
     from onetribe_bc.cli.app import run
 
     sys.exit(run(sys.argv[1:]))

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import importlib
-import os
 import platform
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
 from onetribe_bc.cli.invocation import Invocation
-from onetribe_bc.errors import Bc2otError, ExitCode
+from onetribe_bc.cli.streams import drop
+from onetribe_bc.errors import Bc2otError, ExitCode, InterruptedRunError
 
 COMMANDS = {
     "hooks": "hooks:hooks",
     "push-order": "push_order:push_order",
     "backfill": "backfill:backfill",
+    "sync": "sync:sync",
+    "retry": "retry:retry",
+    "reconcile": "reconcile:reconcile",
+    "status": "status:status",
+    "history": "status:history",
+    "export": "status:export",
     "sandbox": "sandbox:sandbox",
     "demo": "demo:demo",
 }
@@ -37,6 +43,13 @@ class _Commands(click.Group):
         assert isinstance(command, click.Command)  # noqa: S101 - the table above is ours
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except Bc2otError as error:
+            _explain(error, ctx.obj)
+            return error.exit_code
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -54,9 +67,7 @@ class _Commands(click.Group):
 def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if not wanted:
         return
-    from importlib.metadata import version
-
-    click.echo(f"bc2ot {version('onetribe-bc')} (Python {platform.python_version()})")
+    click.echo(f"bc2ot {_version()} (Python {platform.python_version()})")
     ctx.exit()
 
 
@@ -110,38 +121,48 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code. Nothing else here ends the process."""
     try:
         result = bc2ot.main(list(arguments), prog_name="bc2ot", standalone_mode=False)
-    except click.exceptions.Exit as finished:
-        return finished.exit_code
     except click.ClickException as error:
-        error.show()
+        _say(error.show)
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
-        _say("Interrupted.")
+        _say("bc2ot: Interrupted.")
         return ExitCode.INTERRUPTED
-    except Bc2otError as error:
-        _say(f"{error}", error.hint)
-        return error.exit_code
-    except BrokenPipeError:
-        _drop_stdout()
+    except SystemExit:  # click's, when the reader of --help or --version has gone
+        drop(sys.stdout)
         return ExitCode.DONE
     except Exception as error:  # noqa: BLE001 - the last resort
-        _say(*_crash_report(error, arguments))
+        _say(_crash_report(error, arguments))
         return ExitCode.BUG
     return result if isinstance(result, int) else ExitCode.DONE
 
 
-def _say(message: str, hint: str = "") -> None:
-    click.echo(f"bc2ot: {message}", err=True)
-    if hint:
-        click.echo(f"       {hint}", err=True)
+def _explain(error: Bc2otError, invocation: Invocation) -> None:
+    from onetribe_bc.cli.console import Console
+
+    console = Console(quiet=invocation.quiet, log_format=invocation.log_format)
+    if isinstance(error, InterruptedRunError):
+        console.fail("Interrupted.", "What was not delivered stays owed: run it again to go on.")
+    else:
+        console.fail(f"{error}", error.hint)
 
 
-def _drop_stdout() -> None:
-    """Whoever read our output has gone: let Python's last flush go nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _say(text: str | Callable[[], None]) -> None:
+    try:
+        text() if callable(text) else click.echo(text, err=True)
+    except OSError:  # whoever read it has gone
+        drop(sys.stderr)
 
 
-def _crash_report(error: Exception, arguments: Sequence[str]) -> tuple[str, str]:
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("onetribe-bc")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _crash_report(error: Exception, arguments: Sequence[str]) -> str:
     """What to paste into a bug report: where it happened, but no values, which may be secret."""
     frames = traceback.extract_tb(error.__traceback__)
     where = [
@@ -150,17 +171,14 @@ def _crash_report(error: Exception, arguments: Sequence[str]) -> tuple[str, str]
         if "onetribe_bc" in f.filename
     ]
     commands = [word for word in arguments if word in COMMANDS]
-    from importlib.metadata import version
-
     report = [
         (
-            f"  bc2ot {version('onetribe-bc')}, Python {platform.python_version()}, {sys.platform}, "
+            f"  bc2ot {_version()}, Python {platform.python_version()}, {sys.platform}, "
             f"command {' '.join(commands) or '?'}, {type(error).__name__}"
         ),
         *where,
     ]
     return (
-        "This is a bug in bc2ot. Nothing is lost: what was not delivered stays owed. "
-        "Please report it with these lines:\n" + "\n".join(report),
-        "",
+        "bc2ot: This is a bug in bc2ot. Nothing is lost: what was not delivered stays owed. "
+        "Please report it with these lines:\n" + "\n".join(report)
     )

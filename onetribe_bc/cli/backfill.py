@@ -76,7 +76,7 @@ def backfill(
       bc2ot backfill --since 2026-01-01 --until 2026-01-31 --dry-run
       bc2ot backfill --ids 218,300-310
     """
-    from onetribe_bc.cli.running import about, describe, show_preview, show_run
+    from onetribe_bc.cli.running import about, describe, show_preview, show_run, until_stopped
     from onetribe_bc.runs.backfill import backfill as run_backfill
     from onetribe_bc.runs.backfill import preview
     from onetribe_bc.runs.selection import Request, select
@@ -84,12 +84,13 @@ def backfill(
 
     console = invocation.console(json=as_json)
     settings = invocation.settings(console, {"delivery.workers": workers} if workers else None)
+    ranges = () if ids is None else read_ids([ids])  # Ctrl-C ends the wait for stdin
     with interruptible(console) as clock:
         bounds = window_bounds(since, until, now=clock.now(), timezone=settings.timezone)
         request = Request(
             *bounds,
             by="modified" if by == "modified" else "created",
-            ids=() if ids is None else read_ids([ids]),
+            ids=ranges,
             from_id=from_id,
             to_id=to_id,
             statuses=statuses,
@@ -103,6 +104,7 @@ def backfill(
             facts = about(client.store_hash, selection) if as_json else None
             if dry_run:
                 previews = preview(services, selection, limit=limit)
-                return show_preview(console, (report for report, _ in previews), facts)
+                looked_at = (report for report, _ in until_stopped(previews, clock))
+                return show_preview(console, looked_at, facts)
             reports = run_backfill(services, selection, limit=limit)
             return show_run(console, reports, expected=selection.expected, facts=facts)

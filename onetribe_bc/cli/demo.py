@@ -57,7 +57,8 @@ def demo(invocation: Invocation, orders: int) -> int:
         homes = Homes(config=home / "config", state=home / "state", user=home)
         settings = load(path=None, environ=environment, cwd=home, homes=homes)
         console.say("Two simulated services run on this machine, spoken to over real HTTP:")
-        console.say(f"  a BigCommerce store with {len(sandbox.store):,} orders at {sandbox.api_url}")
+        store = f"{len(sandbox.store):,} orders at {sandbox.api_url}"
+        console.say(f"  a BigCommerce store with {store}")
         console.say(f"  One Tribe at {settings.onetribe.masked}")
         console.say("\n1. A hook, so that BigCommerce tells of new orders")
         _create_hook(console, settings, clock)

@@ -7,14 +7,14 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
 
-from onetribe_bc.errors import ExitCode
+from onetribe_bc.errors import ConfigurationError, ExitCode
 
 if TYPE_CHECKING:
     from onetribe_bc.cli.console import Console
@@ -32,6 +32,10 @@ class Invocation:
     log_format: str = "text"
     no_input: bool = False
 
+    def for_store(self, name: str | None) -> Invocation:
+        """The same for another store."""
+        return replace(self, store=name)
+
     @property
     def quiet(self) -> bool:
         """Whether to say nothing unless something is wrong."""
@@ -43,7 +47,7 @@ class Invocation:
         from onetribe_bc.cli.logs import set_up_logging
 
         set_up_logging(self.verbosity, self.log_format)
-        return Console(quiet=self.quiet, json=json)
+        return Console(quiet=self.quiet, json=json, log_format=self.log_format)
 
     def settings(self, console: Console, overrides: Mapping[str, object] | None = None) -> Settings:
         """The configuration, its warnings shown. Raises ConfigurationError."""
@@ -52,7 +56,7 @@ class Invocation:
         settings = load(
             path=self.config,
             environ=os.environ,
-            cwd=Path.cwd(),
+            cwd=_working_folder(),
             store=self.store,
             overrides=overrides,
         )
@@ -61,11 +65,23 @@ class Invocation:
         return settings
 
 
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise ConfigurationError(
+            "The working folder was deleted.", hint="Change to one that exists, such as `cd ~`."
+        ) from None
+
+
 pass_invocation: Callable[..., Callable[..., None]] = click.make_pass_decorator(Invocation)
 
 
+FINISHING = "Finishing what is in flight; press Ctrl-C again to stop at once."
+
+
 @contextmanager
-def interruptible(console: Console) -> Iterator[SystemClock]:
+def interruptible(console: Console, notice: str = FINISHING) -> Iterator[SystemClock]:
     """A clock that Ctrl-C and SIGTERM stop: what is in flight is finished, nothing new begun.
     A second Ctrl-C ends the process at once; the next run then finds what was in doubt.
     """
@@ -78,7 +94,8 @@ def interruptible(console: Console) -> Iterator[SystemClock]:
             os.write(sys.stderr.fileno(), b"\nbc2ot: stopped at once.\n")
             os._exit(ExitCode.INTERRUPTED)
         clock.stop()
-        console.urgent("Finishing what is in flight; press Ctrl-C again to stop at once.")
+        if notice:
+            console.interject(notice)
 
     before = {
         number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)

@@ -31,10 +31,15 @@ def read_ids(texts: Sequence[str]) -> list[IdRange]:
     from onetribe_bc.errors import InputError
     from onetribe_bc.ids import parse_ids
 
-    ranges = parse_ids([sys.stdin.read() if text == "-" else text for text in texts])
+    ranges = parse_ids([_read_stdin() if text == "-" else text for text in texts])
     if not ranges:
         raise InputError("No order id was given.", hint="Give ids such as 218, or - for stdin.")
     return ranges
+
+
+def _read_stdin() -> str:
+    """All of it. Spreadsheets begin a file with a byte order mark."""
+    return sys.stdin.buffer.read().decode("utf-8-sig", "replace")
 
 
 def window_bounds(

@@ -35,7 +35,9 @@ def push_order(
       bc2ot push-order 218 --dry-run
       cut -d, -f1 orders.csv | bc2ot push-order -
     """
-    from onetribe_bc.cli.running import show_run
+    if dry_run and as_json:
+        raise click.UsageError("--dry-run prints the orders as they are; leave --json out.")
+    from onetribe_bc.cli.running import show_run, until_stopped
     from onetribe_bc.runs.backfill import backfill, preview
     from onetribe_bc.runs.selection import Request, select
     from onetribe_bc.runs.services import open_services, policy_of
@@ -50,7 +52,7 @@ def push_order(
         skip = settings.orders.skip_statuses
         selection = select(services.bigcommerce, request, skip_statuses=skip, now=clock.now)
         if dry_run:
-            return _print_bodies(console, preview(services, selection))
+            return _print_bodies(console, until_stopped(preview(services, selection), clock))
         reports = backfill(services, selection, command="push-order", exclusive=False)
         facts = {"store_hash": services.bigcommerce.store_hash} if as_json else None
         return show_run(console, reports, expected=None, facts=facts, strict=True)
@@ -69,4 +71,6 @@ def _print_bodies(console: Console, previews: Iterator[tuple[Report, Order | Non
         else:
             console.urgent(problem_line(report))
         tally.add(report)
+    if tally.kinds[Kind.ALREADY_DELIVERED]:
+        console.say("What was delivered before is sent again only with --force.")
     return tally.exit_code

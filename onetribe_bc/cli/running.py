@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from onetribe_bc.cli.console import Console
-from onetribe_bc.cli.summary import plural, problem_lines, spans, summary_json, summary_text
+from onetribe_bc.cli.summary import (
+    alarm_text,
+    plural,
+    problem_lines,
+    spans,
+    summary_json,
+    summary_text,
+)
+from onetribe_bc.clock import Clock
 from onetribe_bc.delivery import Kind, Report
-from onetribe_bc.errors import Bc2otError
+from onetribe_bc.errors import Bc2otError, InterruptedRunError
 from onetribe_bc.runs.selection import Selection
 from onetribe_bc.runs.tally import Tally
+
+T = TypeVar("T")
+
+SHOWN_SPANS = 100
+"""How many ids and ranges a terminal is given."""
 
 
 def describe(store_hash: str, selection: Selection, timezone: ZoneInfo) -> str:
@@ -64,12 +78,29 @@ def _show_tally(
     if facts is not None:
         outcome = {"complete": ended is None, "ended_by": None if ended is None else str(ended)}
         console.json({**facts, **outcome, **summary_json(tally)})
+    _tell(console, tally, summary_text(tally), ended=ended)
+
+
+def _tell(console: Console, tally: Tally, summary: str, ended: Bc2otError | None = None) -> None:
+    """The orders in trouble, and the summary; with -q one line, unless an error says it all."""
+    if console.quiet:
+        if tally.troubled and ended is None:
+            console.urgent(alarm_text(tally))
+        return
     for line in problem_lines(tally):
         console.say(line)
-    if tally.exit_code and ended is None:
-        console.urgent(summary_text(tally))
-    else:
-        console.say(summary_text(tally))
+    if tally.strict and tally.kinds[Kind.ALREADY_DELIVERED]:
+        console.say("What was delivered before is sent again only with --force.")
+    if tally.seen or ended is None:
+        console.say(summary)
+
+
+def until_stopped(items: Iterable[T], clock: Clock) -> Iterator[T]:
+    """The items until Ctrl-C, for work that sends nothing. Raises InterruptedRunError."""
+    for item in items:
+        if clock.stopping:
+            raise InterruptedRunError("Interrupted.")
+        yield item
 
 
 def show_preview(
@@ -84,8 +115,11 @@ def show_preview(
             ids.append(report.order_id)
     if facts is not None:
         console.json({**facts, "dry_run": True, **summary_json(tally), "ids": ids})
-    else:
-        console.say(f"Nothing is sent. {summary_text(tally)}")
-        if ids:
-            console.data(spans(ids))
+    elif ids:
+        parts = spans(sorted(ids))
+        shown = parts[:SHOWN_SPANS] if console.for_people else parts
+        console.data(", ".join(shown))
+        if len(shown) < len(parts):
+            console.say("... and more; a pipe or a file gets all of them.")
+    _tell(console, tally, f"Nothing is sent. {summary_text(tally)}")
     return tally.exit_code

@@ -76,7 +76,7 @@ def sandbox(
             f"Port {port} or {onetribe_port} cannot be used: {error.strerror}.",
             hint="Give another --port, or 0 for free ones.",
         ) from None
-    with services, interruptible(console) as clock:
+    with services, interruptible(console, notice="") as clock:
         services.onetribe.latency_s = latency
         for name, value in services.environment().items():
             console.data(f"export {name}={shlex.quote(value)}")

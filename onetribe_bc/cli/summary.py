@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from onetribe_bc.delivery import Kind, Report
-from onetribe_bc.runs.tally import Tally
+from onetribe_bc.runs.pipeline import NOT_TRIED
+from onetribe_bc.runs.tally import KEPT_PROBLEMS, Tally
 
 SHOWN_PROBLEMS = 20
 
@@ -30,9 +31,13 @@ _WORDS = {
 }
 
 _NEXT = {
-    Kind.UNKNOWN: "Unknown orders may have arrived; the next run sends them again and flags them.",
+    Kind.UNKNOWN: "Unknown orders may have arrived; the next run sends them again and flags them, "
+    "or holds them (delivery.on_unknown).",
     Kind.PENDING: "What is still owed is sent by the next run.",
-    Kind.HELD: "Held orders wait for you (delivery.on_unknown: hold): push-order --force sends one.",
+    Kind.HELD: "Held orders wait for you (delivery.on_unknown: hold): bc2ot retry --unknown.",
+    Kind.FAILED: "Failed orders wait until they change, or for bc2ot retry --failed.",
+    Kind.MISSING: "Check the ids of what is not in the store: an Incomplete order vanishes when "
+    "its shopper starts over.",
 }
 
 
@@ -74,14 +79,23 @@ def summary_text(tally: Tally) -> str:
 
 def problem_lines(tally: Tally) -> Iterator[str]:
     """Each order in trouble with its reason, the first of them at least, and what comes next."""
-    for report in tally.problems[:SHOWN_PROBLEMS]:
+    # Those that the run did not get to are not in trouble themselves: their number says it all.
+    tried = [report for report in tally.problems if report.reason != NOT_TRIED]
+    troubled = tally.troubled - (len(tally.problems) - len(tried))
+    for report in tried[:SHOWN_PROBLEMS]:
         yield problem_line(report)
-    troubled = sum(1 for _ in tally.problems)
     if troubled > SHOWN_PROBLEMS:
-        yield f"... and {troubled - SHOWN_PROBLEMS:,} more; --json names them."
+        named = f"the first {KEPT_PROBLEMS:,}" if troubled > KEPT_PROBLEMS else "them"
+        yield f"... and {troubled - SHOWN_PROBLEMS:,} more; --json names {named}."
     for kind, text in _NEXT.items():
         if tally.kinds[kind]:
             yield text
+
+
+def alarm_text(tally: Tally) -> str:
+    """All of that in one line, for -q."""
+    more = "" if tally.troubled < 2 else f", and {tally.troubled - 1:,} more"
+    return f"{summary_text(tally)} {problem_line(tally.problems[0])}{more}."
 
 
 def problem_line(report: Report) -> str:
@@ -106,12 +120,12 @@ def summary_json(tally: Tally) -> dict[str, object]:
     }
 
 
-def spans(ids: Iterable[int]) -> str:
-    """Ascending ids as people write them: `218, 300-310`."""
+def spans(ids: Iterable[int]) -> list[str]:
+    """Ascending ids as people write them: `218`, `300-310`."""
     parts: list[tuple[int, int]] = []
     for order_id in ids:
         if parts and order_id == parts[-1][1] + 1:
             parts[-1] = (parts[-1][0], order_id)
         else:
             parts.append((order_id, order_id))
-    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in parts)
+    return [f"{a}" if a == b else f"{a}-{b}" for a, b in parts]

@@ -1,0 +1,275 @@
+"""Services and ledgers that fail: what is said, the exit code, and that the next run mends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from onetribe_bc.sandbox import Fault, parse_fault
+from tests.shell import Shell, shell_fixture  # noqa: F401
+from tests.wire import WireServer, answer, read_request
+
+KEY = "/direct/webhook/big-commerce/order/sandbox-merchant-key-not-a-secret"
+
+
+def _mend(shell: Shell, *arguments: str) -> None:
+    """Without the fault, the same again finishes the job."""
+    shell.sandbox.faults.clear()
+    shell.run(*arguments).says(0, "delivered")
+    assert shell.states()["delivered"] == shell.eligible
+    assert set(shell.sandbox.onetribe.counts()) == {
+        i for i in shell.sandbox.store.ids() if shell.sandbox.store.row(i).status_id != 0
+    }
+
+
+# One Tribe
+
+
+@pytest.mark.parametrize("status", [301, 302, 308, 401, 403, 404, 405, 410])
+def test_a_wrong_address_stops_the_run_and_all_stays_owed(shell: Shell, status: int) -> None:
+    location = (("Location", "/direct/elsewhere"),)
+    shell.sandbox.faults.add(Fault("onetribe", "status", status=status, headers=location))
+    told = shell.run("backfill", "--workers", "2")
+    told.says(4, f"One Tribe answered {status}", "onetribe.url", "stays owed", "still owed")
+    assert shell.states()["pending"] == shell.eligible
+    assert len(shell.sandbox.onetribe.received) <= 2
+    assert not [r for r in shell.sandbox.onetribe.requests if r.method != "POST"]
+    _mend(shell, "backfill")
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_an_order_that_is_refused_does_not_stop_the_others(shell: Shell, status: int) -> None:
+    shell.sandbox.faults.add(f"onetribe:status@{status}#218")
+    told = shell.run("backfill")
+    told.says(1, f"Order 218 failed: One Tribe answered {status}: it refuses this order")
+    assert (shell.state(218)["state"], shell.state(218)["answer_status"]) == ("failed", status)
+    assert shell.states()["delivered"] == shell.eligible - 1
+    shell.sandbox.faults.clear()
+    shell.run("push-order", "218").says(0, "1 delivered")
+
+
+def test_500_for_one_order_is_told_when_it_is_out_of_tries(shell: Shell) -> None:
+    shell.configure(delivery={"attempts": 3})
+    shell.sandbox.faults.add("onetribe:status@500#218")
+    told = shell.run("backfill")
+    told.says(1, "Order 218 failed: One Tribe answered 500, to each of 3 tries")
+    assert len([r for r in shell.sandbox.onetribe.received if r.order_id == 218]) == 3
+    shell.sandbox.faults.clear()
+    shell.run("push-order", "218").says(0, "1 delivered")
+
+
+@pytest.mark.parametrize("kind", ["status@500", "html@502", "html@503"])
+def test_a_one_tribe_that_is_down_stops_the_run_early(shell: Shell, kind: str) -> None:
+    shell.sandbox.faults.add(f"onetribe:{kind}")
+    told = shell.run("backfill", "--workers", "2")
+    told.says(5, "in a row", "Run it again later", "stays owed")
+    assert "<html" not in told.err
+    assert "delivered" not in shell.states()
+    assert len(shell.sandbox.onetribe.received) < 30
+    _mend(shell, "backfill")
+
+
+@pytest.mark.parametrize("kind", ["status@500*3", "html@503*3", "bare_429*3", "reset*1"])
+def test_what_passes_is_not_even_mentioned(shell: Shell, kind: str) -> None:
+    shell.sandbox.faults.add(f"onetribe:{kind}")
+    told = shell.run("backfill", "--workers", "2")
+    if kind.startswith("reset"):  # nobody can tell whether it arrived
+        told.says(1, "1 unknown")
+    else:
+        told.says(0, f"{shell.eligible} delivered")
+    _mend(shell, "backfill")
+
+
+def test_html_with_200_counts_as_delivered(shell: Shell) -> None:
+    shell.sandbox.faults.add("onetribe:html@200#218")
+    shell.run("push-order", "218").says(0, "1 delivered")
+
+
+def test_no_answer_leaves_the_order_unknown_and_the_next_run_sends_it_again(shell: Shell) -> None:
+    shell.sandbox.faults.add("onetribe:lost_reply*1#218")
+    told = shell.run("push-order", "218")
+    told.says(1, "Order 218 unknown: ", "It may have arrived", "the next run sends them again")
+    assert shell.state(218)["state"] == "unknown"
+    shell.run("push-order", "218").says(0, "1 delivered", "1 possible duplicate at One Tribe")
+    assert shell.sandbox.onetribe.counts() == {218: 2}
+
+
+def test_a_connection_that_closes_without_an_answer_leaves_the_order_unknown(
+    shell: Shell,
+) -> None:
+
+    def read_and_leave(connection: socket.socket) -> None:
+        read_request(connection)
+
+    with WireServer(read_and_leave) as silent:
+        shell.set(BC2OT_ONETRIBE_URL=silent.url + KEY)
+        shell.run("push-order", "218").says(1, "Order 218 unknown", "It may have arrived")
+        assert shell.state(218)["state"] == "unknown"
+
+
+def test_a_port_where_nobody_listens_leaves_all_owed(shell: Shell) -> None:
+    url = shell.sandbox.onetribe_url
+    with WireServer([b""]) as gone:
+        port = gone.port
+    shell.set(BC2OT_ONETRIBE_URL=f"http://127.0.0.1:{port}{KEY}")
+    told = shell.run("backfill", "--workers", "2")
+    told.says(5, "No connection to 127.0.0.1", "Check the address", "still owed")
+    assert "unknown" not in shell.states()
+    assert shell.states()["pending"] == shell.eligible
+    shell.set(BC2OT_ONETRIBE_URL=url)
+    shell.run("backfill").says(0, f"{shell.eligible} delivered")
+
+
+# BigCommerce
+
+LASTING = [
+    ("html", "502"),
+    ("html@200", "not"),
+    ("cut_json", "cut off"),
+    ("truncated", "cut off"),
+    ("garbled", "BigCommerce's answer is not"),
+    ("empty", ""),
+    ("object_for_list", "not the JSON list"),
+    ("row_without_id", "without a usable id"),
+    ("not_ascending", "ids must ascend"),
+    ("status@500", "500"),
+    ("bare_429", "429"),
+    ("reset", "127.0.0.1"),
+]
+
+
+@pytest.mark.parametrize(("kind", "words"), LASTING, ids=[kind for kind, _ in LASTING])
+def test_a_bigcommerce_that_fails_for_good_ends_the_run(
+    shell: Shell, kind: str, words: str
+) -> None:
+    shell.sandbox.faults.add(f"bigcommerce:{kind}")
+    told = shell.run("backfill").says(5, "bc2ot: ", words)
+    assert "<html" not in told.err
+    assert len(told.err) < 1000
+    assert not shell.sandbox.onetribe.received
+    _mend(shell, "backfill")
+
+
+@pytest.mark.parametrize("kind", [kind for kind, _ in LASTING])
+def test_a_bigcommerce_that_fails_once_loses_no_order(shell: Shell, kind: str) -> None:
+    shell.sandbox.faults.add(replace(parse_fault(f"bigcommerce:{kind}*1"), path="/orders"))
+    total = len(shell.sandbox.store)
+    shell.run("backfill").says(0, f"{total} orders seen: {shell.eligible} delivered")
+    assert set(shell.sandbox.onetribe.counts().values()) == {1}
+
+
+def test_a_bigcommerce_that_fails_in_mid_run_tells_what_was_done(shell: Shell) -> None:
+    for _ in range(300):
+        shell.sandbox.store.add()
+    shell.sandbox.faults.add(Fault("bigcommerce", "cut_json", skip=2, path="/orders"))
+    told = shell.run("backfill", "--json").says(5, "250 orders seen", "cut off")
+    assert told.json["seen"] == 250
+    assert told.json["complete"] is False
+    _mend(shell, "backfill")
+
+
+@pytest.mark.parametrize("answered", [b"<html>", b"[]", b'{"id": 219}', b"null"])
+def test_a_single_order_that_is_none_is_told(shell: Shell, answered: bytes) -> None:
+    with WireServer([answer(answered)]) as server:
+        shell.set(BC2OT_API_URL=server.url)
+        shell.run("push-order", "218").says(5, "bc2ot: BigCommerce")
+    assert not shell.sandbox.onetribe.received
+
+
+def test_a_bigcommerce_that_nobody_answers_for_is_told(shell: Shell) -> None:
+    with WireServer([b""]) as gone:
+        port = gone.port
+    shell.set(BC2OT_API_URL=f"http://127.0.0.1:{port}")
+    shell.run("push-order", "218").says(5, "No connection to 127.0.0.1", "firewall")
+
+
+def test_an_answer_about_no_order_of_ours_is_no_reason_to_send(shell: Shell) -> None:
+    empty = answer(b"", status="204 No Content")
+    with WireServer([answer(json.dumps({"count": 0}).encode()), empty]) as server:
+        shell.set(BC2OT_API_URL=server.url)
+        shell.run("backfill").says(0, "0 orders seen.")
+
+
+# The ledger
+
+
+def test_a_damaged_ledger_is_told_and_left_as_it_is(shell: Shell) -> None:
+    shell.ledger.write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)
+    before = shell.ledger.read_bytes()
+    shell.run("backfill").says(3, f"The ledger {shell.ledger} is damaged", "restore a copy")
+    assert shell.ledger.read_bytes() == before
+
+
+def test_a_file_that_is_no_ledger_is_told(shell: Shell) -> None:
+    shell.ledger.write_bytes(b"orders,of,another,kind\n" * 100)
+    shell.run("push-order", "218").says(3, str(shell.ledger), "damaged")
+
+
+def test_a_newer_ledger_is_refused(shell: Shell) -> None:
+    shell.run("push-order", "218").says(0)
+    connection = sqlite3.connect(shell.ledger)
+    with connection:
+        connection.execute("UPDATE ledger_meta SET value = '99' WHERE key = 'schema_version'")
+    connection.close()
+    shell.run("push-order", "218").says(3, "version 99", "newer bc2ot", "Upgrade")
+
+
+def test_a_folder_that_cannot_be_made_is_told(shell: Shell) -> None:
+    (shell.folder / "file").write_text("")
+    shell.set(BC2OT_LEDGER=str(shell.folder / "file" / "ledger.db"))
+    shell.run("backfill").says(3, "cannot be opened for writing", "BC2OT_LEDGER")
+
+
+def test_a_ledger_that_is_a_folder_is_told(shell: Shell) -> None:
+    shell.ledger.mkdir()
+    shell.run("backfill").says(3, "cannot be opened for writing: Is a directory")
+
+
+def test_a_ledger_that_is_read_only_is_told(shell: Shell) -> None:
+    shell.run("push-order", "218").says(0)
+    # Whatever the rights say, root may write: a place where nobody can is /proc or /sys.
+    readonly = Path("/proc/bc2ot/ledger.db")
+    shell.set(BC2OT_LEDGER=str(readonly))
+    shell.run("push-order", "218").says(3, str(readonly), "write permission", "BC2OT_LEDGER")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_ledger_without_write_permission_is_told(shell: Shell) -> None:
+    shell.run("push-order", "218").says(0)
+    shell.ledger.chmod(0o400)
+    shell.run("push-order", "218").says(3, str(shell.ledger), "Permission denied")
+
+
+def test_a_lock_folder_that_cannot_be_made_is_told(shell: Shell) -> None:
+    shell.ledger.with_name("ledger.db.locks").write_text("")
+    told = shell.run("push-order", "218").says(3, "lock folder", "write permission")
+    assert "seen" not in told.err
+
+
+def test_a_lock_that_another_process_holds_for_a_moment_is_waited_for(shell: Shell) -> None:
+    shell.run("push-order", "218").says(0)
+    script = (
+        "import sqlite3, sys, time\n"
+        "c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "c.execute('BEGIN EXCLUSIVE'); print('held', flush=True)\n"
+        "sys.stdin.read(); c.execute('COMMIT')\n"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, str(shell.ledger)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    shell.started.append(holder)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    waiting = shell.start("push-order", "218", "--force")
+    holder.communicate()
+    shell.finish(waiting).says(0, "1 delivered")

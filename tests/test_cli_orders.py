@@ -1,0 +1,329 @@
+"""`push-order` and `backfill`: what they send, print, and end with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+
+import pytest
+
+from onetribe_bc.sandbox import Fault, Request, Sandbox
+from tests.conftest import SandboxFactory
+from tests.shell import Shell, shell_fixture  # noqa: F401
+
+INCOMPLETE = 0
+
+
+def _incomplete(sandbox: Sandbox) -> int:
+    return next(i for i in sandbox.store.ids() if sandbox.store.row(i).status_id == INCOMPLETE)
+
+
+def _sound(sandbox: Sandbox, number: int) -> list[int]:
+    """The first orders that are to be sent."""
+    store = sandbox.store
+    return [i for i in store.ids() if store.row(i).status_id != INCOMPLETE][:number]
+
+
+# push-order
+
+
+def test_several_orders_are_pushed(shell: Shell) -> None:
+    ids = _sound(shell.sandbox, 3)
+    shell.run("push-order", *map(str, ids)).says(0, "3 orders seen: 3 delivered.")
+    assert shell.sandbox.onetribe.counts() == dict.fromkeys(ids, 1)
+
+
+def test_ids_come_from_stdin_as_a_spreadsheet_writes_them(shell: Shell) -> None:
+    first, second = _sound(shell.sandbox, 2)
+    table = f"\ufeff{first}\r\n# a comment\r\n\r\n{second}\r\n".encode()
+    shell.run("push-order", "-", stdin=table).says(0, "2 delivered")
+
+
+def test_a_dry_run_prints_the_bytes_that_are_sent_later(shell: Shell) -> None:
+    body = shell.run("push-order", "218", "--dry-run", personal=True).says(0).stdout
+    assert not shell.sandbox.onetribe.received
+    assert shell.state(218) is None
+    shell.run("push-order", "218").says(0, "1 delivered")
+    digest = hashlib.sha256(body).hexdigest()
+    assert digest == hashlib.sha256(shell.sandbox.onetribe.bodies(218)[0]).hexdigest()
+    assert digest == shell.state(218)["sha256"]
+
+
+def test_a_dry_run_of_several_puts_a_line_break_between_them(shell: Shell) -> None:
+    ids = _sound(shell.sandbox, 2)
+    told = shell.run("push-order", *map(str, ids), "--dry-run", personal=True)
+    assert told.stdout == b"\n".join(shell.sandbox.store.raw(i) for i in ids)
+
+
+def test_a_dry_run_says_what_would_not_be_sent(shell: Shell) -> None:
+    skipped = _incomplete(shell.sandbox)
+    told = shell.run("push-order", "218", str(skipped), "9999", "--dry-run", personal=True)
+    told.says(1, f"Order {skipped} skipped: status Incomplete", "Order 9999 not in the store")
+    assert told.stdout == shell.sandbox.store.raw(218)
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_what_is_delivered_is_not_sent_again_and_force_is_named(
+    shell: Shell, options: list[str]
+) -> None:
+    shell.run("push-order", "218").says(0)
+    told = shell.run("push-order", "218", *options).says(0, "already delivered", "--force")
+    assert not told.out
+    assert shell.sandbox.onetribe.counts() == {218: 1}
+
+
+def test_force_sends_again_and_says_that_there_may_be_two(shell: Shell) -> None:
+    shell.run("push-order", "218").says(0)
+    shell.run("push-order", "218", "--force").says(0, "1 delivered", "1 possible duplicate ")
+    assert shell.sandbox.onetribe.counts() == {218: 2}
+
+
+def test_an_incomplete_order_is_told_with_its_reason(shell: Shell) -> None:
+    skipped = _incomplete(shell.sandbox)
+    shell.run("push-order", str(skipped)).says(1, f"Order {skipped} skipped: status Incomplete")
+    assert not shell.sandbox.onetribe.received
+    shell.sandbox.store.complete(skipped)
+    shell.run("push-order", str(skipped)).says(0, "1 delivered")
+
+
+def test_an_order_that_does_not_exist_is_told_with_its_reason(shell: Shell) -> None:
+    shell.run("push-order", "9999").says(
+        1, "Order 9999 not in the store: BigCommerce has no such order", "Check the ids"
+    )
+
+
+def test_one_bad_order_does_not_keep_the_good_one(shell: Shell) -> None:
+    shell.sandbox.faults.add("onetribe:status@422#218")
+    good = _sound(shell.sandbox, 1)[0]
+    told = shell.run("push-order", "218", str(good))
+    told.says(
+        1, "Order 218 failed: One Tribe answered 422", "1 delivered, 1 failed", "Failed orders"
+    )
+    assert shell.sandbox.onetribe.counts() == {good: 1}
+
+
+def test_push_order_as_json(shell: Shell) -> None:
+    found = shell.run("push-order", "218", "9999", "--json").json
+    assert found["store_hash"] == "sandbox1"
+    assert found["complete"] is True
+    assert (found["seen"], found["delivered"], found["missing"]) == (2, 1, 1)
+    assert found["problems"] == [
+        {"order_id": 9999, "kind": "missing", "reason": "BigCommerce has no such order"}
+    ]
+
+
+# backfill
+
+
+KINDS = (
+    "delivered",
+    "to_send",
+    "already_delivered",
+    "skipped",
+    "failed",
+    "failed_before",
+    "unknown",
+    "held",
+    "pending",
+    "claimed_by_another_run",
+    "missing",
+)
+
+
+def _counts(found: dict[str, int]) -> int:
+    return sum(found[name] for name in KINDS)
+
+
+def test_a_backfill_sends_everything_once(shell: Shell) -> None:
+    total, owed = len(shell.sandbox.store), shell.eligible
+    told = shell.run("backfill").says(0, f"{total} orders seen: {owed} delivered")
+    assert f"{total - owed} skipped ({total - owed} status Incomplete)." in told.err
+    assert not told.out
+    assert set(shell.sandbox.onetribe.counts().values()) == {1}
+    shell.run("backfill").says(0, f"{owed} already delivered")
+    assert len(shell.sandbox.onetribe.received) == owed
+
+
+def test_the_window_is_told_with_its_offset(shell: Shell) -> None:
+    shell.configure(timezone="Europe/London")
+    told = shell.run("backfill", "--since", "2025-07-01", "--until", "2026-02-20", "--dry-run")
+    assert told.lines[0].startswith(
+        "Store sandbox1, orders created 2025-07-01 00:00:00 +01:00 to 2026-02-20 23:59:59 +00:00:"
+    )
+
+
+def test_an_open_end_is_frozen_at_the_stores_time(shell: Shell) -> None:
+    told = shell.run("backfill", "--since", "2026-02-10T06:00", "--by", "modified", "--dry-run")
+    assert "orders modified 2026-02-10 06:00:00 +00:00 to " in told.lines[0]
+    assert " to 2026-03-01 12:00:" in told.lines[0]
+
+
+def test_a_backfill_as_json_adds_up(shell: Shell) -> None:
+    shell.sandbox.faults.add("onetribe:status@422#218")
+    told = shell.run("backfill", "--json")
+    found = told.json
+    assert told.code == 1
+    assert found["seen"] == _counts(found) == len(shell.sandbox.store)
+    assert found["failed"] == 1
+    assert found["skipped_reasons"] == {"status Incomplete": found["skipped"]}
+    assert found["problems"][0]["order_id"] == 218
+    assert found["complete"] is True
+    assert found["ended_by"] is None
+    assert found["until"].endswith("+00:00")
+
+
+def test_a_backfill_that_stops_says_so_in_its_json(shell: Shell) -> None:
+    shell.sandbox.faults.add("onetribe:status@401")
+    told = shell.run("backfill", "--json").says(4, "merchant key")
+    assert told.json["complete"] is False
+    assert "401" in told.json["ended_by"]
+    assert told.json["seen"] == _counts(told.json)
+
+
+def test_a_dry_run_counts_and_names_and_sends_nothing(shell: Shell) -> None:
+    store = shell.sandbox.store
+    told = shell.run("backfill", "--dry-run").says(0, "Nothing is sent.")
+    assert f"{shell.eligible} to send" in told.err
+    shell.run("backfill", "--ids", told.out.strip()).says(0, f"{shell.eligible} delivered")
+    assert set(shell.sandbox.onetribe.counts()) == {
+        i for i in store.ids() if store.row(i).status_id != INCOMPLETE
+    }
+
+
+def test_a_dry_run_as_json_names_the_ids(shell: Shell) -> None:
+    found = shell.run("backfill", "--dry-run", "--limit", "3", "--json").json
+    assert found["dry_run"] is True
+    assert found["ids"] == _sound(shell.sandbox, 3)
+    assert found["seen"] == _counts(found)
+    assert not shell.sandbox.onetribe.received
+
+
+def test_a_dry_run_names_what_is_missing(shell: Shell) -> None:
+    told = shell.run("backfill", "--ids", "218,9999", "--dry-run")
+    assert told.says(1, "Order 9999 not in the store").out == "218\n"
+
+
+def test_ids_and_ranges(shell: Shell) -> None:
+    ids = _sound(shell.sandbox, 4)
+    asked = f"218,{ids[0]}-{ids[2]}"
+    told = shell.run("backfill", "--ids", "-", stdin=asked.encode())
+    told.says(0, "orders by id", "4 delivered")
+    assert set(shell.sandbox.onetribe.counts()) == {218, *ids[:3]}
+
+
+def test_from_and_to_id_with_a_limit(shell: Shell) -> None:
+    ids = _sound(shell.sandbox, 8)
+    span = ["--from-id", str(ids[1]), "--to-id", str(ids[6])]
+    shell.run("backfill", *span, "--limit", "2", "--workers", "1").says(0, "2 delivered")
+    assert set(shell.sandbox.onetribe.counts()) == set(ids[1:3])
+    shell.run("backfill", *span, "--force").says(0, "6 delivered", "2 possible duplicates")
+
+
+def test_by_status_and_channel(shell: Shell) -> None:
+    store = shell.sandbox.store
+    row = store.row(_sound(shell.sandbox, 1)[0])
+    wanted = {
+        i
+        for i in store.ids()
+        if store.row(i).status_id == row.status_id and store.row(i).channel_id == row.channel_id
+    }
+    status = json.loads(store.raw(row.id))["status"].upper()
+    channel = str(row.channel_id)
+    shell.run("backfill", "--status", status, "--channel", channel).says(0, "delivered")
+    assert set(shell.sandbox.onetribe.counts()) == wanted
+
+
+def test_several_statuses(shell: Shell) -> None:
+    store = shell.sandbox.store
+    rows = [store.row(i).status_id for i in store.ids()]
+    other = next(i for i in rows if i not in (INCOMPLETE, 11))
+    shell.run("backfill", "--status", "11", "--status", str(other)).says(0)
+    sent = {store.row(i).status_id for i in shell.sandbox.onetribe.counts()}
+    assert sent == {11, other} & set(rows)
+
+
+def test_an_empty_store_is_no_failure(shell: Shell, make_sandbox: SandboxFactory) -> None:
+    shell.use(make_sandbox(0))
+    shell.run("backfill").says(0, "0 orders seen.")
+    shell.run("backfill", "--dry-run").says(0, "Nothing is sent. 0 orders seen.")
+
+
+def test_problems_are_listed_up_to_a_number(shell: Shell, make_sandbox: SandboxFactory) -> None:
+    shell.use(make_sandbox(60))
+    shell.sandbox.faults.add("onetribe:status@413")
+    told = shell.run("backfill")
+    listed = [line for line in told.lines if line.startswith("Order ")]
+    assert len(listed) == 20
+    told.says(1, f"... and {shell.eligible - 20} more; --json names them.", "Failed orders")
+
+
+def test_more_problems_than_are_kept_are_counted(
+    shell: Shell, make_sandbox: SandboxFactory
+) -> None:
+    shell.use(make_sandbox(1300))
+    shell.sandbox.faults.add("onetribe:status@413")
+    told = shell.run("backfill", "--workers", "16").says(1)
+    assert f"... and {shell.eligible - 20:,} more; --json names the first 1,000." in told.err
+
+
+def test_a_second_backfill_of_the_store_is_refused(shell: Shell) -> None:
+    gate = shell.sandbox.faults.hold("onetribe")
+    other = shell.start("backfill", "--workers", "2")
+    gate.wait_arrival()
+    shell.run("backfill").says(6, "Another sync or backfill of store sandbox1 is running", "Wait")
+    gate.open()
+    shell.finish(other).says(0, "delivered")
+
+
+def test_a_held_order_waits_for_force(shell: Shell) -> None:
+    shell.configure(delivery={"on_unknown": "hold", "attempts": 1})
+    shell.sandbox.faults.add("onetribe:lost_reply*1#218")
+    shell.run("push-order", "218").says(1, "Order 218 unknown", "may have arrived")
+    shell.run("push-order", "218").says(1, "Order 218 unknown and held", "Held orders wait for you")
+    assert shell.sandbox.onetribe.counts() == {218: 1}
+    shell.run("push-order", "218", "--force").says(0, "1 delivered", "1 possible duplicate")
+
+
+# Ctrl-C, in this process: as much as can be seen from inside
+
+
+@pytest.mark.parametrize(
+    "arguments", [["backfill"], ["backfill", "--dry-run"], ["push-order", "100-400", "--dry-run"]]
+)
+def test_ctrl_c_in_this_process(shell: Shell, arguments: list[str]) -> None:
+    def press(request: Request) -> None:
+        if request.path.endswith("/orders"):
+            shell.sandbox.on_request = None
+            os.kill(os.getpid(), signal.SIGINT)
+
+    shell.sandbox.on_request = press
+    told = shell.run(*arguments).says(
+        130, "Finishing what is in flight", "Interrupted.", "run it again"
+    )
+    assert not told.out
+    assert "not tried" not in told.err
+
+
+def test_notes_with_markup_emoji_and_escapes_are_printed_safely(shell: Shell) -> None:
+    note = "[/x] [bold]\x1b[31m 🎂👩🏽‍🌾 \u202e\x9b2J"
+    shell.sandbox.store.modify(218, staff_notes=note, customer_message=note)
+    answer = f"{note} is no order".encode()
+    shell.sandbox.faults.add(
+        Fault("onetribe", "status", status=422, order_ids=frozenset({218}), body=answer)
+    )
+    told = shell.run("push-order", "218").says(1, "Order 218 failed")
+    found = shell.run("push-order", "218", "--json")
+    for stream in (told.stderr, told.stdout, found.stdout, found.stderr):
+        assert b"\x1b" not in stream
+        assert "\x9b".encode() not in stream
+        assert "\u202e".encode() not in stream
+    assert found.json["failed"] == 1
+
+
+def test_a_bigcommerce_error_with_markup_and_escapes_is_printed_safely(shell: Shell) -> None:
+    said = b'[{"status": 400, "message": "[/x] \\u001b[31m no \\ud800 \xf0\x9f\x8e\x82"}]'
+    shell.sandbox.faults.add(Fault("bigcommerce", "status", status=400, body=said))
+    told = shell.run("backfill").says(2, "[/x] ", "no", "🎂")
+    assert b"\x1b" not in told.stderr

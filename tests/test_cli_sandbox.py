@@ -1,0 +1,197 @@
+"""`sandbox` and `demo`: the two commands that need no account."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from onetribe_bc.sandbox import FaultKind
+from tests.shell import Shell, shell_fixture  # noqa: F401
+
+
+def _first_lines(process: subprocess.Popen[bytes], number: int) -> list[str]:
+    assert process.stdout is not None
+    return [process.stdout.readline().decode() for _ in range(number)]
+
+
+# sandbox
+
+
+def test_what_the_sandbox_prints_points_a_shell_at_it(shell: Shell) -> None:
+    shell.unset_all()
+    sandbox = shell.start("sandbox", "--port", "0", "--orders", "15", "--latency", "0")
+    lines = _first_lines(sandbox, 5)
+    names = [line.removeprefix("export ").partition("=")[0] for line in lines]
+    assert {"BC2OT_STORE_HASH", "BC2OT_ACCESS_TOKEN", "BC2OT_ONETRIBE_URL"} < set(names)
+    script = "".join(lines) + '"$@"'
+    shell.set(BC2OT_LEDGER=str(shell.ledger))
+    shell.pipe(script, "backfill").says(0, "16 orders seen")
+    sent = shell.states()["delivered"]
+    sandbox.send_signal(signal.SIGINT)
+    told = shell.finish(sandbox).says(0, "Paste these lines", f"One Tribe received {sent} orders.")
+    assert "in flight" not in told.err
+
+
+def test_values_are_quoted_for_a_shell(shell: Shell) -> None:
+    sandbox = shell.start("sandbox", "--port", "0")
+    for line in _first_lines(sandbox, 5):
+        assert len(shlex.split(line)) == 2
+    sandbox.send_signal(signal.SIGTERM)
+    shell.finish(sandbox).says(0)
+
+
+def test_a_quiet_sandbox_prints_the_exports_only(shell: Shell) -> None:
+    sandbox = shell.start("-q", "sandbox", "--port", "0")
+    _first_lines(sandbox, 5)
+    sandbox.send_signal(signal.SIGINT)
+    told = shell.finish(sandbox)
+    assert (told.code, told.stdout) == (0, b"")
+    assert "Paste" not in told.err
+
+
+def test_the_sandbox_goes_on_when_the_reader_of_its_exports_leaves(shell: Shell) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    sandbox = shell.start("sandbox", "--port", "0", stdout=writing)
+    os.close(writing)
+    assert sandbox.stderr is not None
+    assert b"Both services run" in sandbox.stderr.readline()
+    sandbox.send_signal(signal.SIGINT)
+    shell.finish(sandbox).says(0, "One Tribe received 0 orders.")
+
+
+def test_the_sandbox_in_this_process(shell: Shell) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    ended = threading.Event()
+
+    def press() -> None:
+        while signal.getsignal(signal.SIGINT) is before and not ended.wait(0.01):
+            pass  # until someone listens
+        if not ended.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+
+    finger = threading.Thread(target=press)
+    finger.start()
+    told = shell.run("sandbox", "--port", "0", "--fault", "onetribe:5xx=0.1", "--orders", "3")
+    ended.set()
+    finger.join()
+    told.says(0, "Both services run", "One Tribe received 0 orders.")
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("nowhere:5xx", ["names no service", "bigcommerce, onetribe"]),
+        ("onetribe:5x", ["no known kind", "5xx", str(FaultKind.LOST_REPLY.value)]),
+        ("onetribe", ["not of the form", "SERVICE:KIND"]),
+        ("onetribe:5xx=2", ["from 0 to 1"]),
+        ("onetribe:status@99", ["99"]),
+    ],
+)
+def test_a_fault_that_is_none_is_told(shell: Shell, fault: str, words: list[str]) -> None:
+    shell.run("sandbox", "--port", "0", "--fault", fault).says(2, fault, *words)
+
+
+@pytest.mark.parametrize("offset", [0, -1])
+def test_a_port_in_use_is_told(shell: Shell, offset: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1] + offset
+        told = shell.run("sandbox", "--port", str(port))
+        told.says(2, "cannot be used", "--port", "0 for free ones")
+
+
+# demo
+
+MakeSettings = Callable[[Shell], None]
+
+
+def _nothing(_shell: Shell) -> None:
+    pass
+
+
+def _broken_file(shell: Shell) -> None:
+    shell.write("no: [yaml")
+    home = Path(os.environ["HOME"], ".config", "bc2ot")
+    home.mkdir(parents=True)
+    (home / "config.yaml").write_text("delivery: {workers: none}")
+
+
+def _broken_variables(shell: Shell) -> None:
+    shell.set(
+        BC2OT_CONFIG="/nowhere.yaml",
+        BC2OT_STORE_HASH="!",
+        BC2OT_WORKERS="none",
+        BC2OT_LEDGER="/nowhere/ledger.db",
+        BC2OT_ONETRIBE_URL="nonsense",
+    )
+
+
+@pytest.mark.parametrize("settings", [_nothing, _broken_file, _broken_variables])
+def test_the_demo_shows_that_both_sides_agree(shell: Shell, settings: MakeSettings) -> None:
+    settings(shell)
+    told = shell.run("demo", "--orders", "60").says(0, "60 orders seen", "already delivered")
+    sent, received, doubles, different = told.out.splitlines()[-1].split()
+    assert sent == received != "0"
+    assert (doubles, different) == ("0", "0")
+    assert "****" in told.err
+    assert not shell.sandbox.onetribe.received
+
+
+def test_the_demo_leaves_no_file_behind(shell: Shell) -> None:
+    home = Path(os.environ["HOME"])
+    temporary = home / "tmp"
+    temporary.mkdir()
+    shell.set(TMPDIR=str(temporary))
+    shell.monkeypatch.setattr(tempfile, "tempdir", None)  # it remembers the last one
+    before = sorted(home.rglob("*"))
+    shell.run("demo", "--orders", "40").says(0)
+    assert sorted(home.rglob("*")) == before
+
+
+def test_a_quiet_demo_prints_the_comparison_only(shell: Shell) -> None:
+    told = shell.run("-q", "demo", "--orders", "40")
+    assert (told.code, told.stderr) == (0, b"")
+    assert told.out.startswith("sent ")
+
+
+def test_a_verbose_demo_masks_the_key(shell: Shell) -> None:
+    told = shell.run("-v", "demo", "--orders", "5").says(0, "POST /direct/", "POST /stores/")
+    assert "demo-key" not in told.err
+
+
+def test_ctrl_c_ends_the_demo(shell: Shell) -> None:
+    temporary = shell.folder / "tmp"
+    temporary.mkdir()
+    shell.set(TMPDIR=str(temporary))
+    demo = shell.start("demo", "--orders", "20000")
+    assert demo.stderr is not None
+    while b"2. A backfill" not in demo.stderr.readline():
+        pass
+    demo.send_signal(signal.SIGINT)
+    shell.finish(demo).says(130, "Interrupted.")
+    assert not list(temporary.iterdir())
+
+
+def test_the_readme_shows_what_the_demo_prints(shell: Shell) -> None:
+    """Ports, ids, and where the two streams meet aside."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"<!-- begin demo -->\n```text\n(.*?)```", readme, re.DOTALL)
+    assert shown
+    told = shell.run("demo")
+
+    def plain(text: str) -> list[str]:
+        lines = re.sub(r"127\.0\.0\.1:\d+|hook \d+|\d+ answers", "…", text).splitlines()
+        return [line for line in lines if line]
+
+    printed = set(plain(told.err) + plain(told.out))
+    assert set(plain(shown[1])) <= printed

@@ -1,0 +1,188 @@
+"""The three streams as this process has them: terminals, closed ones, readers that left."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from onetribe_bc.cli import main
+from onetribe_bc.cli.app import run
+from onetribe_bc.cli.console import Console, printable
+from onetribe_bc.cli.streams import open_missing
+from tests.conftest import SandboxFactory
+from tests.shell import Shell, shell_fixture  # noqa: F401
+
+
+@contextmanager
+def _streams(shell: Shell, descriptor: int, *names: str) -> Iterator[None]:
+    """These streams are `descriptor`, which is closed at the end."""
+    with (
+        os.fdopen(descriptor, "w", encoding="utf-8") as stream,
+        shell.monkeypatch.context() as patch,
+    ):
+        for name in names:
+            patch.setattr(sys, name, stream)
+        yield
+
+
+def _on_terminal(shell: Shell, *arguments: str, columns: int = 80) -> tuple[int, str]:
+    """A command line with a terminal as both streams: its exit code, and what was shown."""
+    master, slave = pty.openpty()
+    os.set_inheritable(slave, False)
+    shown: list[bytes] = []
+
+    def read() -> None:
+        try:
+            while piece := os.read(master, 65_536):
+                shown.append(piece)
+        except OSError:
+            pass  # the other end was closed
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    shell.set(COLUMNS=str(columns))
+    with _streams(shell, slave, "stdout", "stderr"):
+        code = run(arguments)
+    reader.join()
+    os.close(master)
+    text = b"".join(shown).decode()
+    shell.check(text)
+    return code, text
+
+
+def _without_reader() -> int:
+    reading, writing = os.pipe()
+    os.close(reading)
+    return writing
+
+
+@pytest.mark.parametrize(("columns", "bar"), [(100, True), (80, True), (79, False), (40, False)])
+def test_a_bar_where_there_is_room_for_it(shell: Shell, columns: int, bar: bool) -> None:
+    code, text = _on_terminal(shell, "backfill", columns=columns)
+    assert code == 0
+    assert ("━" in text) is bar
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    assert f"{shell.eligible} delivered, {len(shell.sandbox.store) - shell.eligible} skipped" in (
+        re.sub(r"\s+", " ", plain)
+    )
+
+
+def test_a_bar_without_an_end_where_nobody_counted(shell: Shell) -> None:
+    code, text = _on_terminal(shell, "push-order", "218")
+    assert code == 0
+    assert "1 delivered" in text
+
+
+def test_messages_go_over_the_bar_of_a_terminal(shell: Shell) -> None:
+    master, slave = pty.openpty()
+    with _streams(shell, slave, "stdout", "stderr"):
+        Console().interject("stop")
+        shell.set(TERM="dumb")
+        Console().interject("stop")
+        wanted, shown = b"\r\x1b[Kstop\r\nstop\r\n", b""
+        while len(shown) < len(wanted):
+            shown += os.read(master, 100)
+        assert shown == wanted
+    os.close(master)
+
+
+def test_a_reader_that_left_is_no_error(shell: Shell) -> None:
+    with _streams(shell, _without_reader(), "stdout"):
+        assert run(["backfill", "--json"]) == 0
+        console = Console()
+        console.data("gone")
+        console.data("gone for good")
+    assert shell.states()["delivered"] == shell.eligible
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["sandbox", "-h"]])
+def test_nobody_reads_the_help(shell: Shell, arguments: list[str]) -> None:
+    with _streams(shell, _without_reader(), "stdout"):
+        assert run(arguments) == 0
+
+
+def test_ctrl_c_before_the_work_began(shell: Shell) -> None:
+    class Pressed(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            os.kill(os.getpid(), signal.SIGINT)
+            return super().read(size)
+
+    shell.monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Pressed()))
+    assert run(["push-order", "-"]) == 130
+    assert shell.capture.readouterr().err.strip() == b"bc2ot: Interrupted."
+
+
+def test_a_terminal_is_not_flooded_with_ids(shell: Shell, make_sandbox: SandboxFactory) -> None:
+    shell.use(make_sandbox(1200))
+    code, text = _on_terminal(shell, "backfill", "--dry-run")
+    assert code == 0
+    assert "... and more; a pipe or a file gets all of them." in text
+    assert text.count(",") < 130
+    assert shell.run("backfill", "--dry-run").out.count(",") > 130
+
+
+def test_nobody_reads_the_messages(shell: Shell) -> None:
+    with _streams(shell, _without_reader(), "stderr"):
+        assert run(["backfill"]) == 0
+    with _streams(shell, _without_reader(), "stderr"):
+        assert run(["backfil"]) == 2
+    with _streams(shell, _without_reader(), "stderr"):
+        Console().interject("nobody hears it")
+    assert shell.states()["delivered"] == shell.eligible
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_told(shell: Shell) -> None:
+    with _streams(shell, os.open("/dev/full", os.O_WRONLY), "stdout"):
+        assert run(["backfill", "--json"]) == 3
+    told = shell.capture.readouterr().err
+    assert b"The output cannot be written: No space left on device." in told
+
+
+def test_closed_streams_are_replaced(shell: Shell) -> None:
+    with shell.monkeypatch.context() as patch:
+        for name in ("stdin", "stdout", "stderr"):
+            patch.setattr(sys, name, None)
+        open_missing()
+        opened = (sys.stdin, sys.stdout, sys.stderr)
+        assert sys.stdin.read() == ""
+        assert run(["push-order", "-"]) == 2
+        assert run(["push-order", "218"]) == 0
+    for stream in opened:
+        stream.close()
+
+
+def test_the_command_ends_with_the_exit_code(shell: Shell) -> None:
+    shell.monkeypatch.setattr(sys, "argv", ["bc2ot", "backfil"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("[/x] 🎂", "[/x] 🎂"),
+        ("a\x1b[31mb\x07\r\x9b", "a\ufffd[31mb\ufffd\ufffd\ufffd"),
+        ("two\nlines", "two\nlines"),
+        ("\u202eabc\ud800", "\ufffdabc\ufffd"),
+    ],
+)
+def test_control_characters_are_not_printed(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_a_table_is_as_wide_as_its_content_in_a_pipe(shell: Shell) -> None:
+    Console().table(("a", "b"), [("x" * 200, "[/x]\x1b")])
+    told = shell.capture.readouterr().out.decode()
+    assert "x" * 200 + "   [/x]\ufffd" in told

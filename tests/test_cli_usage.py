@@ -1,0 +1,276 @@
+"""Wrong usage, wrong configuration: what is said, and with which exit code."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from onetribe_bc.cli.app import COMMANDS, bc2ot
+from onetribe_bc.sandbox import ORDERS_SCOPE
+from tests.shell import Shell, shell_fixture  # noqa: F401
+
+# Wrong usage: exit code 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["backfill", "--since", "5/6/2026"], ['"5/6/2026"', "day or the month", "Accepted are"]),
+        (["backfill", "--since", "2026-02-30"], ["2026-02-30", "exists"]),
+        (["backfill", "--since", "soon"], ['"soon"', "yesterday"]),
+        (["backfill", "--since", ""], ["Accepted are"]),
+        (["backfill", "--since", "2026-02-02", "--until", "2026-02-01"], ["before it begins"]),
+        (["backfill", "--since", "2026-03-05"], ["before it begins"]),
+        (["backfill", "--ids", "abc"], ["'abc' is not an order id", "218,300-310"]),
+        (["backfill", "--ids", "0"], ["0 is not an order id", "from 1"]),
+        (["backfill", "--ids", "99999999999999999999"], ["is not an order id"]),
+        (["backfill", "--ids", "310-300"], ["310-300 ends before it begins"]),
+        (["backfill", "--ids", ""], ["No order id", "- for stdin"]),
+        (["backfill", "--ids", "-"], ["No order id"]),
+        (["backfill", "--ids", "218", "--since", "7d"], ["--ids", "cannot be combined"]),
+        (["backfill", "--ids", "218", "--from-id", "3"], ["--ids", "cannot be combined"]),
+        (["backfill", "--from-id", "9", "--to-id", "3"], ["--to-id is below --from-id"]),
+        (["backfill", "--from-id", "0"], ["--from-id", "range"]),
+        (["backfill", "--status", "Nowhere"], ["'Nowhere'", "Awaiting Fulfillment"]),
+        (["backfill", "--status", "15"], ["status 15", "0 to 14"]),
+        (["backfill", "--workers", "0"], ["--workers", "1<=x<=64"]),
+        (["backfill", "--limit", "0"], ["--limit"]),
+        (["backfill", "--by", "shipped"], ["--by", "'modified'"]),
+        (["backfill", "--sinc", "7d"], ["No such option", "--since"]),
+        (["backfil"], ["No such command", "Did you mean 'backfill'?"]),
+        (["frobnicate"], ["No such command 'frobnicate'"]),
+        (["--quite", "demo"], ["No such option", "--quiet"]),
+        (["-v", "-q", "demo"], ["-v and -q contradict each other"]),
+        (["--log-format", "xml", "demo"], ["--log-format", "json"]),
+        (["push-order"], ["Missing argument", "ID"]),
+        (["push-order", "218x"], ["'218x' is not an order id"]),
+        (["push-order", "0"], ["0 is not an order id"]),
+        (["push-order", "-"], ["No order id", "- for stdin"]),
+        (["push-order", "218", "--dry-run", "--json"], ["--dry-run", "--json"]),
+        (["demo", "--orders", "0"], ["--orders"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_is_told_with_exit_code_2(
+    shell: Shell, arguments: list[str], words: list[str]
+) -> None:
+    assert not shell.run(*arguments).says(2, *words).stdout
+    assert not shell.sandbox.onetribe.received
+
+
+def test_nothing_at_all_shows_the_help(shell: Shell) -> None:
+    shell.run().says(2, "Commands:", "bc2ot demo")
+
+
+def test_stdin_that_is_no_text_is_told(shell: Shell) -> None:
+    shell.run("push-order", "-", stdin=b"\xff\xfe").says(2, "is not an order id")
+
+
+def test_closed_stdin_is_an_empty_one(shell: Shell) -> None:
+    shell.pipe('"$@" <&-', "push-order", "-").says(2, "No order id")
+
+
+def test_control_characters_in_an_argument_never_reach_the_terminal(shell: Shell) -> None:
+    told = shell.run("--config", "/\x1b[31mred\x07", "demo", "--orders", "1")
+    assert told.code == 0  # the demo has no use for a configuration
+    told = shell.run("--config", "/\x1b[31mred\x07", "backfill").says(3, "[31mred")
+    assert b"\x1b" not in told.stderr
+    assert b"\x07" not in told.stderr
+
+
+# Configuration: exit code 3
+
+
+def test_no_configuration_says_how_to_begin(shell: Shell) -> None:
+    shell.unset_all()
+    shell.run("backfill").says(
+        3, "There is no configuration", "bc2ot.yaml", "BC2OT_STORE_HASH", "config.example.yaml"
+    )
+
+
+def test_a_missing_file_is_named(shell: Shell) -> None:
+    shell.run("--config", "nowhere.yaml", "backfill").says(3, "nowhere.yaml", "--config")
+
+
+def test_an_empty_file_says_how_to_begin(shell: Shell) -> None:
+    shell.unset_all()
+    shell.write("")
+    shell.run("push-order", "218").says(3, "bc2ot.yaml is empty", "config.example.yaml")
+
+
+def test_a_malformed_file_names_the_line_and_quotes_nothing(shell: Shell) -> None:
+    shell.write("bigcommerce:\n  access_token: hunter2: x\n")
+    told = shell.run("backfill").says(3, "bc2ot.yaml, line 2")
+    assert "hunter2" not in told.err
+
+
+def test_a_file_that_is_not_text_is_told(shell: Shell) -> None:
+    shell.write(b"bigcommerce:\n  store_hash: \xff\n")
+    shell.run("backfill").says(3, "line 2", "UTF-8")
+
+
+def test_a_folder_in_the_place_of_the_file_is_told(shell: Shell) -> None:
+    (shell.folder / "bc2ot.yaml").mkdir()
+    shell.run("backfill").says(3, "bc2ot.yaml cannot be read", "directory")
+
+
+def test_an_unknown_key_names_the_nearest(shell: Shell) -> None:
+    shell.write("delivery:\n  worker: 3\n")
+    shell.run("backfill").says(3, "line 2", "delivery.worker", "delivery.workers")
+
+
+def test_a_value_out_of_range_names_its_variable(shell: Shell) -> None:
+    shell.set(BC2OT_WORKERS="100")
+    shell.run("backfill").says(3, "BC2OT_WORKERS", "64")
+
+
+@pytest.mark.parametrize("name", ["STORE_HASH", "ACCESS_TOKEN", "ONETRIBE_URL"])
+def test_each_missing_setting_is_named(shell: Shell, name: str) -> None:
+    shell.set(**{f"BC2OT_{name}": None})
+    shell.run("push-order", "218").says(3, f"BC2OT_{name}")
+
+
+def test_an_unknown_store_names_those_there_are(shell: Shell) -> None:
+    shell.unset_all()
+    shell.configure(stores={"uk": {"bigcommerce": {"store_hash": "abc"}}})
+    shell.run("--store", "ku", "backfill").says(3, '"ku"', "uk")
+
+
+def test_a_file_open_to_others_is_warned_of_with_the_mend(shell: Shell) -> None:
+    shell.configure(delivery={"workers": 2}).chmod(0o644)
+    told = shell.run("push-order", "218").says(0, "Warning:", "chmod 600 ", "bc2ot.yaml")
+    assert "1 delivered" in told.err
+    command = told.err.partition("`")[2].partition("`")[0]
+    subprocess.run(shlex.split(command), check=True)
+    assert "Warning" not in shell.run("push-order", "218").err
+
+
+def test_a_working_folder_that_is_gone_is_told(shell: Shell) -> None:
+    told = shell.pipe('mkdir gone && cd gone && rmdir ../gone && "$@"', "backfill")
+    told.says(3, "working folder was deleted", "cd")
+
+
+def test_a_working_folder_that_is_gone_is_told_in_process(shell: Shell) -> None:
+    gone = shell.folder / "gone"
+    gone.mkdir()
+    shell.monkeypatch.chdir(gone)
+    gone.rmdir()
+    try:
+        shell.run("backfill").says(3, "working folder was deleted")
+    finally:
+        shell.monkeypatch.chdir(shell.folder)
+
+
+# Refused: exit code 4
+
+
+def test_a_bad_token_is_told(shell: Shell) -> None:
+    shell.set(BC2OT_ACCESS_TOKEN="not-the-token")
+    told = shell.run("backfill").says(4, "401", "access token is not valid", "access_token")
+    assert "not-the-token" not in told.err
+
+
+def test_a_missing_scope_is_named(shell: Shell) -> None:
+    shell.sandbox.scopes.clear()
+    shell.run("push-order", "218").says(4, "403", ORDERS_SCOPE, "Orders: read-only")
+
+
+def test_a_wrong_store_hash_is_told(shell: Shell) -> None:
+    shell.set(BC2OT_STORE_HASH="another")
+    shell.run("backfill").says(4, "store_hash")
+
+
+# Help, version, imports
+
+
+def test_version_names_ours_and_pythons(shell: Shell) -> None:
+    told = shell.run("--version")
+    assert told.code == 0
+    assert re.fullmatch(r"bc2ot \d+\.\d+\.\d+ \(Python 3\.\d+\.\d+\)\n", told.out)
+
+
+def test_version_works_from_a_checkout_that_is_not_installed(shell: Shell) -> None:
+    import onetribe_bc
+
+    root = Path(onetribe_bc.__file__).parent.parent
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from onetribe_bc.cli.app import run\n"
+        "sys.exit(run(['--version']))\n"
+    )
+    # -S leaves site-packages out, and with it what says that we are installed.
+    packages = Path(click.__file__).parent.parent
+    (shell.folder / "lib").mkdir()
+    (shell.folder / "lib" / "click").symlink_to(packages / "click")
+    (shell.folder / "lib" / "onetribe_bc").symlink_to(root / "onetribe_bc")
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", script, str(shell.folder / "lib")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("bc2ot (not installed) (Python")
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_is_on_stdout(shell: Shell, command: str, option: str) -> None:
+    told = shell.run(*([command] if command else []), option)
+    assert told.code == 0
+    assert told.out.startswith("Usage: bc2ot")
+    assert not told.err
+
+
+@pytest.mark.parametrize("statement", ["", "run(['--version'])", "run(['--help'])"])
+def test_version_and_help_import_nothing_that_costs(shell: Shell, statement: str) -> None:
+    script = (
+        "import sys, onetribe_bc.cli\n"
+        "from onetribe_bc.cli.app import run\n"
+        f"{statement or 'pass'}\n"
+        "dear = {'requests', 'urllib3', 'rich', 'yaml', 'sqlalchemy', 'sqlite3', 'platformdirs'}\n"
+        "print('imported:', *sorted(dear & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "imported:"
+
+
+def _examples() -> list[str]:
+    """Each line of a help text that begins with bc2ot, or has it behind a pipe."""
+    texts = [bc2ot.help or ""]
+    for place in COMMANDS.values():
+        module, name = place.split(":")
+        command = getattr(importlib.import_module(f"onetribe_bc.cli.{module}"), name)
+        texts.append(command.help or "")
+        texts += [each.help or "" for each in getattr(command, "commands", {}).values()]
+    lines = "\n".join(texts).replace("\\\n", " ").splitlines()
+    found = [re.search(r"(?:^ *|\| |: +)(bc2ot [^|>]*)", line) for line in lines]
+    return [match[1].strip() for match in found if match]
+
+
+@pytest.mark.parametrize("example", _examples())
+def test_each_example_in_a_help_text_parses(example: str) -> None:
+    arguments = shlex.split(example)[1:]
+    with bc2ot.make_context("bc2ot", list(arguments)) as context:
+        command: click.Command = bc2ot
+        rest = [*context._protected_args, *context.args]
+        while isinstance(command, click.Group):
+            found, rest = command.get_command(context, rest[0]), rest[1:]
+            assert found is not None, example
+            command = found
+            context = command.make_context(command.name, rest, parent=context)
+            rest = [*context._protected_args, *context.args]
+
+
+def test_there_are_examples_for_each_command() -> None:
+    told = " ".join(_examples())
+    assert all(f"bc2ot {command}" in told for command in COMMANDS)
