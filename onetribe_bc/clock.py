@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 from datetime import UTC, datetime
 from typing import Protocol
 
 from onetribe_bc.errors import InterruptedRunError
+
+_LOOK_S = 0.05
+"""How often a sleeper looks whether to stop."""
 
 
 class Clock(Protocol):
@@ -37,10 +39,14 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock; `stop()` wakes everyone who sleeps on it."""
+    """The machine's clock; `stop()` wakes everyone who sleeps on it, within a moment.
+
+    `stop` is called from signal handlers, which may interrupt a thread that holds any lock: it
+    only sets a flag, and sleepers look at it.
+    """
 
     def __init__(self) -> None:
-        self._stop = threading.Event()
+        self._stopping = False
         self._random = random.SystemRandom()
 
     def now(self) -> datetime:
@@ -53,13 +59,18 @@ class SystemClock:
         return self._random.random()
 
     def sleep(self, seconds: float) -> None:
-        if self._stop.wait(max(0.0, seconds)):
-            raise InterruptedRunError("The run was asked to stop.")
+        wake_at = time.monotonic() + seconds
+        while not self._stopping:
+            left = wake_at - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(left, _LOOK_S))
+        raise InterruptedRunError("The run was asked to stop.")
 
     def stop(self) -> None:
         """Ask the run to finish what is in flight and start nothing new."""
-        self._stop.set()
+        self._stopping = True
 
     @property
     def stopping(self) -> bool:
-        return self._stop.is_set()
+        return self._stopping

@@ -196,7 +196,10 @@ def _outcome(answer: Receipt | Bc2otError, attempt: int, *, last: bool) -> Outco
         case NoAnswerError():
             return Outcome(Result.UNKNOWN, f"{answer} It may have arrived.")
         case OrderRefusedError():
-            return Outcome(Result.FAILED, str(answer), answer.status, answer.text)
+            # One Tribe's own words are the reason, unless a proxy's page stands in for them.
+            told = answer.text and not answer.text.startswith("<")
+            reason = f"{answer}: {answer.text}" if told else str(answer)
+            return Outcome(Result.FAILED, reason, answer.status, answer.text)
         case TryAgainError() if last:
             reason = f"{answer}, to each of {attempt} tries"
             return Outcome(Result.FAILED, reason, answer.status, answer.text)

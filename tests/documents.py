@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import click
-
 from onetribe_bc.cli.app import bc2ot
 from onetribe_bc.config import reference
 from onetribe_bc.errors import ExitCode
@@ -28,7 +26,7 @@ def block(document: str, name: str, content: str) -> str:
 
 def help_text() -> str:
     """What `bc2ot --help` prints, 80 columns wide."""
-    with click.Context(bc2ot, info_name="bc2ot", terminal_width=80) as context:
+    with bc2ot.make_context("bc2ot", [], resilient_parsing=True, terminal_width=80) as context:
         return f"```text\n{bc2ot.get_help(context)}\n```\n"
 
 

@@ -224,7 +224,7 @@ def test_a_bug_in_the_selection_ends_the_run_and_is_not_hidden(desk: Desk) -> No
         broken = Selection(selection.query, skip_status_ids=7)  # type: ignore[arg-type]
         with pytest.raises(TypeError):
             list(backfill(services, broken))
-    assert desk.query("SELECT outcome FROM runs") == [("TypeError",)]
+    assert desk.query("SELECT outcome FROM runs") == [("bug: TypeError",)]
     assert nothing_hangs(desk)
     finish(desk)
 

@@ -178,7 +178,7 @@ def test_a_run_that_ends_in_an_error_names_it(book: Book, database: Database, pa
         raise LedgerError("no more")
     with pytest.raises(KeyboardInterrupt), book.run("sync"):
         raise KeyboardInterrupt
-    assert runs(database) == [("sync", "LedgerError", 1), ("sync", "KeyboardInterrupt", 1)]
+    assert runs(database) == [("sync", "no more", 1), ("sync", "bug: KeyboardInterrupt", 1)]
     assert run_locks(path) == []
 
 

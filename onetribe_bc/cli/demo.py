@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,8 +103,9 @@ def _backfill(console: Console, settings: Settings, clock: Clock) -> Counter[str
     with open_services(settings, clock, policy_of(settings)) as services:
         skip = settings.orders.skip_statuses
         selection = select(services.bigcommerce, Request(), skip_statuses=skip, now=clock.now)
-        with console.progress(selection.expected) as show:
-            for report in backfill(services, selection):
+        reports = backfill(services, selection)
+        with closing(reports), console.progress(selection.expected) as show:
+            for report in reports:
                 tally.add(report)
                 show(tally)
     for line in (*problem_lines(tally), summary_text(tally)):

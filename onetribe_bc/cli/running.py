@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -49,7 +50,7 @@ def about(store_hash: str, selection: Selection) -> dict[str, object]:
 
 def show_run(
     console: Console,
-    reports: Iterable[Report],
+    reports: Generator[Report],
     *,
     expected: int | None,
     facts: Mapping[str, object] | None = None,
@@ -61,7 +62,8 @@ def show_run(
     """
     tally = Tally(strict=strict)
     try:
-        with console.progress(expected) as show:
+        # Whatever goes wrong here, the run ends before its services are closed.
+        with closing(reports), console.progress(expected) as show:
             for report in reports:
                 tally.add(report)
                 show(tally)

@@ -41,6 +41,14 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Bookmark:
+    """Where `sync` is: it began at `begins_at` and has seen all changes up to `synced_until`."""
+
+    begins_at: datetime
+    synced_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Where all orders stand. `oldest_owed_at` is when the longest owed one was first seen,
     `last_sync_at` when a sync last ended well, `synced_until` up to when it had seen all changes.
@@ -94,6 +102,7 @@ class Inventory:
             .order_by(schema.runs.c.started_at.desc(), schema.runs.c.id)
             .limit(runs)
         )
+        bookmark = self._bookmark(connection)
         return Status(
             states={State(row[0]): row[1] for row in connection.execute(states)},
             skipped_reasons={row[0]: row[1] for row in connection.execute(reasons)},
@@ -101,7 +110,7 @@ class Inventory:
             oldest_owed_at=connection.execute(oldest).scalar(),
             last_delivered_at=connection.execute(newest).scalar(),
             last_sync_at=connection.execute(last_sync).scalar(),
-            synced_until=self._bookmark(connection),
+            synced_until=None if bookmark is None else bookmark.synced_until,
             runs=[Run(**row) for row in connection.execute(last_runs).mappings()],
         )
 
@@ -132,36 +141,43 @@ class Inventory:
     ) -> list[Entry]:
         return self._rows.page(connection, after, states, _PAGE)
 
-    def bookmark(self) -> datetime | None:
-        """Up to when `sync` has seen all changes; None before the first one."""
+    def bookmark(self) -> Bookmark | None:
+        """Where `sync` is; None before the first one."""
         return self._database.do(self._bookmark)
 
-    def move_bookmark(self, synced_until: datetime) -> None:
-        """Everything that changed until then is in the ledger. Never goes back."""
+    def move_bookmark(self, bookmark: Bookmark, *, present: datetime) -> None:
+        """Everything that changed between the two is in the ledger.
+
+        It never goes back, unless a clock that was wrong had set it beyond the `present`.
+        """
 
         def work(connection: sa.Connection) -> None:
+            begins_at, synced_until = bookmark.begins_at, bookmark.synced_until
             before = self._bookmark(connection)
-            if before is None or before < synced_until:
-                row = {**self._rows.key, "synced_until": synced_until}
-                connection.execute(_SET_BOOKMARK[connection.dialect.name], row)
+            if before is not None:
+                begins_at = min(begins_at, before.begins_at)
+                synced_until = max(synced_until, min(before.synced_until, present))
+            row = {**self._rows.key, "begins_at": begins_at, "synced_until": synced_until}
+            connection.execute(_SET_BOOKMARK[connection.dialect.name], row)
 
         self._database.do(work)
 
-    def _bookmark(self, connection: sa.Connection) -> datetime | None:
+    def _bookmark(self, connection: sa.Connection) -> Bookmark | None:
         table = schema.bookmarks
-        query = sa.select(table.c.synced_until).where(self._rows.of(table))
-        return connection.execute(query).scalar()
+        query = sa.select(table.c.begins_at, table.c.synced_until).where(self._rows.of(table))
+        found = connection.execute(query).one_or_none()
+        return None if found is None else Bookmark(*found)
 
 
 def _set_bookmark() -> dict[str, sa.Insert]:
     lite, post = sqlite.insert(schema.bookmarks), postgresql.insert(schema.bookmarks)
-    keys = ["store_hash", "destination"]
+    keys, names = ["store_hash", "destination"], ["begins_at", "synced_until"]
     return {
         "sqlite": lite.on_conflict_do_update(
-            index_elements=keys, set_={"synced_until": lite.excluded.synced_until}
+            index_elements=keys, set_={name: lite.excluded[name] for name in names}
         ),
         "postgresql": post.on_conflict_do_update(
-            index_elements=keys, set_={"synced_until": post.excluded.synced_until}
+            index_elements=keys, set_={name: post.excluded[name] for name in names}
         ),
     }
 

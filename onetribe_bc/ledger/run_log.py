@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from onetribe_bc.clock import Clock
-from onetribe_bc.errors import LedgerError
+from onetribe_bc.errors import Bc2otError, LedgerError
 from onetribe_bc.ledger import entry as rules
 from onetribe_bc.ledger import schema
 from onetribe_bc.ledger.database import Database
@@ -21,6 +21,13 @@ from onetribe_bc.ledger.rows import Rows, Settlement
 
 _RUNS = schema.runs.c
 _COUNTS = ("seen", "delivered", "skipped", "failed", "unknown")
+
+
+def _why(error: BaseException) -> str:
+    """Why a run ended early, in the words that its user was told."""
+    if isinstance(error, Bc2otError):
+        return str(error)[:300]
+    return "given up" if isinstance(error, GeneratorExit) else f"bug: {type(error).__name__}"
 
 
 @dataclass(slots=True)
@@ -63,7 +70,7 @@ class RunLog:
                 self.take_over()
                 yield live
             except BaseException as error:
-                outcome = "given up" if isinstance(error, GeneratorExit) else type(error).__name__
+                outcome = _why(error)
                 raise
             finally:
                 live.clean = self._end(run_id, outcome)

@@ -113,6 +113,7 @@ bookmarks = Table(
     metadata,
     Column("store_hash", String(64), primary_key=True),
     Column("destination", String(16), primary_key=True),
+    Column("begins_at", Moment, nullable=False),
     Column("synced_until", Moment, nullable=False),
     sqlite_with_rowid=False,
 )

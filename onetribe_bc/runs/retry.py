@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from functools import partial
 
 from onetribe_bc.delivery import Report
@@ -35,7 +35,7 @@ def choose_orders(inventory: Inventory, ids: Sequence[int], states: Collection[S
 
 def retry(
     services: Services, ids: Sequence[int], *, skip_status_ids: Collection[int]
-) -> Iterator[Report]:
+) -> Generator[Report]:
     """Fetch and deliver these orders, as `run` does; what was delivered is left alone."""
     return run(
         services,

@@ -7,7 +7,7 @@ already is left alone, so looking twice costs a request and sends nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,10 +16,11 @@ from onetribe_bc.api.bigcommerce import BigCommerceClient, OrderQuery
 from onetribe_bc.clock import Clock
 from onetribe_bc.dates import Window
 from onetribe_bc.delivery import Report
+from onetribe_bc.errors import InputError
 from onetribe_bc.fetching import Page, iter_ids, iter_pages
 from onetribe_bc.ids import IdRange
 from onetribe_bc.ledger.entry import State
-from onetribe_bc.ledger.inventory import Inventory
+from onetribe_bc.ledger.inventory import Bookmark, Inventory
 from onetribe_bc.runs.run import run
 from onetribe_bc.runs.selection import skip_reason
 from onetribe_bc.runs.services import Services
@@ -36,15 +37,29 @@ class SyncPlan:
     continues: bool
 
 
-def plan_sync(inventory: Inventory, *, since: datetime | None, overlap: timedelta) -> SyncPlan:
+def plan_sync(
+    inventory: Inventory, *, since: datetime | None, overlap: timedelta, now: datetime
+) -> SyncPlan:
     """Where to begin: where the last sync ended, less the overlap, unless `since` is given.
 
-    The first sync of all begins at `since`, or with None now.
+    The first sync of all begins at `since`, or with None now; none looks back behind that
+    unless it is asked to. Raises InputError for a `since` that is yet to come.
     """
     bookmark = inventory.bookmark()
     if since is not None:
-        return SyncPlan(since, continues=bookmark is None or since <= bookmark)
-    return SyncPlan(None if bookmark is None else bookmark - overlap, continues=True)
+        if since > now:
+            raise InputError(
+                f"--since ({since:%Y-%m-%d %H:%M:%S %z}) is yet to come.",
+                hint="Give a moment that has passed; without --since, the first sync begins now.",
+            )
+        return SyncPlan(since, continues=bookmark is None or since <= bookmark.synced_until)
+    if bookmark is None:
+        return SyncPlan(None, continues=True)
+    # What lies ahead of now was written when a clock was wrong.
+    begin = min(bookmark.synced_until, now) - overlap
+    if bookmark.begins_at <= now:
+        begin = max(begin, bookmark.begins_at)
+    return SyncPlan(begin, continues=True)
 
 
 def sync(
@@ -53,7 +68,7 @@ def sync(
     *,
     skip_status_ids: Collection[int],
     resend_unknown: bool,
-) -> Iterator[Report]:
+) -> Generator[Report]:
     """Deliver, as `run` does. Orders that failed for good wait until they change or someone
     retries them. Raises BusyError at once while another run holds the store.
     """
@@ -76,14 +91,17 @@ def _iter_pages(services: Services, plan: SyncPlan, *, resend_unknown: bool) -> 
     states = (State.PENDING, State.UNKNOWN) if resend_unknown else (State.PENDING,)
     owed = {entry.order_id for entry in inventory.iter_entries(states)}
     if plan.since is None:
-        inventory.move_bookmark(client.time())
+        present = client.time()
+        start = min(present, services.clock.now())
+        inventory.move_bookmark(Bookmark(start, start), present=present)
     else:
         changes = _Changes(client, plan.since, services.clock)
         for page in changes.iter_pages():
             owed.difference_update(order.id for order in page.orders)
             yield page
         if plan.continues:
-            inventory.move_bookmark(changes.frozen_at)
+            bookmark = Bookmark(plan.since, changes.seen_until)
+            inventory.move_bookmark(bookmark, present=changes.present)
     yield from iter_ids(client, [IdRange(i, i, named=True) for i in sorted(owed)])
 
 
@@ -94,15 +112,23 @@ class _Changes:
         self._client = client
         self._since = since
         self._clock = clock
-        self.frozen_at = since
+        self.present = since
         """BigCommerce's own time at the first answer."""
+        self.seen_until = since
+        """Up to when no change was missed."""
 
     def iter_pages(self) -> Iterator[Page]:
         opening = OrderQuery(modified=Window(self._since, None))
+        asked_at = self._clock.monotonic()
         rows = self._client.list_orders(opening)
-        self.frozen_at = max(self._since, self._client.server_time or self._clock.now())
+        took = timedelta(seconds=self._clock.monotonic() - asked_at)
+        now = self._clock.now()
+        self.present = self._client.server_time or now
+        # A change may fall between the look and the answer. The earlier of two clocks counts,
+        # lest one that runs ahead once makes all later syncs look away.
+        self.seen_until = min(self.present, now) - took
         if not rows:
             return
         yield Page([row for row in rows if opening.matches(row)])
-        window = Window(self._since, self.frozen_at)
+        window = Window(self._since, max(self._since, self.present))
         yield from iter_pages(self._client, OrderQuery(rows[-1].id + 1, modified=window))
