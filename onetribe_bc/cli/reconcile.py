@@ -12,7 +12,9 @@ from onetribe_bc.cli.stores import all_stores_option, for_stores
 
 if TYPE_CHECKING:
     from onetribe_bc.cli.console import Console
+    from onetribe_bc.clock import Clock
     from onetribe_bc.config import Settings
+    from onetribe_bc.ledger.entry import Policy
     from onetribe_bc.runs.reconcile import Reconciliation
     from onetribe_bc.runs.selection import Selection
     from onetribe_bc.runs.services import Services
@@ -45,12 +47,11 @@ def reconcile(
       bc2ot reconcile --since 30d
       bc2ot reconcile --since 2026-01-01 --until 2026-01-31 --fix
     """
-    console = invocation.console(json=as_json)
 
-    def work(settings: Settings) -> int:
+    def work(console: Console, settings: Settings) -> int:
         return _reconcile(console, settings, since, until, fix=fix, as_json=as_json)
 
-    return for_stores(invocation, console, work, all_stores=all_stores)
+    return for_stores(invocation, work, all_stores=all_stores, as_json=as_json)
 
 
 def _reconcile(
@@ -77,31 +78,35 @@ def _reconcile(
         skip = settings.orders.skip_statuses
         selection = select(client, Request(*bounds), skip_statuses=skip, now=clock.now)
         console.say(describe(client.store_hash, selection, settings.timezone))
-        found = _compare(services, selection, on_change=policy.on_change)
+        found = _compare(services, selection, policy, clock)
         if fix and found.gaps:
             console.say(f"{_gap_text(found)} Sending them.")
             show_run(console, backfill(services, selection, command="reconcile"), expected=None)
-            found = _compare(services, selection, on_change=policy.on_change)
+            found = _compare(services, selection, policy, clock)
         if as_json:
             console.json({**about(client.store_hash, selection), **_as_json(found)})
-        _show(console, found)
+        _show(console, found, fixed=fix)
         return found.exit_code
 
 
-def _compare(services: Services, selection: Selection, *, on_change: bool) -> Reconciliation:
+def _compare(
+    services: Services, selection: Selection, policy: Policy, clock: Clock
+) -> Reconciliation:
+    from onetribe_bc.cli.running import until_stopped
     from onetribe_bc.runs.reconcile import Reconciliation, iter_findings
 
-    found = Reconciliation()
-    client = services.bigcommerce
-    for finding in iter_findings(client, services.inventory, selection, on_change=on_change):
+    client, on_change = services.bigcommerce, policy.on_change
+    found = Reconciliation(counted_before=client.count_orders(selection.query))
+    findings = iter_findings(client, services.inventory, selection, on_change=on_change)
+    for finding in until_stopped(findings, clock):
         found.add(finding)
-    # Counted after it was listed, in the same frozen window.
     found.counted = client.count_orders(selection.query)
     return found
 
 
-def _show(console: Console, found: Reconciliation) -> None:
+def _show(console: Console, found: Reconciliation, *, fixed: bool) -> None:
     from onetribe_bc.cli.summary import plural
+    from onetribe_bc.runs.reconcile import Standing
 
     for gap in found.gaps[:SHOWN_GAPS]:
         console.urgent(
@@ -111,12 +116,17 @@ def _show(console: Console, found: Reconciliation) -> None:
         console.urgent(f"... and {len(found.gaps) - SHOWN_GAPS:,} more; --json names them.")
     if not found.counts_agree:
         console.urgent(
-            f"BigCommerce counts {plural(found.counted or 0, 'order')} and lists {found.seen:,}. "
+            f"BigCommerce counts {plural(found.counted, 'order')} and lists {found.seen:,}. "
             "Archived orders can make the difference; push-order sends single ones."
         )
     tell = console.urgent if found.exit_code else console.say
     parts = ", ".join(f"{number:,} {standing}" for standing, number in found.standings.items())
-    tell(f"{plural(found.seen, 'order')} in the store: {parts or 'none'}. {_gap_text(found)}")
+    text = f"{plural(found.seen, 'order')} in the store: {parts or 'none'}. {_gap_text(found)}"
+    if found.standings[Standing.UNKNOWN] and fixed:
+        text += " Unknown orders are held (delivery.on_unknown): bc2ot retry --unknown."
+    elif found.gaps and not fixed:
+        text += " The same with --fix sends them."
+    tell(text)
 
 
 def _gap_text(found: Reconciliation) -> str:

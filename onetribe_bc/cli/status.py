@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -53,22 +53,23 @@ def status(invocation: Invocation, all_stores: bool, as_json: bool) -> int:
       bc2ot status
       bc2ot status --json
     """
-    console = invocation.console(json=as_json)
 
-    def work(settings: Settings) -> int:
+    def work(console: Console, settings: Settings) -> int:
         return _status(console, settings, as_json=as_json)
 
-    return for_stores(invocation, console, work, all_stores=all_stores)
+    return for_stores(invocation, work, all_stores=all_stores, as_json=as_json)
 
 
 def _status(console: Console, settings: Settings, *, as_json: bool) -> int:
+    from onetribe_bc.ledger.entry import State
     from onetribe_bc.runs.services import open_inventory
 
     with open_inventory(settings) as inventory:
         found = inventory.status()
     if as_json:
         facts = {"store_hash": settings.need_store_hash(), **asdict(found), "owed": found.owed}
-        console.json(_plain(facts))
+        states = {state.value: found.states.get(state, 0) for state in State}
+        console.json(_plain({**facts, "states": states}))
     else:
         console.data(f"Store {settings.need_store_hash()} to {settings.onetribe.masked}")
         _show_status(console, found, settings.timezone)
@@ -84,8 +85,6 @@ def _show_status(console: Console, found: Status, zone: ZoneInfo) -> None:
         State.UNKNOWN: "may have arrived: retry --unknown",
         State.FAILED: "refused: history ID tells why, retry --failed sends them again",
     }
-    if found.oldest_owed_at is not None:
-        notes[State.PENDING] = f"the oldest since {_moment(found.oldest_owed_at, zone)}"
     rows = [
         (state.value, f"{found.states[state]:,}", notes.get(state, ""))
         for state in State
@@ -95,6 +94,9 @@ def _show_status(console: Console, found: Status, zone: ZoneInfo) -> None:
         console.table(("state", "orders", ""), rows)
     else:
         console.data("The ledger knows no order yet.")
+    oldest = found.oldest_owed_at
+    known = "" if oldest is None else f", the oldest known since {_moment(oldest, zone)}"
+    console.data(f"Owed: {found.owed:,}{known}")
     console.data(f"Possible duplicates at One Tribe: {found.possible_duplicates:,}")
     console.data(f"Synced until: {_moment(found.synced_until, zone)}")
     if found.runs:
@@ -220,7 +222,10 @@ def _csv(values: object) -> bytes:
     cells = ["" if value is None else str(value) for value in values]  # type: ignore[attr-defined]
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(
-        [f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t")) else cell for cell in cells]
+        [
+            f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+            for cell in cells
+        ]
     )
     return line.getvalue().encode()
 
@@ -235,4 +240,4 @@ def _plain(value: object) -> object:
 
 
 def _moment(moment: datetime | None, zone: ZoneInfo) -> str:
-    return "never" if moment is None else moment.astimezone(zone or UTC).strftime("%F %T %z")
+    return "never" if moment is None else moment.astimezone(zone).strftime("%F %T %z")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from onetribe_bc.cli.invocation import Invocation
-from onetribe_bc.errors import Bc2otError, ExitCode
+from onetribe_bc.errors import Bc2otError, ConfigurationError, ExitCode
 
 if TYPE_CHECKING:
     from onetribe_bc.cli.console import Console
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _WORST_FIRST = (
     ExitCode.INTERRUPTED,
+    ExitCode.USAGE,
     ExitCode.CONFIGURATION,
     ExitCode.REFUSED,
     ExitCode.UNREACHABLE,
@@ -33,30 +34,55 @@ all_stores_option = click.option(
 
 def for_stores(
     invocation: Invocation,
-    console: Console,
-    work: Callable[[Settings], int],
+    work: Callable[[Console, Settings], int],
     *,
     all_stores: bool,
+    as_json: bool,
 ) -> int:
     """Do `work` for the chosen store, or for all: one store's trouble does not stop the others.
 
-    Returns the worst exit code. Raises what `work` raises for a single store.
+    What it prints as JSON of each store comes as one list then. Returns the worst exit code.
+    Raises what `work` raises for a single store.
     """
+    console = invocation.console(json=as_json)
     if not all_stores:
-        return work(invocation.settings(console))
+        return work(console, invocation.settings(console))
     if invocation.store is not None:
         raise click.UsageError("--store and --all-stores contradict each other.")
     codes = [ExitCode.DONE]
+    told: list[Mapping[str, object]] = []
     for name in _names(invocation):
-        console.say(f"Store {name or '(top of the file)'}:")
+        title = f"Store {name or '(top of the file)'}"
+        console.say(f"{title}:")
+        own, printed = _own_console(invocation, as_json=as_json)
+        error_text = None
         try:
-            codes.append(ExitCode(work(invocation.for_store(name).settings(console))))
+            settings = invocation.for_store(name).settings(console)
+            code = ExitCode(work(own, settings))
         except Bc2otError as error:
-            console.urgent(f"Store {name or '(top of the file)'}: {error} {error.hint}".rstrip())
-            codes.append(error.exit_code)
-            if error.exit_code is ExitCode.INTERRUPTED:
-                break
+            console.fail(f"{title}: {error}", error.hint)
+            code, error_text = error.exit_code, str(error)
+        told.append({"store": name, "exit_code": code, "error": error_text, **printed})
+        codes.append(code)
+        if code is ExitCode.INTERRUPTED:
+            break
+    if as_json:
+        console.json(told)
     return min(codes, key=_WORST_FIRST.index)
+
+
+def _own_console(invocation: Invocation, *, as_json: bool) -> tuple[Console, dict[str, object]]:
+    """A console for one store of several, and what will have been printed there as JSON."""
+    from onetribe_bc.cli.console import Console
+
+    printed: dict[str, object] = {}
+
+    class Own(Console):
+        def json(self, value: object) -> None:
+            assert isinstance(value, dict)  # noqa: S101 - what a command prints of one store
+            printed.update(value)
+
+    return Own(quiet=invocation.quiet, json=as_json, log_format=invocation.log_format), printed
 
 
 def _names(invocation: Invocation) -> list[str | None]:
@@ -65,6 +91,9 @@ def _names(invocation: Invocation) -> list[str | None]:
 
     cwd = Path.cwd()
     names = store_names(path=invocation.config, environ=os.environ, cwd=cwd)
-    top = load(path=invocation.config, environ=os.environ, cwd=cwd)
-    first: list[str | None] = [None] if top.bigcommerce.store_hash else []
+    try:
+        top = load(path=invocation.config, environ=os.environ, cwd=cwd)
+    except ConfigurationError:
+        return [None, *names]  # it is told when its turn comes
+    first: list[str | None] = [None] if top.bigcommerce.store_hash or not names else []
     return [*first, *names]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -10,12 +10,14 @@ import click
 from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocation
 from onetribe_bc.cli.options import json_option, window_bounds
 from onetribe_bc.cli.stores import all_stores_option, for_stores
+from onetribe_bc.errors import Bc2otError, ExitCode
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from onetribe_bc.cli.console import Console
     from onetribe_bc.config import Settings
+    from onetribe_bc.runs.services import Services
     from onetribe_bc.runs.sync import SyncPlan
 
 
@@ -28,26 +30,34 @@ def sync(invocation: Invocation, since: str | None, all_stores: bool, as_json: b
     """Send what changed since the last sync, and everything still owed from before.
 
     Put it into cron. The first one begins at --since or, without it, now. Each one looks back
-    48 hours behind the end of the last (sync.overlap); what was delivered is not sent again.
+    48 hours behind the end of the last (sync.overlap), but not behind where the first began;
+    what was delivered is not sent again.
 
     \b
     Examples:
       bc2ot sync --since 7d
       bc2ot -q sync
     """
-    console = invocation.console(json=as_json)
-    return for_stores(
-        invocation,
-        console,
-        lambda settings: _sync(console, settings, since, as_json=as_json),
-        all_stores=all_stores,
-    )
+
+    def work(console: Console, settings: Settings) -> int:
+        return _sync(console, settings, since, as_json=as_json)
+
+    return for_stores(invocation, work, all_stores=all_stores, as_json=as_json)
 
 
 def _sync(console: Console, settings: Settings, since: str | None, *, as_json: bool) -> int:
+    from onetribe_bc.runs.monitor import watched
+
+    with watched(settings.monitor.url) as watch:
+        code = _run(console, settings, since, as_json=as_json)
+        if code == ExitCode.DONE:
+            watch.succeed()
+        return code
+
+
+def _run(console: Console, settings: Settings, since: str | None, *, as_json: bool) -> int:
     from onetribe_bc.cli.running import show_run
     from onetribe_bc.errors import BusyError
-    from onetribe_bc.runs.monitor import ping, write_textfile
     from onetribe_bc.runs.selection import resolve_statuses
     from onetribe_bc.runs.services import open_services, policy_of
     from onetribe_bc.runs.sync import plan_sync
@@ -58,12 +68,12 @@ def _sync(console: Console, settings: Settings, since: str | None, *, as_json: b
         interruptible(console) as clock,
         open_services(settings, clock, policy) as services,
     ):
-        begin, _ = window_bounds(since, None, now=clock.now(), timezone=settings.timezone)
-        plan = plan_sync(services.inventory, since=begin, overlap=settings.sync.overlap)
+        now = clock.now()
+        begin, _ = window_bounds(since, None, now=now, timezone=settings.timezone)
+        overlap = settings.sync.overlap
+        plan = plan_sync(services.inventory, since=begin, overlap=overlap, now=now)
         store_hash = services.bigcommerce.store_hash
         console.say(f"Store {store_hash}, {describe_plan(plan, settings.timezone)}.")
-        event: str | None = "fail"
-        ping(settings.monitor.url, "start")
         try:
             skip = resolve_statuses(services.bigcommerce, settings.orders.skip_statuses)
             reports = run_sync(
@@ -71,17 +81,25 @@ def _sync(console: Console, settings: Settings, since: str | None, *, as_json: b
             )
             facts = {"store_hash": store_hash, "since": plan.since} if as_json else None
             code = show_run(console, reports, expected=None, facts=facts)
-            event = "fail" if code else ""
         except BusyError:
-            # The run that holds the store tells how it goes.
-            event = None
+            # The run that holds the store writes how it stands.
             raise
-        finally:
-            if event is not None:
-                ping(settings.monitor.url, event)
-                status = services.inventory.status()
-                write_textfile(settings.monitor.textfile, store_hash, status, clock.now())
+        except Bc2otError:
+            _write_metrics(settings, services)
+            raise
+        _write_metrics(settings, services)
         return code
+
+
+def _write_metrics(settings: Settings, services: Services) -> None:
+    """Whatever becomes of them, the run's own end is what counts."""
+    from onetribe_bc.runs.monitor import write_textfile
+
+    path = settings.monitor.textfile
+    if path is not None:
+        with suppress(Bc2otError):
+            status = services.inventory.status()
+            write_textfile(path, services.bigcommerce.store_hash, status, services.clock.now())
 
 
 def describe_plan(plan: SyncPlan, timezone: ZoneInfo) -> str:
@@ -91,5 +109,8 @@ def describe_plan(plan: SyncPlan, timezone: ZoneInfo) -> str:
             "first sync: it begins now and looks at what changes from here on. For orders from "
             "before, there are --since and bc2ot backfill"
         )
-    since = plan.since.astimezone(timezone or UTC)
-    return f"orders modified since {since:%Y-%m-%d %H:%M:%S %z}, and what is owed"
+    since = plan.since.astimezone(timezone)
+    text = f"orders modified since {since:%Y-%m-%d %H:%M:%S %z}, and what is owed"
+    if not plan.continues:
+        text += ". The next sync goes on where the last one ended all the same"
+    return text

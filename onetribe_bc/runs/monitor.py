@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from onetribe_bc.api.transport import Timeouts, Transport
-from onetribe_bc.errors import Bc2otError
+from onetribe_bc.errors import Bc2otError, BusyError
 from onetribe_bc.ledger.entry import State
 from onetribe_bc.ledger.inventory import Status
 from onetribe_bc.secret import MASK, Secret
@@ -17,17 +21,60 @@ from onetribe_bc.secret import MASK, Secret
 _log = logging.getLogger(__name__)
 
 _TIMEOUTS = Timeouts(connect_s=5, read_s=5)
+_SAMPLE = re.compile(r'(?P<name>bc2ot_\w+)\{store="(?P<store>[^"]*)"\} (?P<value>\S+)')
+_PREFIX = "bc2ot_"
+_METRICS = {
+    "last_success_timestamp_seconds": "When a sync last ended well.",
+    "owed_orders": "Orders that a later run has to do something about.",
+    "unknown_orders": "Orders that may or may not have arrived.",
+    "failed_orders": "Orders that were refused.",
+    "oldest_owed_age_seconds": "How long the oldest owed order has been known.",
+}
+"""Each metric and what it tells. Times are Unix seconds, ages seconds."""
+
+Sample = tuple[str, str, str]
+"""A metric's name, the store, and the value."""
+
+
+class Watch:
+    """How a run goes, as it is told: it has failed unless it says otherwise."""
+
+    def __init__(self) -> None:
+        self.event = "fail"
+
+    def succeed(self) -> None:
+        """The run did all it had to."""
+        self.event = ""
+
+
+@contextmanager
+def watched(url: Secret | None) -> Iterator[Watch]:
+    """Call the address before a run and after it."""
+    watch = Watch()
+    ping(url, "start")
+    try:
+        yield watch
+    except BusyError:
+        # The run that holds the store tells how it goes.
+        raise
+    except BaseException:
+        ping(url, "fail")
+        raise
+    ping(url, watch.event)
 
 
 def ping(url: Secret | None, event: str = "") -> None:
-    """Call the address, with `/start` or `/fail` added where the event says so."""
+    """Call the address, with `/start` or `/fail` added to its path where the event says so."""
     if url is None:
         return
+    parts = urlsplit(url.reveal())
+    if event:
+        parts = parts._replace(path=f"{parts.path.rstrip('/')}/{event}")
     transport = Transport(
-        url.reveal(), headers={}, timeouts=_TIMEOUTS, connections=1, label=f"/{MASK}"
+        urlunsplit(parts), headers={}, timeouts=_TIMEOUTS, connections=1, label=f"/{MASK}"
     )
     try:
-        answer = transport.exchange("GET", f"/{event}" if event else "", keep_bytes=1024)
+        answer = transport.exchange("GET", keep_bytes=1024)
         if answer.status >= 300:
             _log.warning("The ping address (monitor.url) answered %s.", answer.status)
     except Bc2otError as error:
@@ -36,15 +83,16 @@ def ping(url: Secret | None, event: str = "") -> None:
         transport.close()
 
 
-def write_textfile(path: Path | None, store_hash: str, status: Status, now: datetime) -> None:
-    """Write the metrics beside the file and rename them into place."""
-    if path is None:
-        return
+def write_textfile(path: Path, store_hash: str, status: Status, now: datetime) -> None:
+    """Write the metrics beside the file and rename them into place. What the file tells of
+    other stores is kept.
+    """
     try:
+        samples = [*_others(path, store_hash), *_samples(store_hash, status, now)]
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(metrics(store_hash, status, now))
+                file.write(metrics(samples))
             # Whoever collects the metrics is another user; there is no secret in them.
             Path(name).chmod(0o644)
             Path(name).replace(path)
@@ -55,28 +103,39 @@ def write_textfile(path: Path | None, store_hash: str, status: Status, now: date
         _log.warning("The metrics could not be written to %s: %s.", path, error.strerror)
 
 
-def metrics(store_hash: str, status: Status, now: datetime) -> str:
-    """Prometheus' text form. Times are Unix seconds, ages seconds."""
-    oldest, last_sync = status.oldest_owed_at, status.last_sync_at
-    values: dict[str, tuple[str, float | None]] = {
-        "last_success_timestamp_seconds": (
-            "When a sync last ended well.",
-            last_sync.timestamp() if last_sync else None,
-        ),
-        "owed_orders": ("Orders that a later run has to do something about.", status.owed),
-        "unknown_orders": (
-            "Orders that may or may not have arrived.",
-            status.states.get(State.UNKNOWN, 0),
-        ),
-        "failed_orders": ("Orders that were refused.", status.states.get(State.FAILED, 0)),
-        "oldest_owed_age_seconds": (
-            "How long the oldest of them has been owed.",
-            (now - oldest).total_seconds() if oldest else 0.0,
-        ),
-    }
+def metrics(samples: Iterable[Sample]) -> str:
+    """Prometheus' text form: all samples of one metric together, below what it tells."""
+    known = list(samples)
     lines: list[str] = []
-    for name, (about, value) in values.items():
-        if value is not None:
-            lines += [f"# HELP bc2ot_{name} {about}", f"# TYPE bc2ot_{name} gauge"]
-            lines.append(f'bc2ot_{name}{{store="{store_hash}"}} {value:.3f}')
+    for name, about in _METRICS.items():
+        own = [f'{_PREFIX}{name}{{store="{s}"}} {value}' for n, s, value in known if n == name]
+        if own:
+            lines += [f"# HELP {_PREFIX}{name} {about}", f"# TYPE {_PREFIX}{name} gauge", *own]
     return "\n".join(lines) + "\n"
+
+
+def _samples(store_hash: str, status: Status, now: datetime) -> list[Sample]:
+    oldest, last_sync = status.oldest_owed_at, status.last_sync_at
+    values: dict[str, float | None] = {
+        "last_success_timestamp_seconds": last_sync.timestamp() if last_sync else None,
+        "owed_orders": status.owed,
+        "unknown_orders": status.states.get(State.UNKNOWN, 0),
+        "failed_orders": status.states.get(State.FAILED, 0),
+        "oldest_owed_age_seconds": max(0.0, (now - oldest).total_seconds()) if oldest else 0.0,
+    }
+    return [
+        (name, store_hash, f"{value:.3f}") for name, value in values.items() if value is not None
+    ]
+
+
+def _others(path: Path, store_hash: str) -> list[Sample]:
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    found = [_SAMPLE.fullmatch(line) for line in text.splitlines()]
+    return [
+        (one["name"].removeprefix(_PREFIX), one["store"], one["value"])
+        for one in found
+        if one is not None and one["store"] != store_hash
+    ]

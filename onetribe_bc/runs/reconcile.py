@@ -45,9 +45,12 @@ class Finding:
 
 @dataclass(slots=True)
 class Reconciliation:
-    """Findings, added up. `counted` is the store's own count of the same orders."""
+    """Findings, added up. `counted` is the store's own count of the same orders, after they
+    were listed as before.
+    """
 
-    counted: int | None = None
+    counted_before: int
+    counted: int = 0
     standings: Counter[Standing] = field(default_factory=Counter)
     gaps: list[Finding] = field(default_factory=list)
 
@@ -64,8 +67,9 @@ class Reconciliation:
 
     @property
     def counts_agree(self) -> bool:
-        """Whether the store counts as many orders as it lists."""
-        return self.counted is None or self.counted == self.seen
+        """Whether the store counts as many orders as it lists. Some may come or go meanwhile."""
+        low, high = sorted((self.counted_before, self.counted))
+        return low <= self.seen <= high
 
     @property
     def exit_code(self) -> ExitCode:
