@@ -85,7 +85,7 @@ def _reconcile(
             found = _compare(services, selection, policy, clock)
         if as_json:
             console.json({**about(client.store_hash, selection), **_as_json(found)})
-        _show(console, found, fixed=fix)
+        _show(console, found, fixed=fix, resend_unknown=policy.resend_unknown)
         return found.exit_code
 
 
@@ -104,7 +104,7 @@ def _compare(
     return found
 
 
-def _show(console: Console, found: Reconciliation, *, fixed: bool) -> None:
+def _show(console: Console, found: Reconciliation, *, fixed: bool, resend_unknown: bool) -> None:
     from onetribe_bc.cli.summary import plural
     from onetribe_bc.runs.reconcile import Standing
 
@@ -122,10 +122,11 @@ def _show(console: Console, found: Reconciliation, *, fixed: bool) -> None:
     tell = console.urgent if found.exit_code else console.say
     parts = ", ".join(f"{number:,} {standing}" for standing, number in found.standings.items())
     text = f"{plural(found.seen, 'order')} in the store: {parts or 'none'}. {_gap_text(found)}"
-    if found.standings[Standing.UNKNOWN] and fixed:
-        text += " Unknown orders are held (delivery.on_unknown): bc2ot retry --unknown."
-    elif found.gaps and not fixed:
+    held = 0 if resend_unknown else found.standings[Standing.UNKNOWN]
+    if len(found.gaps) > held and not fixed:
         text += " The same with --fix sends them."
+    if held:
+        text += " Unknown orders are held (delivery.on_unknown): bc2ot retry --unknown."
     tell(text)
 
 

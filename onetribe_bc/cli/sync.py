@@ -79,7 +79,8 @@ def _run(console: Console, settings: Settings, since: str | None, *, as_json: bo
             reports = run_sync(
                 services, plan, skip_status_ids=skip, resend_unknown=policy.resend_unknown
             )
-            facts = {"store_hash": store_hash, "since": plan.since} if as_json else None
+            begins = None if plan.since is None else plan.since.isoformat(timespec="seconds")
+            facts = {"store_hash": store_hash, "since": begins} if as_json else None
             code = show_run(console, reports, expected=None, facts=facts)
         except BusyError:
             # The run that holds the store writes how it stands.

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from onetribe_bc.api.transport import Timeouts, Transport
 from onetribe_bc.errors import Bc2otError, BusyError
@@ -64,17 +63,14 @@ def watched(url: Secret | None) -> Iterator[Watch]:
 
 
 def ping(url: Secret | None, event: str = "") -> None:
-    """Call the address, with `/start` or `/fail` added to its path where the event says so."""
+    """Call the address, with `/start` or `/fail` added where the event says so."""
     if url is None:
         return
-    parts = urlsplit(url.reveal())
-    if event:
-        parts = parts._replace(path=f"{parts.path.rstrip('/')}/{event}")
     transport = Transport(
-        urlunsplit(parts), headers={}, timeouts=_TIMEOUTS, connections=1, label=f"/{MASK}"
+        url.reveal(), headers={}, timeouts=_TIMEOUTS, connections=1, label=f"/{MASK}"
     )
     try:
-        answer = transport.exchange("GET", keep_bytes=1024)
+        answer = transport.exchange("GET", f"/{event}" if event else "", keep_bytes=1024)
         if answer.status >= 300:
             _log.warning("The ping address (monitor.url) answered %s.", answer.status)
     except Bc2otError as error:

@@ -1,0 +1,237 @@
+"""Who is told of a sync: a ping address and a file of metrics. Neither can fail it."""
+
+from __future__ import annotations
+
+import re
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from onetribe_bc.sandbox import Sandbox
+from tests.shell import Outcome, Shell, shell_fixture  # noqa: F401
+
+TOKEN = "0f3a-ping-token-nobody-may-see"
+SINCE = ("--since", "2000-01-01")
+NAMES = {
+    "bc2ot_last_success_timestamp_seconds",
+    "bc2ot_owed_orders",
+    "bc2ot_unknown_orders",
+    "bc2ot_failed_orders",
+    "bc2ot_oldest_owed_age_seconds",
+}
+
+
+class Pings:
+    """A ping service: what was called, and what it answers."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.status = 200
+        pings = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                pings.calls.append(self.path)
+                self.send_response(pings.status)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"OK")
+
+            def log_message(self, *_arguments: object) -> None:
+                """Tests are silent."""
+
+        self._server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/{TOKEN}"
+
+    @contextmanager
+    def serving(self) -> Iterator[Pings]:
+        thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._server.shutdown()
+            thread.join()
+            self._server.server_close()
+
+
+@pytest.fixture
+def pings() -> Iterator[Pings]:
+    with Pings().serving() as pings:
+        yield pings
+
+
+def sync(shell: Shell, *arguments: str) -> Outcome:
+    told = shell.run(*arguments, "sync", *SINCE)
+    assert TOKEN.encode() not in told.stdout + told.stderr
+    return told
+
+
+def samples(path: Path) -> dict[tuple[str, str], float]:
+    """Prometheus' text form, read strictly: each metric once, its HELP and TYPE above it."""
+    found: dict[tuple[str, str], float] = {}
+    current = ""
+    declared: list[str] = []
+    text = path.read_text()
+    assert text.endswith("\n")
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            current = line.split(" ")[2]
+            declared.append(current)
+        elif line.startswith("# TYPE "):
+            assert line == f"# TYPE {current} gauge"
+        else:
+            match = re.fullmatch(r'([a-z0-9_]+)\{store="([a-z0-9]+)"\} (-?[0-9.]+)', line)
+            assert match is not None, line
+            assert match[1] == current
+            assert (match[1], match[2]) not in found
+            found[match[1], match[2]] = float(match[3])
+    assert len(declared) == len(set(declared))
+    return found
+
+
+# Pings
+
+
+def test_it_is_called_at_the_start_and_after_success(shell: Shell, pings: Pings) -> None:
+    shell.configure(monitor={"url": pings.url})
+    sync(shell, "-q").says(0)
+    assert pings.calls == [f"/{TOKEN}/start", f"/{TOKEN}"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [("onetribe:status@422*1", 1), ("onetribe:status@503", 5), ("bigcommerce:status@401", 4)],
+)
+def test_failure_is_told_as_such(shell: Shell, pings: Pings, fault: str, code: int) -> None:
+    shell.configure(monitor={"url": pings.url})
+    shell.sandbox.faults.add(fault)
+    sync(shell).says(code)
+    assert pings.calls == [f"/{TOKEN}/start", f"/{TOKEN}/fail"]
+
+
+def test_a_ledger_that_cannot_be_used_is_a_failure_too(shell: Shell, pings: Pings) -> None:
+    shell.configure(monitor={"url": pings.url})
+    shell.ledger.write_bytes(b"no database at all, by far not" * 100)
+    sync(shell).says(3, "damaged")
+    assert pings.calls == [f"/{TOKEN}/start", f"/{TOKEN}/fail"]
+
+
+@pytest.mark.parametrize("status", [301, 404, 500])
+def test_a_failing_ping_never_fails_the_run(shell: Shell, pings: Pings, status: int) -> None:
+    shell.configure(monitor={"url": pings.url})
+    pings.status = status
+    sync(shell).says(0, f"The ping address (monitor.url) answered {status}.")
+    told = sync(shell, "-q")
+    assert (told.code, told.stderr) == (0, b"")
+
+
+def test_nor_does_one_that_nobody_answers(shell: Shell) -> None:
+    shell.configure(monitor={"url": f"http://127.0.0.1:9/{TOKEN}"})
+    sync(shell).says(0, "monitor.url) was not reached")
+    told = shell.run("-vv", "sync")
+    assert told.code == 0
+    assert TOKEN not in told.err
+
+
+def test_of_two_at_once_only_the_one_that_works_tells_how_it_ended(
+    shell: Shell, pings: Pings
+) -> None:
+    gate = shell.sandbox.faults.hold("onetribe", times=None)
+    process = shell.start("backfill")
+    gate.wait_arrival()
+    shell.configure(monitor={"url": pings.url, "textfile": "metrics.prom"})
+    sync(shell).says(6)
+    assert pings.calls == [f"/{TOKEN}/start"]
+    assert not (shell.folder / "metrics.prom").exists()
+    gate.open()
+    shell.finish(process)
+
+
+# Metrics
+
+
+def test_the_metrics_parse_and_tell_how_it_stands(shell: Shell) -> None:
+    path = shell.folder / "metrics.prom"
+    shell.configure(monitor={"textfile": str(path)}, delivery={"on_unknown": "hold"})
+    unknown = next(i for i in shell.sandbox.store.ids() if shell.sandbox.store.row(i).status_id)
+    shell.sandbox.faults.add("onetribe:status@422#218")
+    shell.sandbox.faults.add(f"onetribe:lost_reply#{unknown}")
+    sync(shell, "-q").says(1)
+    found = samples(path)
+    assert {name for name, _ in found} == NAMES
+    own = {name: found[name, "sandbox1"] for name in NAMES}
+    assert own["bc2ot_owed_orders"] == own["bc2ot_unknown_orders"] == 1
+    assert own["bc2ot_failed_orders"] == 1
+    assert own["bc2ot_oldest_owed_age_seconds"] >= 0
+    assert own["bc2ot_last_success_timestamp_seconds"] > 1.7e9
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert [p.name for p in shell.folder.glob("*metrics*")] == [path.name]
+    assert not list(shell.folder.glob(".metrics*"))
+
+
+def test_a_failed_sync_leaves_the_last_success_as_it_was(shell: Shell) -> None:
+    path = shell.folder / "metrics.prom"
+    shell.configure(monitor={"textfile": str(path)})
+    key = ("bc2ot_last_success_timestamp_seconds", "sandbox1")
+    shell.sandbox.faults.add("onetribe:status@503")
+    sync(shell).says(5)
+    assert key not in samples(path)
+    assert samples(path)["bc2ot_owed_orders", "sandbox1"] == shell.eligible
+    shell.sandbox.faults.clear()
+    sync(shell).says(0)
+    before = samples(path)[key]
+    shell.sandbox.faults.add("bigcommerce:status@503")
+    sync(shell).says(5)
+    assert samples(path)[key] == before
+
+
+def test_stores_that_share_a_file_keep_each_others_metrics(shell: Shell) -> None:
+    path = shell.folder / "metrics.prom"
+    path.write_text(
+        "# HELP bc2ot_owed_orders What.\n# TYPE bc2ot_owed_orders gauge\n"
+        'bc2ot_owed_orders{store="other"} 5.000\nbc2ot_owed_orders{store="sandbox1"} 9.000\n'
+        "some other line\n"
+    )
+    shell.configure(monitor={"textfile": str(path)})
+    sync(shell).says(0)
+    found = samples(path)
+    assert found["bc2ot_owed_orders", "other"] == 5
+    assert found["bc2ot_owed_orders", "sandbox1"] == 0
+
+
+@pytest.mark.parametrize("place", ["nowhere/metrics.prom", "folder"])
+def test_metrics_that_cannot_be_written_are_a_warning(shell: Shell, place: str) -> None:
+    (shell.folder / "folder").mkdir()
+    shell.configure(monitor={"textfile": str(shell.folder / place)})
+    sync(shell).says(0, "The metrics could not be written to")
+    assert not list(shell.folder.glob(".folder*"))
+
+
+def test_readers_never_see_half_a_file(shell: Shell) -> None:
+    path = shell.folder / "metrics.prom"
+    shell.configure(monitor={"textfile": str(path)})
+    sync(shell)
+    first = path.stat().st_ino
+    with path.open() as reader:
+        sync(shell)
+        assert reader.read().count("# TYPE") == len(NAMES)
+    assert path.stat().st_ino != first
+
+
+def test_the_ping_of_another_store_is_its_own(shell: Shell, pings: Pings, sandbox: Sandbox) -> None:
+    shell.unset_all()
+    store = {"store_hash": sandbox.store_hash, "access_token": sandbox.access_token}
+    shell.configure(
+        bigcommerce={"api_url": sandbox.api_url},
+        onetribe={"url": sandbox.onetribe_url},
+        ledger=str(shell.ledger),
+        stores={"uk": {"bigcommerce": store, "monitor": {"url": f"{pings.url}/uk"}}},
+    )
+    assert shell.run("--store", "uk", "sync").code == 0
+    assert pings.calls == [f"/{TOKEN}/uk/start", f"/{TOKEN}/uk"]

@@ -1,0 +1,93 @@
+"""Retry: what failed or is unknown, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.shell import Shell, shell_fixture  # noqa: F401
+
+
+@pytest.fixture
+def troubled(shell: Shell) -> Shell:
+    """218 failed, 100 is unknown and held, the rest is delivered."""
+    shell.configure(delivery={"on_unknown": "hold"})
+    ids = [i for i in shell.sandbox.store.ids() if shell.sandbox.store.row(i).status_id != 0]
+    shell.sandbox.faults.add("onetribe:status@422#218")
+    shell.sandbox.faults.add(f"onetribe:lost_reply#{ids[0]}")
+    shell.run("backfill").says(1)
+    shell.sandbox.faults.clear()
+    return shell
+
+
+def unknown_id(shell: Shell) -> int:
+    ids = [i for i in shell.sandbox.store.ids() if shell.sandbox.store.row(i).status_id != 0]
+    return ids[0]
+
+
+def test_failed_ones_are_sent_again_and_the_others_left_alone(troubled: Shell) -> None:
+    before = len(troubled.sandbox.onetribe.received)
+    troubled.run("retry", "--failed").says(0, "1 order seen: 1 delivered.")
+    assert len(troubled.sandbox.onetribe.received) == before + 1
+    assert troubled.states()["unknown"] == 1
+    assert troubled.sandbox.onetribe.counts()[218] == 1
+
+
+def test_unknown_ones_are_sent_again_also_when_held_and_flagged(troubled: Shell) -> None:
+    troubled.run("backfill").says(1, "unknown and held")
+    told = troubled.run("retry", "--unknown")
+    told.says(0, "1 order seen: 1 delivered.", "1 possible duplicate at One Tribe.")
+    assert troubled.sandbox.onetribe.counts()[unknown_id(troubled)] == 2
+    assert set(troubled.states()) == {"delivered", "skipped"}
+
+
+def test_both_at_once_and_then_there_is_nothing_left(troubled: Shell) -> None:
+    told = troubled.run("retry", "--failed", "--unknown", "--json")
+    assert (told.code, told.json["delivered"], told.json["complete"]) == (0, 2, True)
+    asked = len(troubled.sandbox.requests)
+    troubled.run("retry", "--failed", "--unknown").says(0, "0 orders seen.")
+    assert len(troubled.sandbox.requests) == asked
+
+
+def test_single_orders_by_id_and_the_delivered_among_them_left_alone(troubled: Shell) -> None:
+    other = next(
+        i for i in troubled.sandbox.onetribe.counts() if i not in (218, unknown_id(troubled))
+    )
+    troubled.run("retry", "218", str(other), "218").says(0, "1 delivered", "1 already delivered")
+    assert troubled.sandbox.onetribe.counts()[other] == 1
+    assert troubled.sandbox.onetribe.counts()[218] == 1
+
+
+def test_an_id_that_the_ledger_does_not_know_is_refused_with_what_to_do(troubled: Shell) -> None:
+    before = len(troubled.sandbox.requests)
+    troubled.run("retry", "218", "999").says(2, "does not know order 999", "bc2ot push-order 999")
+    assert len(troubled.sandbox.requests) == before
+
+
+@pytest.mark.parametrize("arguments", [(), ("218", "--failed"), ("0",), ("x",)])
+def test_it_needs_either_ids_or_states(shell: Shell, arguments: tuple[str, ...]) -> None:
+    shell.run("retry", *arguments).says(2, "Usage:")
+
+
+def test_it_fails_again_where_it_is_refused_again(troubled: Shell) -> None:
+    troubled.sandbox.faults.add("onetribe:status@422#218")
+    troubled.run("retry", "218").says(1, "Order 218 failed", "422")
+    troubled.run("-q", "retry", "--failed").says(1)
+    assert troubled.state(218)["attempts"] == 3
+
+
+def test_an_order_that_the_store_no_longer_has_is_told_and_gone(troubled: Shell) -> None:
+    troubled.sandbox.store.remove(218)
+    troubled.run("retry", "--failed").says(1, "1 not in the store")
+    assert troubled.state(218)["state"] == "gone"
+
+
+@pytest.mark.parametrize("kind", ["html@404", "html@503", "reset"])
+def test_a_dead_bigcommerce_makes_no_order_gone(troubled: Shell, kind: str) -> None:
+    troubled.sandbox.faults.add(f"bigcommerce:{kind}")
+    troubled.run("retry", "218").says(5)
+    assert troubled.state(218)["state"] == "failed"
+
+
+def test_quiet_says_nothing_on_success(troubled: Shell) -> None:
+    told = troubled.run("-q", "retry", "218")
+    assert (told.code, told.stdout, told.stderr) == (0, b"", b"")

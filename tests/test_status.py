@@ -1,0 +1,263 @@
+"""Status, history and export: what the ledger knows, told three ways that agree."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onetribe_bc.ledger.book import Seen
+from onetribe_bc.ledger.database import Database
+from onetribe_bc.ledger.entry import Outcome, Result, State
+from onetribe_bc.ledger.inventory import Bookmark, Inventory
+from onetribe_bc.sandbox import Fault
+from tests.clocks import STARTED_AT, FakeClock
+from tests.conftest import SandboxFactory
+from tests.delivering import DESTINATION, make_book, make_order
+from tests.shell import Shell, shell_fixture  # noqa: F401
+
+HEADER = (
+    "order_id,state,reason,sha256,attempts,possible_duplicates,first_seen_at,sent_at,"
+    "delivered_at,answer_status,answer"
+)
+
+
+def real_ids(shell: Shell) -> list[int]:
+    store = shell.sandbox.store
+    return [i for i in store.ids() if store.row(i).status_id != 0]
+
+
+@pytest.fixture
+def varied(shell: Shell) -> Shell:
+    """One failed, one held as unknown, one sent twice, the rest delivered or skipped."""
+    shell.configure(delivery={"on_unknown": "hold"})
+    shell.sandbox.faults.add("onetribe:status@422#218")
+    shell.sandbox.faults.add(f"onetribe:lost_reply#{real_ids(shell)[0]}")
+    shell.run("sync", "--since", "2000-01-01").says(1)
+    shell.sandbox.faults.clear()
+    shell.run("push-order", str(real_ids(shell)[1]), "--force").says(0)
+    return shell
+
+
+def exported(shell: Shell, *arguments: str) -> list[dict[str, Any]]:
+    told = shell.run("export", *arguments)
+    assert told.code == 0
+    if "jsonl" in arguments:
+        return [json.loads(line) for line in told.out.splitlines()]
+    return list(csv.DictReader(io.StringIO(told.out)))
+
+
+# Status
+
+
+def test_status_answers_at_a_glance(varied: Shell) -> None:
+    told = varied.run("status")
+    assert told.code == 0
+    store = varied.sandbox.store
+    skipped = len(store) - varied.eligible
+    for words in (
+        "Store sandbox1 to http://127.0.0.1",
+        "/****",
+        "may have arrived: retry --unknown",
+        "history ID tells why",
+        f"{skipped} status Incomplete",
+        "Owed: 1, the oldest known since 20",
+        "Possible duplicates at One Tribe: 1",
+        "Synced until: 2026-03-01 1",
+        "push-order",
+        "sync",
+    ):
+        assert words in told.out, words
+
+
+def test_status_as_json_adds_up(varied: Shell) -> None:
+    found = varied.run("status", "--json").json
+    store = varied.sandbox.store
+    assert set(found["states"]) == {state.value for state in State}
+    assert sum(found["states"].values()) == len(store)
+    assert found["states"]["delivered"] == varied.eligible - 2
+    assert (found["owed"], found["possible_duplicates"]) == (1, 1)
+    assert found["skipped_reasons"] == {"status Incomplete": found["states"]["skipped"]}
+    assert [run["command"] for run in found["runs"]] == ["push-order", "sync"]
+    sync = found["runs"][1]
+    assert sync["seen"] == len(store)
+    assert sync["seen"] == sum(sync[k] for k in ("delivered", "skipped", "failed", "unknown"))
+    for name in ("oldest_owed_at", "last_delivered_at", "last_sync_at", "synced_until"):
+        assert datetime.fromisoformat(found[name]).tzinfo is not None
+
+
+def test_status_of_an_empty_ledger(shell: Shell) -> None:
+    told = shell.run("status")
+    assert "The ledger knows no order yet." in told.out
+    assert "Owed: 0\n" in told.out
+    assert "Synced until: never" in told.out
+    found = shell.run("status", "--json").json
+    assert (found["owed"], found["runs"], found["last_sync_at"]) == (0, [], None)
+
+
+def test_status_asks_neither_service(varied: Shell) -> None:
+    before = len(varied.sandbox.requests), len(varied.sandbox.onetribe.requests)
+    for command in (["status"], ["history", "218"], ["export"]):
+        varied.run(*command)
+    assert (len(varied.sandbox.requests), len(varied.sandbox.onetribe.requests)) == before
+
+
+def test_what_a_stopped_run_did_and_why_it_stopped_is_told(shell: Shell) -> None:
+    shell.sandbox.faults.add("onetribe:status@503")
+    shell.run("sync", "--since", "2000-01-01").says(5)
+    assert "in a row" in shell.run("status").out
+
+
+# History
+
+
+def test_history_tells_every_attempt(varied: Shell) -> None:
+    told = varied.run("history", "218")
+    assert "Order 218: failed (One Tribe answered 422" in told.out
+    assert "422" in told.out.splitlines()[-1]
+    found = varied.run("history", "218", "--json").json
+    assert [(one["number"], one["result"]) for one in found["history"]] == [(1, "failed")]
+    assert (found["state"], found["possible_duplicates"]) == ("failed", 0)
+
+
+def test_history_flags_what_may_be_there_twice(varied: Shell) -> None:
+    order_id = str(real_ids(varied)[1])
+    assert "One Tribe may have it 2 times." in varied.run("history", order_id).out
+    found = varied.run("history", order_id, "--json").json
+    assert (found["possible_duplicates"], len(found["history"])) == (1, 2)
+
+
+def test_history_of_an_order_that_was_never_tried(varied: Shell) -> None:
+    store = varied.sandbox.store
+    skipped = next(i for i in store.ids() if store.row(i).status_id == 0)
+    told = varied.run("history", str(skipped))
+    assert told.out == f"Order {skipped}: skipped (status Incomplete)\n"
+
+
+def test_history_of_an_unknown_order_says_what_to_do(shell: Shell) -> None:
+    shell.run("history", "999").says(1, "does not know order 999", "bc2ot push-order 999")
+    shell.run("history", "0").says(2)
+
+
+# Export
+
+
+def test_export_is_a_line_per_order_in_both_forms(varied: Shell) -> None:
+    rows, lines = exported(varied), exported(varied, "--format", "jsonl")
+    assert varied.run("export").out.splitlines()[0] == HEADER
+    assert [int(row["order_id"]) for row in rows] == sorted(varied.sandbox.store.ids())
+    assert [line["order_id"] for line in lines] == sorted(varied.sandbox.store.ids())
+    for row, line in zip(rows, lines, strict=True):
+        assert row == {key: "" if value is None else str(value) for key, value in line.items()}
+
+
+def test_export_proves_what_was_sent(varied: Shell) -> None:
+    received = {r.order_id: r for r in varied.sandbox.onetribe.received if r.filed}
+    for row in exported(varied, "--state", "delivered"):
+        assert row["sha256"] == received[int(row["order_id"])].sha256
+        assert row["answer_status"] == "200"
+        assert row["answer"]
+        assert datetime.fromisoformat(row["delivered_at"])
+
+
+def test_export_takes_states(varied: Shell) -> None:
+    rows = exported(varied, "--format", "jsonl", "--state", "failed", "--state", "UNKNOWN")
+    assert {row["state"] for row in rows} == {"failed", "unknown"}
+    varied.run("export", "--state", "nonsense").says(2, "no such state", "delivered")
+
+
+def test_export_status_and_history_flag_the_same_duplicates(varied: Shell) -> None:
+    flagged = {row["order_id"] for row in exported(varied) if row["possible_duplicates"] != "0"}
+    assert flagged == {str(real_ids(varied)[1])}
+    assert varied.run("status", "--json").json["possible_duplicates"] == 1
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@"])
+def test_a_spreadsheet_takes_no_answer_for_a_formula(shell: Shell, start: str) -> None:
+    body = f'{start}HYPERLINK("http://x","y")'.encode()
+    shell.sandbox.faults.add(Fault("onetribe", "status", status=200, body=body))
+    shell.run("push-order", "218").says(0)
+    (row,) = exported(shell)
+    assert row["answer"] == "'" + body.decode()
+    (line,) = exported(shell, "--format", "jsonl")
+    assert line["answer"] == body.decode()
+
+
+def test_answers_with_quotes_commas_and_line_ends_stay_one_cell(shell: Shell) -> None:
+    shell.sandbox.faults.add(Fault("onetribe", "status", status=200, body=b'a,"b"\r\nc;d\ne'))
+    shell.run("push-order", "218").says(0)
+    assert [row["answer"] for row in exported(shell)] == ['a,"b" c;d e']
+
+
+def test_two_stores_of_one_ledger_do_not_see_each_others_orders(
+    varied: Shell, make_sandbox: SandboxFactory
+) -> None:
+    varied.set(BC2OT_STORE_HASH="another1")
+    assert varied.run("status", "--json").json["owed"] == 0
+    assert exported(varied) == []
+    varied.run("history", "218").says(1)
+
+
+def test_many_orders_are_read_page_by_page(tmp_path: Path) -> None:
+    with closing(Database(tmp_path / "ledger.db")) as database:
+        book = make_book(database, FakeClock())
+        book.enlist([Seen(make_order(i)) for i in range(1, 2_502)])
+        inventory = Inventory(database, store_hash="shop", destination=DESTINATION)
+        assert [entry.order_id for entry in inventory.iter_entries()] == list(range(1, 2_502))
+        assert inventory.status().owed == 2_501
+        assert len(inventory.entries([1, 2, 9_999])) == 2
+
+
+# The bookmark
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Any:
+    with closing(Database(tmp_path / "ledger.db")) as database:
+        yield Inventory(database, store_hash="shop", destination=DESTINATION)
+
+
+def test_a_bookmark_goes_forward_only_and_its_beginning_back_only(inventory: Inventory) -> None:
+    hour, later = timedelta(hours=1), STARTED_AT + timedelta(days=1)
+    assert inventory.bookmark() is None
+    first = Bookmark(STARTED_AT, STARTED_AT + hour)
+    inventory.move_bookmark(first, present=later)
+    inventory.move_bookmark(Bookmark(STARTED_AT + hour, STARTED_AT), present=later)
+    assert inventory.bookmark() == first
+    inventory.move_bookmark(Bookmark(STARTED_AT - hour, STARTED_AT + 2 * hour), present=later)
+    assert inventory.bookmark() == Bookmark(STARTED_AT - hour, STARTED_AT + 2 * hour)
+
+
+def test_a_bookmark_in_the_future_comes_back_to_the_present(inventory: Inventory) -> None:
+    year = timedelta(days=365)
+    inventory.move_bookmark(Bookmark(STARTED_AT, STARTED_AT + year), present=STARTED_AT + year)
+    inventory.move_bookmark(Bookmark(STARTED_AT, STARTED_AT), present=STARTED_AT)
+    assert inventory.bookmark() == Bookmark(STARTED_AT, STARTED_AT)
+
+
+def test_what_is_being_sent_is_owed(tmp_path: Path) -> None:
+    with closing(Database(tmp_path / "ledger.db")) as database:
+        clock = FakeClock()
+        book = make_book(database, clock)
+        inventory = Inventory(database, store_hash="shop", destination=DESTINATION)
+        order = make_order(218)
+        with book.run("sync"):
+            book.enlist([Seen(order)])
+            claimed, _ = book.claim([order])[0]
+            status = inventory.status()
+            assert (status.owed, status.states) == (1, {State.SENDING: 1})
+            assert status.oldest_owed_at == clock.now()
+            assert status.runs[0].ended_at is None
+            book.settle(claimed, Outcome(Result.DELIVERED, "", 200))[1].result()
+        status = inventory.status()
+        assert (status.owed, status.oldest_owed_at) == (0, None)
+        assert status.last_sync_at == clock.now().astimezone(UTC)
+        found = inventory.entry(218)
+        assert found is not None
+        assert len(inventory.attempts(218)) == 1

@@ -1,0 +1,158 @@
+"""Several stores: one chosen, or all in turn, where one's trouble does not stop the others."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from onetribe_bc.sandbox import Sandbox
+from tests.conftest import SandboxFactory
+from tests.shell import Shell, shell_fixture  # noqa: F401
+
+SINCE = ("--since", "2000-01-01")
+
+
+@pytest.fixture
+def uk(make_sandbox: SandboxFactory) -> Sandbox:
+    return make_sandbox(15, seed=9)
+
+
+def section(sandbox: Sandbox, **bigcommerce: Any) -> dict[str, Any]:
+    return {
+        "bigcommerce": {
+            "store_hash": sandbox.store_hash,
+            "access_token": sandbox.access_token,
+            "api_url": sandbox.api_url,
+            **bigcommerce,
+        },
+        "onetribe": {"url": sandbox.onetribe_url},
+    }
+
+
+@pytest.fixture
+def two(shell: Shell, uk: Sandbox) -> Shell:
+    """A store at the top of the file, and another named uk. One ledger for both."""
+    shell.unset_all()
+    shell.configure(**section(shell.sandbox), ledger="ledger.db", stores={"uk": section(uk)})
+    return shell
+
+
+def eligible(sandbox: Sandbox) -> set[int]:
+    return {i for i in sandbox.store.ids() if sandbox.store.row(i).status_id != 0}
+
+
+def test_a_store_is_chosen_by_name(two: Shell, uk: Sandbox) -> None:
+    two.run("--store", "uk", "sync", *SINCE).says(0)
+    assert set(uk.onetribe.counts()) == eligible(uk)
+    assert two.sandbox.onetribe.counts() == {}
+    two.run("--store", "u", "sync").says(3, "uk")
+
+
+def test_all_stores_are_synced_in_turn(two: Shell, uk: Sandbox) -> None:
+    two.run("sync", *SINCE, "--all-stores").says(0, "Store (top of the file):", "Store uk:")
+    assert set(uk.onetribe.counts()) == eligible(uk)
+    assert set(two.sandbox.onetribe.counts()) == eligible(two.sandbox)
+    told = two.run("-q", "sync", "--all-stores")
+    assert (told.code, told.stdout, told.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [("bigcommerce:status@401", 4), ("bigcommerce:status@503", 5), ("onetribe:status@422*1", 1)],
+)
+def test_ones_trouble_does_not_stop_the_other_and_the_worst_exit_code_counts(
+    two: Shell, uk: Sandbox, fault: str, code: int
+) -> None:
+    two.sandbox.faults.add(fault)
+    told = two.run("-q", "sync", *SINCE, "--all-stores")
+    told.says(code)
+    assert len(told.lines) == 1
+    assert set(uk.onetribe.counts()) == eligible(uk)
+
+
+def test_the_worst_of_two_troubles_counts(two: Shell, uk: Sandbox) -> None:
+    two.sandbox.faults.add("bigcommerce:status@401")
+    uk.faults.add("onetribe:status@422*1")
+    two.run("sync", *SINCE, "--all-stores").says(4, "Store (top of the file): ", "422")
+
+
+def test_what_is_wrong_with_one_stores_settings_is_its_own_trouble(two: Shell, uk: Sandbox) -> None:
+    broken = section(two.sandbox, access_token="${NOT_SET_ANYWHERE}")
+    two.configure(**broken, ledger="ledger.db", stores={"uk": section(uk)})
+    two.run("sync", *SINCE, "--all-stores").says(3, "NOT_SET_ANYWHERE")
+    assert set(uk.onetribe.counts()) == eligible(uk)
+
+
+def test_a_date_that_makes_no_sense_is_wrong_usage_and_no_bug(two: Shell) -> None:
+    two.run("sync", "--since", "nonsense", "--all-stores").says(2, "nonsense")
+    two.run("reconcile", "--since", "nonsense", "--all-stores").says(2)
+
+
+def test_store_and_all_stores_contradict_each_other(two: Shell) -> None:
+    for command in ("sync", "status", "reconcile"):
+        two.run("--store", "uk", command, "--all-stores").says(2, "contradict")
+
+
+def test_without_any_store_it_does_not_do_nothing_in_silence(shell: Shell) -> None:
+    shell.unset_all()
+    shell.configure(timezone="UTC")
+    shell.run("-q", "sync", "--all-stores").says(3, "store_hash is not set")
+
+
+def test_the_top_of_the_file_need_not_be_a_store(two: Shell, uk: Sandbox) -> None:
+    two.configure(ledger="ledger.db", stores={"uk": section(uk)})
+    told = two.run("status", "--all-stores").says(0, "Store uk:")
+    assert "top of the file" not in told.err
+
+
+@pytest.mark.parametrize("command", [["sync", *SINCE], ["status"], ["reconcile"]])
+def test_json_of_all_stores_is_one_list(two: Shell, uk: Sandbox, command: list[str]) -> None:
+    two.run("sync", *SINCE, "--all-stores").says(0)
+    told = two.run(*command, "--all-stores", "--json")
+    assert told.code == 0, told.err
+    assert [(one["store"], one["exit_code"], one["error"]) for one in told.json] == [
+        (None, 0, None),
+        ("uk", 0, None),
+    ]
+    assert all(one["store_hash"] == uk.store_hash for one in told.json)
+
+
+def test_json_tells_of_a_store_that_could_not_be_asked(two: Shell) -> None:
+    two.sandbox.faults.add("bigcommerce:status@401")
+    told = two.run("reconcile", "--all-stores", "--json")
+    assert told.code == 4
+    first, second = told.json
+    assert first["exit_code"] == 4
+    assert "401" in first["error"]
+    assert second["missing"] > 0
+
+
+def test_reconcile_of_all_stores_finds_the_gap_of_one(two: Shell, uk: Sandbox) -> None:
+    two.run("sync", *SINCE, "--all-stores").says(0)
+    two.run("reconcile", "--all-stores").says(0)
+    uk.store.complete(next(i for i in uk.store.ids() if uk.store.row(i).status_id == 0))
+    two.run("reconcile", "--all-stores").says(1, "1 gap.")
+    two.run("reconcile", "--all-stores", "--fix").says(0)
+
+
+def test_an_interrupt_ends_all_of_it(two: Shell, uk: Sandbox) -> None:
+    gate = two.sandbox.faults.hold("onetribe", times=None)
+    process = two.start("sync", *SINCE, "--all-stores")
+    gate.wait_arrival()
+    process.terminate()
+    assert process.stderr is not None
+    while b"Finishing" not in process.stderr.readline():
+        assert process.poll() is None
+    gate.open()
+    assert two.finish(process).code == 130
+    assert uk.onetribe.counts() == {}
+
+
+def test_json_logs_are_lines_of_json(two: Shell) -> None:
+    two.sandbox.faults.add("onetribe:status@422*1")
+    told = two.run("--log-format", "json", "sync", *SINCE, "--all-stores")
+    assert told.code == 1
+    for line in told.lines:
+        assert set(json.loads(line)) == {"time", "level", "logger", "message"}

@@ -1,0 +1,558 @@
+"""Sync: what changed and what is owed, nothing missed, nothing looked at for nothing."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from onetribe_bc.clock import SystemClock
+from onetribe_bc.delivery import Kind
+from onetribe_bc.errors import BusyError, CredentialsError, InputError, UnreachableError
+from onetribe_bc.sandbox import Fault, Gate, Request, Sandbox
+from tests.clocks import FakeClock
+from tests.conftest import SERVER_NOW, SandboxFactory
+from tests.shell import Shell, shell_fixture  # noqa: F401
+from tests.syncing import LONG_AGO, Station
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def desk(make_sandbox: SandboxFactory, tmp_path: Path) -> Station:
+    """A store of 60 orders, some of them Incomplete, that was never synced."""
+    return Station(make_sandbox(60), tmp_path / "ledger.db")
+
+
+@pytest.fixture
+def long_desk(make_sandbox: SandboxFactory, tmp_path: Path) -> Station:
+    """Three pages."""
+    return Station(make_sandbox(600), tmp_path / "ledger.db")
+
+
+def an_incomplete(sandbox: Sandbox) -> int:
+    return next(i for i in sandbox.store.ids() if sandbox.store.row(i).status_id == 0)
+
+
+def a_real(sandbox: Sandbox) -> int:
+    return next(i for i in sandbox.store.ids() if sandbox.store.row(i).status_id != 0)
+
+
+def at_list(sandbox: Sandbox, number: int, act: Callable[[], object]) -> None:
+    """Do something just before the list of orders is asked for the so-manieth time."""
+    seen = 0
+    lock = threading.Lock()
+
+    def on_request(request: Request) -> None:
+        nonlocal seen
+        if not request.path.endswith("/v2/orders"):
+            return
+        with lock:
+            seen += 1
+            due = seen == number
+        if due:
+            act()
+
+    sandbox.on_request = on_request
+
+
+def arrives(desk: Station) -> None:
+    """Everything eligible is at One Tribe, once."""
+    assert set(desk.filed) == desk.owed()
+    assert set(desk.filed.values()) == {1}
+
+
+# What it looks at
+
+
+def test_the_first_sync_without_since_begins_now_and_sends_nothing(desk: Station) -> None:
+    run = desk.sync()
+    assert (run.error, run.reports, desk.filed) == (None, [], {})
+    assert desk.synced_until is not None
+    assert abs(desk.synced_until - SERVER_NOW) < timedelta(minutes=5)
+
+
+def test_a_sync_never_looks_back_behind_where_the_first_one_began(desk: Station) -> None:
+    desk.sync()
+    assert desk.sync().reports == []
+    new = desk.sandbox.store.add()
+    assert desk.sync().ids(Kind.DELIVERED) == {new}
+    assert desk.filed == {new: 1}
+
+
+def test_nor_behind_the_since_of_the_first_one(desk: Station) -> None:
+    since = SERVER_NOW - HOUR
+    for _ in range(2):
+        desk.sync(since)
+        desk.sync()
+    early = {i for i in desk.owed() if desk.sandbox.store.row(i).date_modified < since.timestamp()}
+    assert early
+    assert not early & set(desk.filed)
+
+
+def test_an_earlier_since_later_on_widens_what_it_looks_at(desk: Station) -> None:
+    desk.sync()
+    desk.sync(LONG_AGO)
+    arrives(desk)
+    assert desk.bookmark is not None
+    assert desk.bookmark.begins_at == LONG_AGO
+
+
+def test_with_since_it_sends_all_that_changed_and_then_only_what_is_new(desk: Station) -> None:
+    run = desk.sync(LONG_AGO)
+    assert run.error is None
+    assert run.ids(Kind.DELIVERED) == desk.owed()
+    new = desk.sandbox.store.add()
+    assert desk.sync().ids(Kind.DELIVERED) == {new}
+    arrives(desk)
+
+
+def test_a_second_sync_at_once_finds_nothing_and_costs_two_requests_at_most(
+    desk: Station,
+) -> None:
+    desk.sync(LONG_AGO)
+    sent = len(desk.sandbox.onetribe.received)
+    before = len(desk.sandbox.requests)
+    run = desk.sync()
+    assert run.error is None
+    assert not run.ids(Kind.DELIVERED)
+    assert 1 <= len(desk.sandbox.requests) - before <= 2
+    assert len(desk.sandbox.onetribe.received) == sent
+
+
+def test_a_since_that_is_yet_to_come_is_refused_and_moves_nothing(desk: Station) -> None:
+    run = desk.sync(desk.clock.now() + HOUR)
+    assert isinstance(run.error, InputError)
+    assert "yet to come" in str(run.error)
+    assert desk.bookmark is None
+
+
+def test_an_order_that_was_incomplete_and_became_real_later_is_sent(desk: Station) -> None:
+    order_id = an_incomplete(desk.sandbox)
+    desk.sync(LONG_AGO)
+    entry = desk.entry(order_id)
+    assert entry is not None
+    assert (entry.state, entry.reason) == ("skipped", "status Incomplete")
+    desk.sandbox.store.complete(order_id)
+    assert desk.sync().ids(Kind.DELIVERED) == {order_id}
+    arrives(desk)
+
+
+def test_an_order_modified_in_the_very_second_of_the_bookmark_is_not_missed(
+    desk: Station,
+) -> None:
+    desk.overlap = timedelta(0)
+    desk.sync(LONG_AGO)
+    assert desk.synced_until is not None
+    stamp = desk.synced_until.strftime("%a, %d %b %Y %H:%M:%S +0000")
+    new = desk.sandbox.store.add(date_modified=stamp)
+    assert desk.sync().ids(Kind.DELIVERED) == {new}
+
+
+def test_an_order_modified_while_the_answer_is_on_its_way_is_not_missed(desk: Station) -> None:
+    """The Date of a slow answer is later than the look at the orders was."""
+    desk.overlap = timedelta(0)
+    desk.sync(LONG_AGO)
+    gate = desk.sandbox.faults.hold("bigcommerce", after=True)
+    real_now = FollowingClock()
+    thread = threading.Thread(target=lambda: desk.sync(clock=real_now))
+    thread.start()
+    gate.wait_arrival()
+    new = desk.sandbox.store.add()
+    second = desk.sandbox.clock.now()
+    while desk.sandbox.clock.now() < second + 2:
+        time.sleep(0.05)
+    gate.open()
+    thread.join()
+    assert new not in desk.filed
+    desk.sync(clock=real_now)
+    assert desk.filed[new] == 1
+
+
+class FollowingClock(SystemClock):
+    """The machine's clock as if it were the sandbox's day, and an hour more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ahead = SERVER_NOW + HOUR - datetime.now(UTC)
+
+    def now(self) -> datetime:
+        return super().now() + self._ahead
+
+
+@pytest.mark.parametrize("page", [1, 2, 3])
+def test_changes_between_two_pages_hide_no_order(long_desk: Station, page: int) -> None:
+    desk, store = long_desk, long_desk.sandbox.store
+    ids = store.ids()
+    incomplete = [i for i in ids if store.row(i).status_id == 0]
+
+    def drift() -> None:
+        for order_id in (ids[3], ids[260], ids[590]):
+            store.modify(order_id, staff_notes="changed")
+        for order_id in (ids[10], ids[300], ids[580]):
+            store.remove(order_id)
+        for order_id in (incomplete[0], incomplete[-1]):
+            if order_id in store:
+                store.complete(order_id)
+        store.add()
+
+    at_list(desk.sandbox, page, drift)
+    assert desk.sync(LONG_AGO).error is None
+    assert desk.sync().error is None
+    assert desk.owed() <= set(desk.filed)
+    assert set(desk.filed.values()) == {1}
+
+
+# What is owed
+
+
+def test_what_is_owed_from_earlier_runs_is_sent_however_old(desk: Station) -> None:
+    desk.sync()
+    desk.sandbox.faults.add("onetribe:status@503")
+    assert isinstance(desk.run().error, UnreachableError)
+    assert desk.states()["pending"] == len(desk.owed())
+    desk.sandbox.faults.clear()
+    run = desk.sync()
+    assert run.error is None
+    arrives(desk)
+
+
+def test_an_owed_order_that_was_deleted_is_gone_and_not_asked_for_again(desk: Station) -> None:
+    desk.sync()
+    desk.sandbox.faults.add("onetribe:status@503")
+    desk.run()
+    desk.sandbox.faults.clear()
+    order_id = a_real(desk.sandbox)
+    desk.sandbox.store.remove(order_id)
+    assert desk.sync().ids(Kind.MISSING) == {order_id}
+    assert desk.states()["gone"] == 1
+    assert not desk.sync().ids(Kind.MISSING)
+    arrives(desk)
+
+
+def test_unknown_orders_are_sent_again_and_flagged_or_held(desk: Station) -> None:
+    order_id = a_real(desk.sandbox)
+    desk.on_unknown = "hold"
+    desk.sandbox.faults.add(f"onetribe:lost_reply#{order_id}")
+    assert desk.sync(LONG_AGO).ids(Kind.UNKNOWN) == {order_id}
+    desk.sandbox.faults.clear()
+    for _ in range(2):
+        desk.sync()
+    assert desk.filed[order_id] == 1
+    assert (desk.states()["unknown"], desk.flagged()) == (1, 0)
+    desk.on_unknown = "resend"
+    assert desk.sync().ids(Kind.DELIVERED) == {order_id}
+    assert (desk.filed[order_id], desk.flagged()) == (2, 1)
+    desk.sync()
+    assert desk.filed[order_id] == 2
+
+
+def test_a_failed_order_is_not_hammered_but_sent_again_when_it_changed(desk: Station) -> None:
+    order_id = desk.sandbox.store.add()
+    desk.sandbox.faults.add(f"onetribe:status@422#{order_id}")
+    assert desk.sync(LONG_AGO).ids(Kind.FAILED) == {order_id}
+    for _ in range(3):
+        assert desk.sync().ids(Kind.FAILED_BEFORE) == {order_id}
+    assert sum(r.order_id == order_id for r in desk.sandbox.onetribe.received) == 1
+    desk.sandbox.faults.clear()
+    assert desk.sync().ids(Kind.FAILED_BEFORE) == {order_id}
+    desk.sandbox.store.modify(order_id, staff_notes="corrected")
+    assert desk.sync().ids(Kind.DELIVERED) == {order_id}
+    arrives(desk)
+
+
+def test_on_change_sends_again_when_the_content_changed_and_only_then(desk: Station) -> None:
+    desk.resend = "on-change"
+    desk.sync(LONG_AGO)
+    order_id = a_real(desk.sandbox)
+    assert not desk.sync().ids(Kind.DELIVERED)
+    desk.sandbox.store.modify(order_id, staff_notes="changed")
+    assert desk.sync().ids(Kind.DELIVERED) == {order_id}
+    assert not desk.sync().ids(Kind.DELIVERED)
+    assert (desk.filed[order_id], desk.flagged()) == (2, 1)
+    assert desk.sandbox.onetribe.bodies(order_id)[1] == desk.sandbox.store.raw(order_id)
+
+
+def test_without_on_change_a_changed_order_is_left_alone(desk: Station) -> None:
+    desk.sync(LONG_AGO)
+    desk.sandbox.store.modify(a_real(desk.sandbox), staff_notes="changed")
+    assert not desk.sync().ids(Kind.DELIVERED)
+    arrives(desk)
+
+
+# The bookmark
+
+
+@pytest.mark.parametrize("kind", ["status@500", "html@503", "html@404", "reset", "cut_json"])
+def test_when_bigcommerce_fails_in_mid_run_the_bookmark_stays(
+    long_desk: Station, kind: str
+) -> None:
+    desk = long_desk
+    at_list(desk.sandbox, 2, lambda: desk.sandbox.faults.add(f"bigcommerce:{kind}"))
+    run = desk.sync(LONG_AGO)
+    assert isinstance(run.error, UnreachableError)
+    assert desk.bookmark is None
+    assert "gone" not in desk.states()
+    desk.sandbox.on_request = None
+    desk.sandbox.faults.clear()
+    assert desk.sync(LONG_AGO).error is None
+    arrives(desk)
+
+
+def test_a_token_revoked_in_mid_run_leaves_the_bookmark_and_no_order_behind(
+    long_desk: Station,
+) -> None:
+    desk = long_desk
+    at_list(desk.sandbox, 3, lambda: desk.sandbox.faults.add("bigcommerce:status@401"))
+    assert isinstance(desk.sync(LONG_AGO).error, CredentialsError)
+    assert desk.bookmark is None
+    desk.sandbox.on_request = None
+    desk.sandbox.faults.clear()
+    desk.sync(LONG_AGO)
+    arrives(desk)
+
+
+def test_when_one_tribe_is_down_all_is_owed_and_the_next_sync_sends_it(
+    long_desk: Station,
+) -> None:
+    desk = long_desk
+    desk.sandbox.faults.add("onetribe:status@503")
+    run = desk.sync(LONG_AGO)
+    assert isinstance(run.error, UnreachableError)
+    assert len(desk.sandbox.onetribe.received) < 40
+    # Whatever the bookmark has passed is in the ledger.
+    if desk.bookmark is not None:
+        assert desk.states()["pending"] == len(desk.owed())
+    desk.sandbox.faults.clear()
+    assert desk.sync(None if desk.bookmark else LONG_AGO).error is None
+    arrives(desk)
+
+
+def test_the_bookmark_has_not_moved_while_an_order_of_the_window_is_not_in_the_ledger(
+    long_desk: Station,
+) -> None:
+    desk = long_desk
+    seen: list[tuple[datetime | None, int]] = []
+
+    def look() -> None:
+        seen.append((desk.synced_until, sum(desk.states().values())))
+
+    at_list(desk.sandbox, 3, look)
+    desk.sync(LONG_AGO)
+    assert seen == [(None, 500)]
+    assert desk.synced_until is not None
+
+
+def test_a_since_later_than_the_bookmark_does_not_make_it_jump_over_the_gap(
+    desk: Station,
+) -> None:
+    desk.overlap = timedelta(0)
+    desk.sync(SERVER_NOW - 20 * 24 * HOUR)
+    with desk.connect() as connection:
+        connection.execute("UPDATE bookmarks SET synced_until = synced_until - 864000000")
+    before = desk.synced_until
+    assert before is not None
+    within = desk.sandbox.store.add(
+        date_modified=(before + HOUR).strftime("%a, %d %b %Y %H:%M:%S +0000")
+    )
+    assert desk.sync(SERVER_NOW - HOUR).error is None
+    assert desk.synced_until == before
+    assert within not in desk.filed
+    assert desk.sync().ids(Kind.DELIVERED) == {within}
+
+
+# Clocks
+
+
+@pytest.mark.parametrize("whose", ["store", "machine"])
+def test_a_clock_that_once_ran_ahead_does_not_make_later_syncs_look_away(
+    desk: Station, whose: str
+) -> None:
+    desk.overlap = timedelta(0)
+    desk.clock = FakeClock(SERVER_NOW)
+    year = timedelta(days=365)
+    if whose == "store":
+        desk.sandbox.clock_offset_s = year.total_seconds()
+        desk.sync(LONG_AGO)
+        desk.sandbox.clock_offset_s = 0
+    else:
+        desk.sync(LONG_AGO, clock=FakeClock(SERVER_NOW + year))
+    new = desk.sandbox.store.add()
+    assert desk.sync().ids(Kind.DELIVERED) >= {new}
+    new = desk.sandbox.store.add()
+    assert desk.sync().ids(Kind.DELIVERED) == {new}
+    assert desk.owed() <= set(desk.filed)
+
+
+def test_when_both_clocks_ran_ahead_the_bookmark_comes_back_to_the_present(
+    desk: Station,
+) -> None:
+    year = timedelta(days=365)
+    desk.sandbox.clock_offset_s = year.total_seconds()
+    desk.sync(clock=FakeClock(SERVER_NOW + year))
+    desk.sync(clock=FakeClock(SERVER_NOW + year))
+    desk.sandbox.clock_offset_s = 0
+    assert desk.synced_until is not None
+    assert desk.synced_until > SERVER_NOW + HOUR
+    desk.sync()
+    assert desk.synced_until < SERVER_NOW + HOUR
+    new = desk.sandbox.store.add()
+    assert new in desk.sync().ids(Kind.DELIVERED)
+
+
+def test_a_clock_that_steps_back_loses_nothing_and_sends_nothing_twice(desk: Station) -> None:
+    desk.sync(LONG_AGO)
+    reached = desk.synced_until
+    desk.sandbox.clock_offset_s = -3600
+    new = desk.sandbox.store.add()
+    run = desk.sync(clock=FakeClock(SERVER_NOW - HOUR))
+    assert run.error is None
+    assert run.ids(Kind.DELIVERED) == {new}
+    desk.sandbox.clock_offset_s = 0
+    newer = desk.sandbox.store.add()
+    assert desk.sync().ids(Kind.DELIVERED) == {newer}
+    arrives(desk)
+    assert reached is not None
+
+
+# Two at once, and a dead BigCommerce
+
+
+def test_the_second_of_two_syncs_stops_at_once_and_asks_one_tribe_nothing(desk: Station) -> None:
+    gate: Gate = desk.sandbox.faults.hold("onetribe", times=None)
+    first = threading.Thread(target=lambda: desk.sync(LONG_AGO))
+    first.start()
+    gate.wait_arrival()
+    before = len(desk.sandbox.onetribe.requests) + len(desk.sandbox.onetribe.received)
+    second = desk.sync(LONG_AGO, clock=FakeClock())
+    assert isinstance(second.error, BusyError)
+    after = len(desk.sandbox.onetribe.requests) + len(desk.sandbox.onetribe.received)
+    assert after <= before + desk.workers  # the first one's own
+    gate.open()
+    first.join()
+    arrives(desk)
+
+
+@pytest.mark.parametrize("kind", ["html@404", "html@503", "reset", "empty", "garbled"])
+def test_a_dead_bigcommerce_never_makes_an_order_look_gone(desk: Station, kind: str) -> None:
+    desk.sync()
+    desk.sandbox.faults.add("onetribe:status@503")
+    desk.run()
+    desk.sandbox.faults.clear()
+    owed = desk.states()["pending"]
+    desk.sandbox.faults.add(f"bigcommerce:{kind}")
+    assert isinstance(desk.sync().error, UnreachableError)
+    assert desk.states()["pending"] == owed
+    # Only single orders fail, as behind a proxy that knows not every path.
+    desk.sandbox.faults.clear()
+    desk.sandbox.faults.add(Fault("bigcommerce", kind.partition("@")[0], path="/orders/",
+                                  status=int(kind.partition("@")[2] or 0)))  # fmt: skip
+    assert "gone" not in desk.states()
+    desk.sync()
+    assert "gone" not in desk.states()
+    desk.sandbox.faults.clear()
+    desk.sync()
+    arrives(desk)
+
+
+def test_where_the_date_filter_is_ignored_only_what_changed_is_sent(desk: Station) -> None:
+    desk.sync()
+    new = desk.sandbox.store.add()
+    desk.sandbox.faults.add("bigcommerce:date_filter_ignored")
+    assert desk.sync().ids(Kind.DELIVERED) == {new}
+    assert desk.filed == {new: 1}
+
+
+# At the shell
+
+SINCE = ("--since", "2000-01-01")
+
+
+def test_the_first_sync_says_that_it_begins_now_and_what_else_there_is(shell: Shell) -> None:
+    told = shell.run("sync")
+    told.says(0, "first sync: it begins now", "--since", "bc2ot backfill", "0 orders seen.")
+    assert told.out == ""
+    shell.run("sync").says(0, "orders modified since 2026-03-01 1", "+0000, and what is owed.")
+
+
+def test_it_says_in_one_line_what_happened_and_nothing_when_quiet(shell: Shell) -> None:
+    told = shell.run("sync", *SINCE)
+    assert told.code == 0
+    assert told.lines[1:] == [
+        f"21 orders seen: {shell.eligible} delivered, 2 skipped (2 status Incomplete)."
+    ]
+    shell.sandbox.store.add()
+    quiet = shell.run("-q", "sync")
+    assert (quiet.code, quiet.stdout, quiet.stderr) == (0, b"", b"")
+    assert shell.states()["delivered"] == shell.eligible
+
+
+def test_trouble_is_one_line_when_quiet(shell: Shell) -> None:
+    shell.sandbox.faults.add("onetribe:status@422#218")
+    told = shell.run("-q", "sync", *SINCE).says(1, "Order 218 failed")
+    assert len(told.lines) == 1
+    shell.sandbox.faults.add("bigcommerce:status@401")
+    told = shell.run("-q", "sync", *SINCE).says(4, "401")
+    assert len(told.lines) == 1
+
+
+def test_json_tells_what_it_looked_at_and_did(shell: Shell) -> None:
+    found = shell.run("sync", "--json", *SINCE).json
+    assert found["since"] == "2000-01-01T00:00:00+00:00"
+    assert (found["complete"], found["delivered"]) == (True, shell.eligible)
+    first = shell.run("sync", "--json")
+    assert first.code == 0
+    shell.sandbox.faults.add("bigcommerce:status@503")
+    broken = shell.run("sync", "--json")
+    assert (broken.code, broken.json["complete"]) == (5, False)
+    assert "503" in broken.json["ended_by"]
+
+
+def test_the_very_first_one_without_since_tells_so_in_json(shell: Shell) -> None:
+    assert shell.run("sync", "--json").json["since"] is None
+
+
+def test_log_lines_are_json_where_that_is_asked_for(shell: Shell) -> None:
+    shell.sandbox.faults.add("onetribe:status@422#218")
+    told = shell.run("--log-format", "json", "-v", "sync", *SINCE)
+    assert told.code == 1
+    assert [set(json.loads(line)) for line in told.lines] == [
+        {"time", "level", "logger", "message"}
+    ] * len(told.lines)
+
+
+def test_a_since_behind_the_bookmark_is_said_not_to_move_it(shell: Shell) -> None:
+    shell.run("sync").says(0)
+    shell.run("sync", "--since", "1h").says(0, "goes on where the last one ended all the same")
+
+
+def test_a_since_that_makes_no_sense_is_wrong_usage(shell: Shell) -> None:
+    ahead = f"{datetime.now(UTC) + timedelta(days=2):%Y-%m-%d}"
+    shell.run("sync", "--since", ahead).says(2, "yet to come")
+    shell.run("sync", "--since", "soonish").says(2, "soonish")
+
+
+def test_the_second_of_two_processes_exits_with_6(shell: Shell) -> None:
+    gate = shell.sandbox.faults.hold("onetribe", times=None)
+    process = shell.start("sync", *SINCE)
+    gate.wait_arrival()
+    before = len(shell.sandbox.requests)
+    told = shell.run("-q", "sync").says(6, "Another sync or backfill of store sandbox1 is running")
+    assert len(told.lines) == 1
+    assert len(shell.sandbox.requests) == before
+    gate.open()
+    assert shell.finish(process).code == 0
+    assert set(shell.sandbox.onetribe.counts().values()) == {1}
+
+
+def test_the_overlap_is_a_setting(shell: Shell) -> None:
+    shell.configure(sync={"overlap": "0h"})
+    shell.run("sync", *SINCE).says(0)
+    shell.run("sync").says(0, "0 orders seen")
+    shell.configure(sync={"overlap": "40d"})
+    shell.run("sync").says(0, "already delivered")
