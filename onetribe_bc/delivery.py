@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from onetribe_bc.api.backoff import full_jitter
-from onetribe_bc.api.governor import Governor
 from onetribe_bc.api.onetribe import OneTribeClient, Receipt
 from onetribe_bc.clock import Clock
 from onetribe_bc.errors import (
@@ -27,6 +26,12 @@ from onetribe_bc.errors import (
 from onetribe_bc.ledger.book import Book
 from onetribe_bc.ledger.entry import Decision, Entry, Outcome, Result
 from onetribe_bc.order import Order
+
+POLL_S = 0.02
+"""How often to look whether the first request was answered."""
+
+LOOK_S = 0.5
+"""How often whoever waits at the gate looks whether the run has ended."""
 
 
 class Kind(StrEnum):
@@ -71,6 +76,8 @@ class Breaker:
         self._limit = limit
         self._lock = threading.Lock()
         self._in_a_row = 0
+        self.answered = 0
+        """How many orders One Tribe has taken or refused: a sign of its being there."""
         self.error: Bc2otError | None = None
         """Why the run must end, once it must."""
 
@@ -78,6 +85,7 @@ class Breaker:
         """One Tribe gave an answer about an order."""
         with self._lock:
             self._in_a_row = 0
+            self.answered += 1
 
     def fail(self, error: UnreachableError) -> None:
         """One Tribe gave none."""
@@ -101,6 +109,44 @@ class Breaker:
         self.error = self.error or error
 
 
+class Gate:
+    """Lets requests go to One Tribe: one alone until it was answered, so that a wrong address
+    costs one request; nobody while One Tribe asked us to wait, or once the run must end.
+    """
+
+    def __init__(self, clock: Clock, breaker: Breaker) -> None:
+        self._clock = clock
+        self._breaker = breaker
+        self._lock = threading.Lock()
+        self._not_before = 0.0
+        self._scouting = False
+        self._opened = False
+
+    def enter(self) -> None:
+        """Wait for a turn, or until the run must end. Raises InterruptedRunError."""
+        while self._breaker.error is None and (wait_s := self._wait_s()) > 0:
+            self._clock.sleep(min(wait_s, LOOK_S))
+
+    def open(self) -> None:
+        """One request was answered, or found to get no answer: the others may go."""
+        self._opened = True
+
+    def pause(self, seconds: float) -> None:
+        """Let nobody go for so long."""
+        with self._lock:
+            self._not_before = max(self._not_before, self._clock.monotonic() + seconds)
+
+    def _wait_s(self) -> float:
+        with self._lock:
+            wait_s = self._not_before - self._clock.monotonic()
+            if wait_s > 0:
+                return wait_s
+            if self._opened or not self._scouting:
+                self._scouting = True
+                return 0.0
+            return POLL_S
+
+
 class Courier:
     """Delivers orders to one destination; shared by all workers of a run."""
 
@@ -111,8 +157,8 @@ class Courier:
         self._book = book
         self._clock = clock
         self._attempts = attempts
-        self._gate = Governor(clock)
         self._breaker = Breaker(max(10, 2 * workers))
+        self._gate = Gate(clock, self._breaker)
         self.workers = workers
         """How many threads may call `deliver`, numbered from 0."""
 
@@ -127,18 +173,24 @@ class Courier:
         `claimed` is the order's first claim. Raises LedgerError, BusyError and
         InterruptedRunError; the order is then still owed.
         """
-        attempt = 1
+        attempt, answered_before = 1, self._breaker.answered
         while True:
-            last = attempt == self._attempts
             try:
-                with self._gate.request():
-                    answer = self._post(order, claimed, worker)
+                self._gate.enter()
             except InterruptedRunError:
                 self.release(claimed)
                 raise
-            outcome = _outcome(answer, attempt, last=last)
+            if self.stopped:
+                self.release(claimed)
+                return Report(order.id, Kind.PENDING, "not sent: the run had to end")
+            last = attempt == self._attempts
+            answer = self._post(order, claimed, worker)
+            # Out of tries while One Tribe took no other order either: not this order's fault.
+            down = last and self._breaker.answered == answered_before
+            outcome = _outcome(answer, attempt, refused=last and not down)
             after, written = self._book.settle(claimed, outcome, worker)
-            self._judge(answer, last=last)
+            self._judge(answer, down=down)
+            self._gate.open()
             if last or self.stopped or outcome.result is not Result.PENDING:
                 return _report(after)
             written.result()
@@ -154,12 +206,14 @@ class Courier:
         """Give a claim back: its order was not sent."""
         self._book.release(claimed)
 
-    def _judge(self, answer: Receipt | Bc2otError, *, last: bool) -> None:
+    def _judge(self, answer: Receipt | Bc2otError, *, down: bool) -> None:
         """Whether the run may go on after such an answer."""
-        if isinstance(answer, AddressError) or (last and isinstance(answer, NoConnectionError)):
+        if isinstance(answer, AddressError):
             self._breaker.trip(answer)
         elif isinstance(answer, UnreachableError):
             self._breaker.fail(answer)
+            if down and not isinstance(answer, NoAnswerError):
+                self._breaker.trip(_unreachable(answer))
         else:
             self._breaker.succeed()
 
@@ -172,23 +226,30 @@ class Courier:
             )
         except (AddressError, OrderRefusedError, UnreachableError) as error:
             return error
-        finally:
-            self._gate.observe({})
 
     def _wait(self, answer: Receipt | Bc2otError, attempt: int) -> None:
+        wait_s = full_jitter(attempt, self._clock.random())
         asked = answer.retry_after_s if isinstance(answer, TryAgainError) else None
         if asked is None:
-            self._clock.sleep(full_jitter(attempt, self._clock.random()))
+            self._clock.sleep(wait_s)
         else:
             # It asks all of us, not only the one that it answered.
-            self._gate.pause(asked)
+            self._gate.pause(max(asked, wait_s))
+
+
+def _unreachable(error: UnreachableError) -> UnreachableError:
+    """Ends a run in which One Tribe took no order for as long as one was tried."""
+    if isinstance(error, NoConnectionError):
+        return error
+    hint = error.hint or "What was not delivered stays owed. Run it again later."
+    return UnreachableError(f"One Tribe takes no orders now: {error}", hint=hint)
 
 
 def _report(entry: Entry) -> Report:
     return Report(entry.order_id, Kind(entry.state), entry.reason, entry.possible_duplicates)
 
 
-def _outcome(answer: Receipt | Bc2otError, attempt: int, *, last: bool) -> Outcome:
+def _outcome(answer: Receipt | Bc2otError, attempt: int, *, refused: bool) -> Outcome:
     """What one POST's answer means for the order."""
     match answer:
         case Receipt():
@@ -200,7 +261,7 @@ def _outcome(answer: Receipt | Bc2otError, attempt: int, *, last: bool) -> Outco
             told = answer.text and not answer.text.startswith("<")
             reason = f"{answer}: {answer.text}" if told else str(answer)
             return Outcome(Result.FAILED, reason, answer.status, answer.text)
-        case TryAgainError() if last:
+        case TryAgainError() if refused:
             reason = f"{answer}, to each of {attempt} tries"
             return Outcome(Result.FAILED, reason, answer.status, answer.text)
         case TryAgainError():

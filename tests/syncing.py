@@ -52,7 +52,7 @@ class Station(Desk):
         """What `bc2ot retry` does."""
         run = Run()
         with self._kept(run), open_services(self.settings(), self.clock, Policy()) as services:
-            chosen = choose_orders(services.inventory, ids, states)
+            chosen = choose_orders(services.book, services.inventory, ids, states)
             skip = resolve_statuses(services.bigcommerce, self.skip)
             run.reports += retry(services, chosen, skip_status_ids=skip)
         return run

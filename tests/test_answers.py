@@ -97,14 +97,14 @@ def test_a_403_of_bigcommerce_names_the_scope_that_is_missing() -> None:
 
 
 def test_a_404_of_bigcommerce_is_about_what_was_asked_for() -> None:
-    assert isinstance(of_bigcommerce(answer(404)), NotFoundError)
     said = b'[{"status":404,"message":"The requested resource was not found."}]'
     assert isinstance(of_bigcommerce(answer(404, said)), NotFoundError)
 
 
-def test_a_web_page_with_a_404_makes_no_order_look_gone() -> None:
+def test_a_404_that_is_not_the_apis_own_makes_no_order_look_gone() -> None:
     page = b"\n<!DOCTYPE html><html><body>Not found</body></html>"
-    assert isinstance(of_bigcommerce(answer(404, page)), BrokenAnswerError)
+    for body in (page, b"default backend - 404", b""):
+        assert isinstance(of_bigcommerce(answer(404, body)), BrokenAnswerError)
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520])

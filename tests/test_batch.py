@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -12,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from onetribe_bc.errors import BusyError
+from onetribe_bc.ledger.batch import Batcher
 from onetribe_bc.ledger.book import Book, Seen
 from onetribe_bc.ledger.database import Database
 from onetribe_bc.ledger.entry import Decision, Entry, Outcome, Policy, Result, State
+from onetribe_bc.ledger.rows import Rows
 from tests.clocks import FakeClock
 from tests.delivering import make_book, make_order
 from tests.puppets import Stage
@@ -203,3 +206,16 @@ def test_an_entry_comes_back_from_the_ledger_as_it_was(database: Database) -> No
     assert found == after
     assert found is not None
     assert found.modified_at == order.date_modified
+
+
+def test_after_a_batch_that_was_never_begun_the_next_one_is_a_new_one(path: Path) -> None:
+    with closing(Database(path, lock_timeout_s=0.01)) as database:
+        rows = Rows(store_hash="abc123", destination="d" * 16)
+        batcher = Batcher(database, rows)
+        with closing(sqlite3.connect(path, isolation_level=None)) as locker:
+            locker.execute("BEGIN IMMEDIATE")
+            with pytest.raises(BusyError):
+                batcher.claim(1, lambda entry: (entry, Decision.SEND)).result(timeout=10)
+            locker.execute("ROLLBACK")
+        with pytest.raises(KeyError):
+            batcher.claim(1, lambda entry: (entry, Decision.SEND)).result(timeout=10)

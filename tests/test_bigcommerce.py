@@ -216,7 +216,7 @@ def test_a_wrong_store_hash_is_a_matter_of_credentials(
 
 @responses.activate
 def test_a_404_for_a_whole_api_is_about_the_store_hash(client: BigCommerceClient) -> None:
-    responses.get(f"{API}/v2/orders/count", status=404)
+    responses.get(f"{API}/v2/orders/count", status=404, json=[{"status": 404}])
     with pytest.raises(CredentialsError, match="no store abc123") as caught:
         client.count_orders(ALL)
     assert "Check store_hash" in caught.value.hint

@@ -70,7 +70,7 @@ def test_500_for_one_order_is_told_when_it_is_out_of_tries(shell: Shell) -> None
 def test_a_one_tribe_that_is_down_stops_the_run_early(shell: Shell, kind: str) -> None:
     shell.sandbox.faults.add(f"onetribe:{kind}")
     told = shell.run("backfill", "--workers", "2")
-    told.says(5, "in a row", "Run it again later", "stays owed")
+    told.says(5, "takes no orders now", "Run it again later", "stays owed")
     assert "<html" not in told.err
     assert "delivered" not in shell.states()
     assert len(shell.sandbox.onetribe.received) < 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from onetribe_bc.ledger.entry import (
     ABANDONED,
+    RELEASED,
     UNSENT,
     Decision,
     Entry,
@@ -29,7 +31,7 @@ from onetribe_bc.order import Order
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
 PLAIN = Policy()
-KEPT = (State.SENDING, State.DELIVERED, State.UNKNOWN)
+KEPT = (State.SENDING, State.DELIVERED)
 """States that tell what One Tribe has or may have."""
 
 policies = st.builds(
@@ -91,7 +93,6 @@ def test_an_order_that_is_not_eligible_is_never_sent(
     ("state", "policy", "decision"),
     [
         (State.SENDING, PLAIN, Decision.CLAIMED),
-        (State.UNKNOWN, PLAIN, Decision.HOLD_UNKNOWN),
         (State.DELIVERED, PLAIN, Decision.ALREADY_DELIVERED),
         (State.DELIVERED, Policy(force=True), Decision.SKIP),
         (State.DELIVERED, Policy(on_change=True), Decision.SKIP),
@@ -102,6 +103,29 @@ def test_what_one_tribe_may_have_is_not_forgotten_when_an_order_stops_being_elig
 ) -> None:
     before = Entry(218, state, NOW, NOW, sha256="b" * 64, arrivals=1)
     assert enlist(before, order(), "status Cancelled", policy, LATER) == (before, decision)
+
+
+def test_an_unknown_order_that_is_no_longer_eligible_is_skipped_and_stays_flagged() -> None:
+    before = Entry(218, State.UNKNOWN, NOW, NOW, sha256="b" * 64, arrivals=2)
+    after, decision = enlist(before, order(), "status Cancelled", PLAIN, LATER)
+    assert (after.state, decision) == (State.SKIPPED, Decision.SKIP)
+    assert after.possible_duplicates == 1
+
+
+@pytest.mark.parametrize("state", [State.DELIVERED, State.UNKNOWN, State.FAILED, State.PENDING])
+def test_a_claim_that_is_given_back_leaves_the_order_as_it_was(state: State) -> None:
+    before = Entry(218, state, NOW, NOW, sha256="b" * 64, attempts=1, arrivals=1, sent_at=NOW)
+    claimed, decision = claim(before, order(), Policy(force=True), "mine", LATER)
+    assert decision is Decision.SEND
+    after = settle(claimed, RELEASED, LATER)
+    assert (after.state, after.sha256, after.attempts) == (state, "b" * 64, 1)
+    assert (after.arrivals, after.state_before, after.run_id) == (1, None, None)
+
+
+def test_an_older_version_is_not_sent_over_a_newer_one() -> None:
+    newer = Entry(218, State.DELIVERED, NOW, NOW, sha256="b" * 64, modified_at=LATER)
+    older = replace(order(), date_modified=NOW)
+    assert decide(newer, older, Policy(on_change=True)) is Decision.ALREADY_DELIVERED
 
 
 @given(entries(), orders, policies)
@@ -135,7 +159,7 @@ def test_a_delivered_order_is_sent_again_only_by_force_or_when_it_changed(
     before: Entry, seen: Order, policy: Policy
 ) -> None:
     wanted = policy.force or (policy.on_change and seen.sha256 != before.sha256)
-    decision = decide(before, seen.sha256, policy)
+    decision = decide(before, seen, policy)
     assert decision is (Decision.SEND if wanted else Decision.ALREADY_DELIVERED)
     after, _ = enlist(before, seen, "", policy, LATER)
     if not wanted or policy.force:
@@ -178,7 +202,7 @@ def test_a_claim_is_taken_exactly_when_the_order_is_to_be_sent(
     before: Entry, seen: Order, policy: Policy
 ) -> None:
     after, decision = claim(before, seen, policy, "mine", LATER)
-    assert decision is decide(before, seen.sha256, policy)
+    assert decision is decide(before, seen, policy)
     if decision is not Decision.SEND:
         assert after is before
         return
@@ -231,7 +255,7 @@ def test_what_is_not_being_sent_cannot_be_settled(state: State) -> None:
 
 
 @given(entries())
-def test_an_order_that_bigcommerce_lost_is_gone_unless_one_tribe_may_have_it(
+def test_an_order_that_bigcommerce_lost_is_gone_unless_one_tribe_has_it(
     before: Entry,
 ) -> None:
     after = lose(before, LATER)

@@ -52,10 +52,13 @@ def bigcommerce_error(answer: Answer, *, what: str, scope: str, now: datetime) -
             f"{said} The access token lacks the scope {scope}.",
             hint=f"Give the API account the scope {scope}, or make a new one that has it.",
         )
-    if status == 404 and answer.body.lstrip().startswith(b"<"):
-        # BigCommerce itself says it in JSON. A page comes from something in between, and must
-        # not make an order look gone.
-        return BrokenAnswerError(f"{said} It is a web page, not the API's answer.")
+    if status == 404 and not _is_json(answer.body):
+        # BigCommerce itself says it in JSON. Anything else comes from something in between, and
+        # must not make an order look gone.
+        return BrokenAnswerError(
+            f"{said} That is not the API's own answer.",
+            hint="Check bigcommerce.api_url, and what stands between it and this machine.",
+        )
     if status == 404:
         return NotFoundError(said)
     if status in _TRY_AGAIN or status >= 500:
@@ -94,6 +97,14 @@ def onetribe_error(answer: Answer, *, text: str, now: datetime) -> Bc2otError | 
         retry_after = parse_retry_after(answer.headers.get("Retry-After"), now)
         return TryAgainError(said, status=status, text=text, retry_after_s=retry_after)
     return OrderRefusedError(f"{said}: it refuses this order", status=status, text=text)
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _quoted(answer: Answer) -> str:

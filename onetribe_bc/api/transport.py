@@ -300,7 +300,6 @@ def _never_left(error: BaseException) -> bool:
             item,
             (
                 requests.exceptions.ConnectTimeout,
-                requests.exceptions.ProxyError,
                 requests.exceptions.InvalidURL,
                 urllib3.exceptions.NewConnectionError,
                 urllib3.exceptions.ConnectTimeoutError,

@@ -43,7 +43,7 @@ def retry(
         interruptible(console) as clock,
         open_services(settings, clock, Policy()) as services,
     ):
-        chosen = choose_orders(services.inventory, ids, states)
+        chosen = choose_orders(services.book, services.inventory, ids, states)
         skip = resolve_statuses(services.bigcommerce, settings.orders.skip_statuses)
         reports = run_retry(services, chosen, skip_status_ids=skip)
         facts = {"store_hash": services.bigcommerce.store_hash} if as_json else None

@@ -55,12 +55,13 @@ def show_run(
     expected: int | None,
     facts: Mapping[str, object] | None = None,
     strict: bool = False,
+    routine: bool = False,
 ) -> int:
     """Follow a run to its end, say what it did, and return its exit code. With `facts`, say it
-    as JSON; with `strict`, every order had to be delivered. What ended the run early is raised
+    as JSON; `strict` and `routine` are the tally's. What ended the run early is raised
     again after that.
     """
-    tally = Tally(strict=strict)
+    tally = Tally(strict=strict, routine=routine)
     try:
         # Whatever goes wrong here, the run ends before its services are closed.
         with closing(reports), console.progress(expected) as show:
@@ -92,7 +93,7 @@ def _tell(console: Console, tally: Tally, summary: str, ended: Bc2otError | None
     for line in problem_lines(tally):
         console.say(line)
     if tally.strict and tally.kinds[Kind.ALREADY_DELIVERED]:
-        console.say("What was delivered before is sent again only with --force.")
+        console.say("What was delivered before is sent again only by bc2ot push-order ID --force.")
     if tally.seen or ended is None:
         console.say(summary)
 

@@ -81,7 +81,7 @@ def _run(console: Console, settings: Settings, since: str | None, *, as_json: bo
             )
             begins = None if plan.since is None else plan.since.isoformat(timespec="seconds")
             facts = {"store_hash": store_hash, "since": begins} if as_json else None
-            code = show_run(console, reports, expected=None, facts=facts)
+            code = show_run(console, reports, expected=None, facts=facts, routine=True)
         except BusyError:
             # The run that holds the store writes how it stands.
             raise

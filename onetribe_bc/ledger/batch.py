@@ -1,7 +1,7 @@
 """Claims and settlements of many workers, written together.
 
-Each worker hands in its own and waits; whatever was handed in by the time the ledger's thread
-comes to it is one read, one write and one commit. That is what keeps a durable claim per order
+Whatever was handed in by the time the ledger's thread comes to it is one read, one write and
+one commit. That is what keeps a durable claim per order
 from setting the pace.
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
+from onetribe_bc.errors import LedgerError
 from onetribe_bc.ledger.database import Database
 from onetribe_bc.ledger.entry import Decision, Entry
 from onetribe_bc.ledger.rows import Rows, Settlement
@@ -43,24 +44,36 @@ class Batcher:
     def claim(self, order_id: int, rule: ClaimRule) -> Future[Claimed]:
         """Apply `rule` to an entry; the result is there once it is durable."""
         future: Future[Claimed] = Future()
-        with self._lock:
-            self._batch().claims.append((order_id, rule, future))
+        self._hand_in(lambda batch: batch.claims.append((order_id, rule, future)))
         return future
 
     def settle(self, settlement: Settlement) -> Future[None]:
         """Write a settlement; done once it is durable, and never after a later claim."""
         future: Future[None] = Future()
-        with self._lock:
-            self._batch().settlements.append((settlement, future))
+        self._hand_in(lambda batch: batch.settlements.append((settlement, future)))
         return future
 
-    def _batch(self) -> _Batch:
-        """The batch that is still open; a new one is handed to the ledger's thread."""
-        if self._open is None:
-            batch = self._open = _Batch()
+    def _hand_in(self, add: Callable[[_Batch], None]) -> None:
+        """Into the batch that is still open; a new one is handed to the ledger's thread."""
+        with self._lock:
+            batch, is_new = self._open or _Batch(), self._open is None
+            self._open = batch
+            add(batch)
+        if not is_new:
+            return
+        try:
             written = self._database.submit(lambda connection: self._write(connection, batch))
-            written.add_done_callback(lambda done: _resolve(batch, done.exception()))
-        return self._open
+        except LedgerError as error:
+            self._finish(batch, error)
+        else:
+            written.add_done_callback(lambda done: self._finish(batch, done.exception()))
+
+    def _finish(self, batch: _Batch, error: BaseException | None) -> None:
+        """Tell everyone in the batch how it went, also when it was never begun."""
+        with self._lock:
+            if self._open is batch:
+                self._open = None
+        _resolve(batch, error)
 
     def _write(self, connection: sa.Connection, batch: _Batch) -> None:
         """May run twice, when the first transaction did not come about."""

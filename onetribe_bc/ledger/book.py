@@ -66,6 +66,10 @@ class Book:
         with self._log.run(command, workers=workers, exclusive=exclusive) as self._live:
             yield
 
+    def take_over(self) -> None:
+        """Settle what dead runs had claimed; each run begins with that."""
+        self._log.take_over()
+
     def record_counts(self, counts: Mapping[str, int]) -> None:
         """Keep the run's tally: seen, delivered, skipped, failed, unknown."""
         self._log.count(self._live.id, counts)

@@ -29,6 +29,7 @@ class State(StrEnum):
 class Entry:
     """One order's row. Times are aware UTC; `sha256` is of the body that was last sent.
 
+    `state_before` and `sha256_before` are those before a claim, while it stands.
     `arrivals` counts the POSTs that One Tribe got or may have got: what is above one may be a
     duplicate there. `deliveries` counts those that it acknowledged.
     """
@@ -48,6 +49,8 @@ class Entry:
     delivered_at: datetime | None = None
     answer_status: int | None = None
     answer: str = ""
+    state_before: str | None = None
+    sha256_before: str | None = None
 
     @property
     def possible_duplicates(self) -> int:
@@ -100,7 +103,6 @@ _STATES = {
     Result.UNKNOWN: State.UNKNOWN,
     Result.FAILED: State.FAILED,
     Result.PENDING: State.PENDING,
-    Result.UNSENT: State.PENDING,
 }
 
 
@@ -114,11 +116,11 @@ class Outcome:
     answer: str = ""
 
 
-def decide(entry: Entry | None, sha256: str, policy: Policy) -> Decision:
+def decide(entry: Entry | None, order: Order, policy: Policy) -> Decision:
     """Whether an eligible order with this content is to be sent now."""
     if entry is None:
         return Decision.SEND
-    changed = sha256 != entry.sha256
+    changed = order.sha256 != entry.sha256 and not _is_older(order, entry)
     match entry.state:
         case State.SENDING:
             return Decision.CLAIMED
@@ -131,6 +133,12 @@ def decide(entry: Entry | None, sha256: str, policy: Policy) -> Decision:
     return Decision.SEND
 
 
+def _is_older(order: Order, entry: Entry) -> bool:
+    """Whether a newer version was seen already: two runs may hold two versions of an order."""
+    newest, this = entry.modified_at, order.date_modified
+    return newest is not None and this is not None and this < newest
+
+
 def enlist(
     entry: Entry | None, order: Order, skip_reason: str, policy: Policy, now: datetime
 ) -> tuple[Entry, Decision]:
@@ -141,8 +149,9 @@ def enlist(
     unknown: neither may lose what is known about it.
     """
     fresh = entry or Entry(order.id, State.PENDING, first_seen_at=now, updated_at=now)
-    seen = replace(fresh, modified_at=order.date_modified or fresh.modified_at)
-    decision = decide(entry, order.sha256, policy)
+    modified_at = fresh.modified_at if _is_older(order, fresh) else order.date_modified
+    seen = replace(fresh, modified_at=modified_at or fresh.modified_at)
+    decision = decide(entry, order, policy)
     if skip_reason:
         return _pass_over(seen, skip_reason, decision, now)
     if decision is not Decision.SEND:
@@ -158,12 +167,10 @@ def enlist(
 def _pass_over(
     entry: Entry, skip_reason: str, decision: Decision, now: datetime
 ) -> tuple[Entry, Decision]:
-    """An order that is not eligible is never sent, nor is forgotten what One Tribe may have."""
+    """An order that is not eligible is never sent; `arrivals` keeps what One Tribe may have."""
     match entry.state:
         case State.SENDING:
             return entry, Decision.CLAIMED
-        case State.UNKNOWN:
-            return entry, Decision.HOLD_UNKNOWN
         case State.DELIVERED:
             return entry, Decision.SKIP if decision is Decision.SEND else decision
     return _moved(entry, State.SKIPPED, now, reason=skip_reason), Decision.SKIP
@@ -173,13 +180,15 @@ def claim(
     entry: Entry, order: Order, policy: Policy, run_id: str, now: datetime
 ) -> tuple[Entry, Decision]:
     """Take an order for sending. Only with the decision SEND has the entry changed."""
-    decision = decide(entry, order.sha256, policy)
+    decision = decide(entry, order, policy)
     if decision is not Decision.SEND:
         return entry, decision
     claimed = _moved(
         entry,
         State.SENDING,
         now,
+        state_before=entry.state,
+        sha256_before=entry.sha256,
         sha256=order.sha256,
         attempts=entry.attempts + 1,
         run_id=run_id,
@@ -192,6 +201,8 @@ def settle(entry: Entry, outcome: Outcome, now: datetime) -> Entry:
     """Write down how the try ended. Raises ValueError for an entry that is not being sent."""
     if entry.state is not State.SENDING:
         raise ValueError(f"order {entry.order_id} is {entry.state}, not sending")
+    if outcome.result is Result.UNSENT:
+        return _restored(entry, outcome, now)
     arrived = outcome.result in (Result.DELIVERED, Result.UNKNOWN)
     delivered = outcome.result is Result.DELIVERED
     return _moved(
@@ -199,13 +210,31 @@ def settle(entry: Entry, outcome: Outcome, now: datetime) -> Entry:
         _STATES[outcome.result],
         now,
         reason=outcome.reason,
-        attempts=entry.attempts - (outcome.result is Result.UNSENT),
         arrivals=entry.arrivals + arrived,
         deliveries=entry.deliveries + delivered,
         delivered_at=now if delivered else entry.delivered_at,
         answer_status=outcome.answer_status,
         answer=outcome.answer,
         run_id=None,
+        state_before=None,
+        sha256_before=None,
+    )
+
+
+def _restored(entry: Entry, outcome: Outcome, now: datetime) -> Entry:
+    """As it was before a claim that came to nothing: delivered, unknown, failed or owed."""
+    state = State(entry.state_before or State.PENDING)
+    return _moved(
+        entry,
+        state,
+        now,
+        reason=outcome.reason if state is State.PENDING else "",
+        sha256=entry.sha256_before,
+        attempts=entry.attempts - 1,
+        sent_at=entry.sent_at if entry.attempts > 1 else None,
+        run_id=None,
+        state_before=None,
+        sha256_before=None,
     )
 
 
@@ -220,8 +249,10 @@ ABANDONED = Outcome(Result.UNKNOWN, "The run that was sending it ended without a
 
 
 def lose(entry: Entry, now: datetime) -> Entry:
-    """BigCommerce no longer has the order. What One Tribe has or may have stays as it is."""
-    if entry.state in (State.SENDING, State.DELIVERED, State.UNKNOWN):
+    """BigCommerce no longer has the order: nothing more can be sent. What was delivered stays
+    so, and `arrivals` keeps what may have been.
+    """
+    if entry.state in (State.SENDING, State.DELIVERED):
         return entry
     return _moved(entry, State.GONE, now, reason="BigCommerce no longer has it")
 

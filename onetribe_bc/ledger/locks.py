@@ -83,12 +83,12 @@ class Locks:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = FileLock(self._folder / name)
+            if lock.take():
+                return lock
+            lock.close()
         except OSError as error:
             raise LedgerError(
                 f"The ledger's lock folder {self._folder} cannot be used: {error.strerror}.",
                 hint="Give the user that runs bc2ot write permission there, or set `ledger`.",
             ) from None
-        if lock.take():
-            return lock
-        lock.close()
         return None

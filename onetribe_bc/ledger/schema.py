@@ -63,6 +63,8 @@ orders = Table(
     Column("delivered_at", Moment),
     Column("answer_status", Integer),
     Column("answer", String(200), nullable=False),
+    Column("state_before", String(16)),
+    Column("sha256_before", String(64)),
     sqlite_with_rowid=False,
 )
 

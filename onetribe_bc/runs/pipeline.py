@@ -239,7 +239,9 @@ class _Pipeline:
                     continue
                 report = self._courier.deliver(order, claimed, worker)
             except BaseException as error:  # noqa: BLE001 - raised again by raise_failure
-                report = Report(order.id, Kind.PENDING, str(error))
+                # Only our own errors are free of values that may be secret.
+                reason = str(error) if isinstance(error, Bc2otError) else type(error).__name__
+                report = Report(order.id, Kind.PENDING, reason)
                 self._fail(error)
             self._outbox.put(report)
             if self._courier.stopped is not None:

@@ -9,6 +9,7 @@ from onetribe_bc.delivery import Report
 from onetribe_bc.errors import InputError
 from onetribe_bc.fetching import iter_ids
 from onetribe_bc.ids import IdRange
+from onetribe_bc.ledger.book import Book
 from onetribe_bc.ledger.entry import State
 from onetribe_bc.ledger.inventory import Inventory
 from onetribe_bc.runs.run import run
@@ -16,11 +17,15 @@ from onetribe_bc.runs.selection import skip_reason
 from onetribe_bc.runs.services import Services
 
 
-def choose_orders(inventory: Inventory, ids: Sequence[int], states: Collection[State]) -> list[int]:
+def choose_orders(
+    book: Book, inventory: Inventory, ids: Sequence[int], states: Collection[State]
+) -> list[int]:
     """The orders to retry: these, or with none given all in these states; ascending.
 
-    Raises InputError for an id that the ledger does not know.
+    What a dead run had claimed is settled first, so that it counts. Raises InputError for an id
+    that the ledger does not know.
     """
+    book.take_over()
     if not ids:
         return [entry.order_id for entry in inventory.iter_entries(states)]
     known = inventory.entries(ids)

@@ -11,19 +11,21 @@ from onetribe_bc.errors import ExitCode
 KEPT_PROBLEMS = 1000
 """How many orders in trouble a tally names; it counts all of them."""
 
-_FINE = frozenset(
-    {Kind.DELIVERED, Kind.ALREADY_DELIVERED, Kind.SKIPPED, Kind.TO_SEND, Kind.CLAIMED}
-)
+_FINE = frozenset({Kind.DELIVERED, Kind.ALREADY_DELIVERED, Kind.TO_SEND})
+_FINE_UNLESS_NAMED = frozenset({Kind.SKIPPED, Kind.CLAIMED})
+_TOLD_BEFORE = frozenset({Kind.FAILED_BEFORE, Kind.HELD})
 
 
 @dataclass(slots=True)
 class Tally:
     """Counts by kind, which add up to `seen`; reasons of skips; the orders in trouble.
 
-    With `strict`, for orders asked for one by one, a skipped order is in trouble, too.
+    With `strict`, for orders asked for one by one, a skipped order is in trouble, too. With
+    `routine`, for runs that nobody watches, trouble that an earlier run told of is none.
     """
 
     strict: bool = False
+    routine: bool = False
     kinds: Counter[Kind] = field(default_factory=Counter)
     skipped_reasons: Counter[str] = field(default_factory=Counter)
     problems: list[Report] = field(default_factory=list)
@@ -54,7 +56,9 @@ class Tally:
         return sum(number for kind, number in self.kinds.items() if self._troubles(kind))
 
     def _troubles(self, kind: Kind) -> bool:
-        return kind not in _FINE or (self.strict and kind is Kind.SKIPPED)
+        if kind in _FINE_UNLESS_NAMED:
+            return self.strict
+        return kind not in _FINE and not (self.routine and kind in _TOLD_BEFORE)
 
     def counts(self) -> dict[str, int]:
         """The columns that the ledger keeps of a run."""
