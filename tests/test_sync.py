@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,9 +15,14 @@ import pytest
 from onetribe_bc.clock import SystemClock
 from onetribe_bc.delivery import Kind
 from onetribe_bc.errors import BusyError, CredentialsError, InputError, UnreachableError
+from onetribe_bc.ledger.book import Book, Seen
+from onetribe_bc.ledger.database import Database
+from onetribe_bc.ledger.inventory import Inventory
+from onetribe_bc.runs.sync import plan_sync
 from onetribe_bc.sandbox import Fault, Gate, Request, Sandbox
 from tests.clocks import FakeClock
 from tests.conftest import SERVER_NOW, SandboxFactory
+from tests.delivering import make_order
 from tests.shell import Shell, shell_fixture  # noqa: F401
 from tests.syncing import LONG_AGO, Station
 
@@ -556,3 +562,18 @@ def test_the_overlap_is_a_setting(shell: Shell) -> None:
     shell.run("sync").says(0, "0 orders seen")
     shell.configure(sync={"overlap": "40d"})
     shell.run("sync").says(0, "already delivered")
+
+
+def test_the_first_sync_to_another_address_does_not_leave_out_what_the_old_one_was_owed(
+    tmp_path: Path,
+) -> None:
+    with closing(Database(tmp_path / "ledger.db")) as database:
+        book = Book(database, FakeClock(), store_hash="shop", destination="old")
+        with book.run("sync"):
+            book.enlist([Seen(make_order(1))])
+        inventory = Inventory(database, store_hash=book.store_hash, destination="new")
+        with pytest.raises(InputError, match="not the one that 1 orders"):
+            plan_sync(inventory, since=None, overlap=timedelta(hours=48), now=FakeClock().now())
+        since = FakeClock().now() - timedelta(days=7)
+        plan = plan_sync(inventory, since=since, overlap=timedelta(hours=48), now=FakeClock().now())
+        assert plan.since == since

@@ -25,6 +25,9 @@ SPREAD_BELOW = 0.25
 RESET_MARGIN_S = 0.05
 """Waited beyond the announced reset, since our clocks tick apart."""
 
+TELL_S = 10.0
+"""A wait this long is told to people."""
+
 POLL_S = 0.02
 """How often to look again while another thread's answer is awaited."""
 
@@ -85,7 +88,8 @@ class Governor:
         """
         while (wait_s := self._try_start()) > 0:
             if wait_s >= 1:
-                _log.debug("waiting %.1f s for the store's quota", wait_s)
+                level = logging.WARNING if wait_s >= TELL_S else logging.DEBUG
+                _log.log(level, "Waiting %.1f s for the store's request quota.", wait_s)
             self._clock.sleep(wait_s)
         turn = Turn(self._clock.monotonic())
         try:

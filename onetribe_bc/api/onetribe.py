@@ -121,6 +121,11 @@ class OneTribeClient:
         """What may be kept of an answer: no merchant key, and nothing about the customer."""
         if not answer.body:
             return ""
+        try:
+            answer.body.decode()
+        except UnicodeDecodeError:
+            # What cannot be read cannot be searched for the customer's name, either.
+            return "(not UTF-8 text)"
         if _tells_nothing(answer.text, order.id):
             return excerpt(answer.text)
         key = urlsplit(self._url.reveal()).path.rstrip("/").rpartition("/")[2]

@@ -101,6 +101,11 @@ def backfill(
             skip = settings.orders.skip_statuses
             selection = select(client, request, skip_statuses=skip, now=clock.now)
             console.say(describe(client.store_hash, selection, settings.timezone))
+            if others := services.inventory.known_elsewhere():
+                console.warn(
+                    f"The ledger has {others:,} orders of this store for another address of One "
+                    "Tribe. For this one they count as new."
+                )
             facts = about(client.store_hash, selection) if as_json else None
             if dry_run:
                 previews = preview(services, selection, limit=limit)

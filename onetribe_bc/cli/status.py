@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import textwrap
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -107,7 +108,7 @@ def _show_status(console: Console, found: Status, zone: ZoneInfo) -> None:
                 (
                     run.command,
                     _moment(run.started_at, zone),
-                    run.outcome,
+                    textwrap.shorten(run.outcome, 40, placeholder="..."),
                     f"{run.seen:,}",
                     f"{run.delivered:,}",
                     f"{run.failed:,}",

@@ -141,6 +141,18 @@ class Inventory:
     ) -> list[Entry]:
         return self._rows.page(connection, after, states, _PAGE)
 
+    def known_elsewhere(self) -> int:
+        """How many orders of this store the ledger knows at other One Tribe addresses."""
+        key = self._rows.key
+        query = (
+            sa.select(sa.func.count())
+            .select_from(schema.orders)
+            .where(
+                _ORDERS.store_hash == key["store_hash"], _ORDERS.destination != key["destination"]
+            )
+        )
+        return self._database.do(lambda c: c.execute(query).scalar()) or 0
+
     def bookmark(self) -> Bookmark | None:
         """Where `sync` is; None before the first one."""
         return self._database.do(self._bookmark)

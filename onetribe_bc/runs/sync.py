@@ -43,7 +43,8 @@ def plan_sync(
     """Where to begin: where the last sync ended, less the overlap, unless `since` is given.
 
     The first sync of all begins at `since`, or with None now; none looks back behind that
-    unless it is asked to. Raises InputError for a `since` that is yet to come.
+    unless it is asked to. Raises InputError for a `since` that is yet to come, and when the
+    first sync to another address of One Tribe would leave out what the ledger knows.
     """
     bookmark = inventory.bookmark()
     if since is not None:
@@ -54,6 +55,13 @@ def plan_sync(
             )
         return SyncPlan(since, continues=bookmark is None or since <= bookmark.synced_until)
     if bookmark is None:
+        if others := inventory.known_elsewhere():
+            raise InputError(
+                f"One Tribe's address is not the one that {others:,} orders of this store went "
+                "or were to go to: beginning now would leave out what was owed there.",
+                hint="If the address is right, say from where: bc2ot sync --since 7d. It takes "
+                "all of them as new.",
+            )
         return SyncPlan(None, continues=True)
     # What lies ahead of now was written when a clock was wrong.
     begin = min(bookmark.synced_until, now) - overlap
