@@ -2,7 +2,7 @@
 
 Throughput: orders delivered per second with a durable ledger, against what 8 workers could
 deliver at most when each answer takes 20 ms. Memory: the peak of a backfill of 50,000 orders
-against that of 5,000.
+against that of 5,000. Quota: requests made against those that a small quota has to give.
 """
 
 from __future__ import annotations
@@ -78,7 +78,42 @@ def memory(small: int = 5_000, large: int = 50_000) -> float:
     return ratio
 
 
+def quota(orders: int = 240, per_window: int = 60, window_s: float = 2.0) -> float:
+    """Single fetches by 8 threads on a small quota, of which a tenth is reserved."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from onetribe_bc.api.bigcommerce import BigCommerceClient
+    from onetribe_bc.clock import SystemClock
+    from onetribe_bc.sandbox import Quota, Sandbox
+    from onetribe_bc.secret import Secret
+
+    with Sandbox(orders, quota=Quota(per_window, window_s)) as services:
+        client = BigCommerceClient(
+            store_hash=services.store_hash,
+            access_token=Secret(services.access_token),
+            api_url=services.api_url,
+            clock=SystemClock(),
+            reserve=0.1,
+        )
+        started = time.perf_counter()
+        with ThreadPoolExecutor(WORKERS) as pool:
+            list(pool.map(client.get_order, services.store.ids()))
+        windows = (time.perf_counter() - started) / window_s
+        refused = sum(record.status == 429 for record in services.requests)
+        client.close()
+    ratio = orders / (windows * 0.9 * per_window)
+    print(
+        f"quota: {orders} fetches in {windows:.2f} windows of {0.9 * per_window:.0f} usable "
+        f"requests, {refused} refused: ratio {ratio:.3f} (to reach: 0.90)"
+    )
+    return ratio
+
+
 if __name__ == "__main__":
-    measures: dict[str, Callable[[], float]] = {"throughput": throughput, "memory": memory}
+    measures: dict[str, Callable[[], float]] = {
+        "throughput": throughput,
+        "memory": memory,
+        "quota": quota,
+    }
     for name in sys.argv[1:] or measures:
         measures[name]()
