@@ -6,7 +6,6 @@ retried: whoever knows what a request means decides on that.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import platform
 import time
@@ -28,6 +27,7 @@ from onetribe_bc.errors import (
     NoAnswerError,
     NoConnectionError,
 )
+from onetribe_bc.loopback import is_loopback
 
 _log = logging.getLogger(__name__)
 _URLLIB3_LOGS = ("urllib3.connection", "urllib3.connectionpool")
@@ -86,7 +86,7 @@ class Transport:
         self._adapter = _Adapter(pool_connections=1, pool_maxsize=connections)
         with requests.Session() as session:
             # Proxies and certificates come from the environment, as everywhere; not for loopback.
-            session.trust_env = not _is_loopback(host)
+            session.trust_env = not is_loopback(host)
             settings = session.merge_environment_settings(base_url, {}, None, None, None)
         self._proxies = dict(settings["proxies"])
         verify = settings["verify"]
@@ -260,13 +260,6 @@ class _Discretion(logging.Filter):
 def user_agent() -> str:
     """Names the tool and its version, as BigCommerce asks of integrations."""
     return f"bc2ot/{version('onetribe-bc')} (Python {platform.python_version()})"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _explain(error: Exception, host: str) -> Exception:

@@ -11,11 +11,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Address, ip_address
 from typing import Generic, TypeVar
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
+from onetribe_bc.loopback import is_loopback
 from onetribe_bc.secret import Secret
 from onetribe_bc.statuses import STATUSES
 
@@ -31,7 +31,6 @@ _STORE_HASH = re.compile(r"[A-Za-z0-9]{1,64}")
 _HASH_IN_ADDRESS = re.compile(r"(?:\bstores/|\bstore-)([a-z0-9]{1,16})(?![A-Za-z0-9])")
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
-_LOOPBACK = IPv4Network("127.0.0.0/8")
 _DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _DURATION = re.compile(r"([0-9]{1,6})([mhdw])")
 _UNITS = {
@@ -187,23 +186,13 @@ def _web_address(text: str) -> SplitResult:
         raise ValueError("expects a web address") from None
     if parts.scheme not in ("https", "http") or not host or port == 0:
         raise ValueError("expects a web address that begins with https://")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ValueError("expects https://; http:// is for this machine alone (127.0.0.1)")
     if "@" in parts.netloc:
         raise ValueError("expects a web address without a user or password")
     if "?" in text or "#" in text:
         raise ValueError("expects a web address without ? or #")
     return parts
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    return address == IPv6Address("::1") or address in _LOOPBACK
 
 
 def _statuses(raw: Raw) -> tuple[str | int, ...]:
