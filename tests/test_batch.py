@@ -19,7 +19,7 @@ from onetribe_bc.ledger.database import Database
 from onetribe_bc.ledger.entry import Decision, Entry, Outcome, Policy, Result, State
 from onetribe_bc.ledger.rows import Rows
 from tests.clocks import FakeClock
-from tests.delivering import make_book, make_order
+from tests.delivering import inquire, make_book, make_order
 from tests.puppets import Stage
 
 DELIVERED = Outcome(Result.DELIVERED, "", 200)
@@ -70,7 +70,7 @@ def test_of_many_threads_and_two_ledgers_one_gets_each_order(path: Path) -> None
             thread.join()
         for book in books:
             for order_id in ids:
-                entry = book.entry(order_id)
+                entry = inquire(book).entry(order_id)
                 if entry is not None and entry.run_id == book._live.id:
                     book.release(entry)
     assert won == Counter(ids)
@@ -120,7 +120,7 @@ def test_what_was_settled_before_a_claim_is_durable_when_the_claim_is(
             entry, written = book.settle(claimed, DELIVERED)
             [(claimed, _)] = book.claim([make_order(after)])
             assert written.done()
-            assert other.entry(before) == entry
+            assert inquire(other).entry(before) == entry
         book.release(claimed)
 
 
@@ -137,7 +137,9 @@ def test_an_attempt_is_kept_for_each_try_and_none_for_what_was_never_sent(
             [(claimed, _)] = book.claim([make_order(1)])
             book.sending(claimed, 0)
             book.settle(claimed, outcome)[1].result()
-    told = [(a.number, a.result, a.reason, a.answer_status, a.answer) for a in book.attempts(1)]
+    told = [
+        (a.number, a.result, a.reason, a.answer_status, a.answer) for a in inquire(book).attempts(1)
+    ]
     assert told == [
         (1, "pending", "One Tribe answered 503", 503, "busy"),
         (2, "delivered", "", 200, ""),
@@ -172,24 +174,24 @@ def test_a_ledger_that_fails_tells_each_who_waits_and_flush(database: Database, 
         book.flush()
     again = make_book(database, FakeClock())
     with again.run("sync"):
-        assert again.counts() == {State.DELIVERED: 2}
+        assert inquire(again).status().states == {State.DELIVERED: 2}
 
 
 def test_stores_and_destinations_do_not_see_each_other(database: Database) -> None:
     mine, other = (make_book(database, FakeClock(), store_hash=name) for name in ("a", "b"))
     enlisted(mine, 3)
-    assert other.entry(1) is None
-    assert other.counts() == {}
+    assert inquire(other).entry(1) is None
+    assert inquire(other).status().states == {}
     assert not other.lose(1)
     assert mine.lose(1)
-    assert mine.counts() == {State.PENDING: 2, State.GONE: 1}
+    assert inquire(mine).status().states == {State.PENDING: 2, State.GONE: 1}
 
 
 def test_a_preview_says_what_enlisting_would_and_writes_nothing(database: Database) -> None:
     book = make_book(database, FakeClock(), Policy(force=True))
     page = [Seen(make_order(1)), Seen(make_order(2), "status Incomplete")]
     assert book.preview(page) == [Decision.SEND, Decision.SKIP]
-    assert book.counts() == {}
+    assert inquire(book).status().states == {}
     assert book.enlist(page) == [Decision.SEND, Decision.SKIP]
 
 
@@ -199,10 +201,10 @@ def test_an_entry_comes_back_from_the_ledger_as_it_was(database: Database) -> No
         order = make_order(2**63 - 1, date_modified="Tue, 05 Mar 2019 21:40:11 +0000")
         book.enlist([Seen(order)])
         [(claimed, _)] = book.claim([order])
-        assert book.entry(order.id) == claimed
+        assert inquire(book).entry(order.id) == claimed
         after, written = book.settle(claimed, Outcome(Result.FAILED, "no", 422, "said"))
         written.result()
-    found: Entry | None = book.entry(order.id)
+    found: Entry | None = inquire(book).entry(order.id)
     assert found == after
     assert found is not None
     assert found.modified_at == order.date_modified

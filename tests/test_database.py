@@ -10,8 +10,9 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from onetribe_bc.errors import BusyError, ExitCode, LedgerError
 from onetribe_bc.ledger import schema
 from onetribe_bc.ledger.book import Seen
 from onetribe_bc.ledger.database import Database
+from onetribe_bc.ledger.locks import locks_folder
 from tests.clocks import FakeClock
-from tests.delivering import make_book, make_order
+from tests.delivering import inquire, make_book, make_order
 
 
 @pytest.fixture
@@ -174,7 +176,7 @@ def test_the_schema_version_is_written_and_an_own_ledger_opens_again(path: Path)
         found = reader.execute("SELECT key, value FROM ledger_meta").fetchall()
     assert found == [("schema_version", str(schema.SCHEMA_VERSION))]
     with closing(Database(path)) as database:
-        assert sum(make_book(database, FakeClock()).counts().values()) == 400
+        assert sum(inquire(make_book(database, FakeClock())).status().states.values()) == 400
 
 
 @pytest.mark.parametrize("version", ["none", "", "²", "-1", "1.0"])
@@ -279,10 +281,10 @@ def test_a_full_disk_is_told_as_such_and_nothing_that_was_written_is_lost(
     with pytest.raises(LedgerError, match="is full") as caught:
         book.enlist([Seen(make_order(i)) for i in range(2, 1000)])
     assert "Make room" in caught.value.hint
-    assert sum(book.counts().values()) == 1
+    assert sum(inquire(book).status().states.values()) == 1
     database.do(lambda c: c.exec_driver_sql("PRAGMA max_page_count=100000"))
     book.enlist([Seen(make_order(i)) for i in range(2, 1000)])
-    assert sum(book.counts().values()) == 999
+    assert sum(inquire(book).status().states.values()) == 999
 
 
 _FILL_UP = """
@@ -292,7 +294,7 @@ from onetribe_bc.errors import LedgerError
 from onetribe_bc.ledger.book import Seen
 from onetribe_bc.ledger.database import Database
 from tests.clocks import FakeClock
-from tests.delivering import make_book, make_order
+from tests.delivering import make_book, make_order, inquire
 
 book = make_book(Database(Path(sys.argv[1])), FakeClock())
 print("open", flush=True)
@@ -324,7 +326,7 @@ def test_a_file_that_may_not_grow_ends_in_an_error_with_all_that_was_committed(
     assert code == str(int(ExitCode.CONFIGURATION))
     assert hint
     with closing(Database(path)) as database:
-        counts = make_book(database, FakeClock()).counts()
+        counts = inquire(make_book(database, FakeClock())).status().states
     assert sum(counts.values()) == int(lines[-2]) > 0
 
 
@@ -363,6 +365,77 @@ def test_when_the_ledger_is_locked_all_who_wait_are_told_after_one_timeout(path:
         assert database.do(lambda _c: 1) == 1
 
 
+class Reader:
+    """Another connection that reads, as a backup or a check does: it holds commits up."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._connection.execute("BEGIN")
+        self._connection.execute("SELECT * FROM ledger_meta").fetchall()
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def test_a_commit_waits_as_long_for_a_reader_as_a_write_does_for_a_writer(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(Database(path)) as database:
+        with closing(Reader(path)):
+            waiting = database.submit(lambda c: c.execute(meta("late")).rowcount)
+            while "waiting for it up to 28 s" not in caplog.text:
+                assert not waiting.done()
+                time.sleep(0.01)
+        assert waiting.result() == 1
+    assert keys(path) == {"schema_version", "late"}
+
+
+def test_a_commit_that_a_reader_outlasts_is_taken_back_and_stops_nobody(path: Path) -> None:
+    with closing(Database(path, lock_timeout_s=0.1)) as database:
+        with closing(Reader(path)), pytest.raises(BusyError, match="locked by another process"):
+            database.do(lambda c: c.execute(meta("early")))
+        with closing(sqlite3.connect(path, timeout=0)) as other, other:
+            assert other.execute("SELECT key FROM ledger_meta").fetchall() == [("schema_version",)]
+            other.execute("INSERT INTO ledger_meta VALUES ('other', 'x')")
+        assert database.do(lambda c: c.execute(meta("late")).rowcount) == 1
+    assert keys(path) == {"schema_version", "other", "late"}
+
+
+def test_all_who_share_a_commit_that_a_reader_outlasts_are_told(path: Path) -> None:
+    with closing(Database(path, lock_timeout_s=0.1, gather_s=0.1)) as database:
+        with closing(Reader(path)):
+            futures = [
+                database.submit(lambda c, n=number: c.execute(meta(f"key-{n}")))  # type: ignore[misc]
+                for number in range(5)
+            ]
+            for future in futures:
+                with pytest.raises(BusyError):
+                    future.result()
+        assert database.do(lambda _c: 1) == 1
+    assert keys(path) == {"schema_version"}
+
+
+def test_whoever_opens_a_ledger_in_the_middle_of_a_commit_waits_and_is_told(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(path)
+    opened = threading.Event()
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+
+        def open_it() -> None:
+            Database(path).close()
+            opened.set()
+
+        opener = threading.Thread(target=open_it)
+        opener.start()
+        while "waiting for it up to 28 s" not in caplog.text:
+            assert not opened.is_set()
+            time.sleep(0.01)
+    opener.join()
+    assert opened.is_set()
+
+
 def test_a_closed_ledger_says_so(path: Path) -> None:
     database = Database(path)
     late = database.submit(lambda c: c.execute(meta("late")).rowcount)
@@ -373,15 +446,121 @@ def test_a_closed_ledger_says_so(path: Path) -> None:
         database.do(lambda _c: None)
 
 
-def test_two_processes_that_make_the_ledger_at_once_end_up_with_one(path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from onetribe_bc.ledger.database import Database;"
-        "Database(Path(sys.argv[1])).close()"
+_OPEN_EACH = """
+import sys
+from pathlib import Path
+from onetribe_bc.errors import Bc2otError
+from onetribe_bc.ledger.database import Database
+
+for line in sys.stdin:
+    try:
+        Database(Path(line.strip())).close()
+        print("opened", flush=True)
+    except Bc2otError as error:
+        print(error, flush=True)
+"""
+
+
+@pytest.mark.parametrize("there_were_runs", [False, True])
+def test_processes_that_make_the_ledger_at_once_end_up_with_one(
+    tmp_path: Path,
+    there_were_runs: bool,
+) -> None:
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", _OPEN_EACH],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(4)
+        ]
+        for number in range(20):
+            path = tmp_path / str(number) / "ledger.db"
+            path.parent.mkdir()
+            if there_were_runs:
+                locks_folder(path).mkdir()
+            for process in processes:
+                assert process.stdin is not None
+                process.stdin.write(f"{path}\n")
+                process.stdin.flush()
+            for process in processes:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "opened\n"
+            assert keys(path) == {"schema_version"}
+            assert not list(path.parent.glob("*.new-*"))
+
+
+def test_a_ledger_that_was_killed_while_it_was_made_is_made_by_the_next(path: Path) -> None:
+    locks_folder(path).mkdir(parents=True)
+    stop = (
+        "import os, sys; from pathlib import Path;"
+        "from onetribe_bc.ledger.database import Database;"
+        "sys.addaudithook(lambda event, _: event == sys.argv[2] and os.kill(os.getpid(), 9));"
+        "Database(Path(sys.argv[1]))"
     )
-    processes = [
-        subprocess.Popen([sys.executable, "-c", code, str(path)], stderr=subprocess.PIPE)
-        for _ in range(3)
-    ]
-    assert [process.communicate()[1] for process in processes] == [b""] * 3
-    assert [process.returncode for process in processes] == [0] * 3
-    fill(path)
+    for event in ("sqlite3.connect", "os.link"):
+        killed = subprocess.run([sys.executable, "-c", stop, str(path), event], check=False)
+        assert killed.returncode == -signal.SIGKILL
+        assert not path.exists()
+    Database(path).close()
+    assert keys(path) == {"schema_version"}
+
+
+def test_a_file_system_without_links_is_told_as_such(path: Path) -> None:
+    stop = (
+        "import sys; from pathlib import Path;"
+        "from onetribe_bc.errors import LedgerError;"
+        "from onetribe_bc.ledger.database import Database\n"
+        "def no_links(event, _arguments):\n"
+        "    if event == 'os.link': raise PermissionError(1, 'Operation not permitted')\n"
+        "sys.addaudithook(no_links)\n"
+        "try: Database(Path(sys.argv[1]))\n"
+        "except LedgerError as error: print(error)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", stop, str(path)], check=True, capture_output=True, text=True
+    )
+    assert "cannot be opened for writing: Operation not permitted." in told.stdout
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_ledger_that_was_cut_to_nothing_is_not_taken_for_a_new_one(path: Path) -> None:
+    with closing(Database(path)) as database, make_book(database, FakeClock()).run("sync"):
+        pass
+    path.write_bytes(b"")
+    assert "is empty, although there were runs with it" in str(refusal(path))
+    assert path.read_bytes() == b""
+
+
+def test_an_empty_file_that_no_run_has_used_becomes_a_ledger(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch(mode=0o600)
+    Database(path).close()
+    assert keys(path) == {"schema_version"}
+
+
+def test_a_ledger_that_was_deleted_on_purpose_begins_anew(path: Path) -> None:
+    with closing(Database(path)) as database, make_book(database, FakeClock()).run("sync"):
+        pass
+    path.unlink()
+    Database(path).close()
+    assert keys(path) == {"schema_version"}
+
+
+def test_whoever_waits_for_another_process_is_told_of_it(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(Database(path)) as database:
+        locker = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        locker.execute("BEGIN IMMEDIATE")
+        waiting = database.submit(lambda _connection: None)
+        while "waiting for it up to 28 s" not in caplog.text:
+            assert not waiting.done()
+            time.sleep(0.01)
+        locker.close()
+        waiting.result()
+        assert str(path) in caplog.text

@@ -24,7 +24,7 @@ from onetribe_bc.ledger.database import Database
 from onetribe_bc.ledger.entry import Entry, Result, State
 from onetribe_bc.ledger.in_flight import boot_id
 from tests.clocks import FakeClock
-from tests.delivering import make_book
+from tests.delivering import inquire, make_book
 from tests.puppets import WORKERS, Puppet, Stage
 
 IDS = range(1, 7)
@@ -215,18 +215,20 @@ class Ledger(RuleBasedStateMachine):
 
     @invariant()
     def each_order_is_where_the_model_says(self) -> None:
-        entries: dict[int, Entry | None] = {i: self._book.entry(i) for i in IDS}
+        entries: dict[int, Entry | None] = {i: inquire(self._book).entry(i) for i in IDS}
         for order_id, order in self._orders.items():
             entry = entries[order_id]
             assert (None if entry is None else entry.state) == order.state
             if entry is not None:
                 assert entry.arrivals == order.may_have_arrived
-        assert sum(self._book.counts().values()) == sum(e is not None for e in entries.values())
+        assert sum(inquire(self._book).status().states.values()) == sum(
+            e is not None for e in entries.values()
+        )
 
     @invariant()
     def copies_beyond_the_first_are_flagged(self) -> None:
         arrived = [o.may_have_arrived for o in self._orders.values() if o.may_have_arrived]
-        assert self._book.possible_duplicates() == sum(arrived) - len(arrived)
+        assert inquire(self._book).status().possible_duplicates == sum(arrived) - len(arrived)
 
 
 @pytest.mark.skipif(not boot_id(), reason="without a boot id every claim is in doubt")

@@ -1,8 +1,7 @@
 """Claims and settlements of many workers, written together.
 
 Whatever was handed in by the time the ledger's thread comes to it is one read, one write and
-one commit. That is what keeps a durable claim per order
-from setting the pace.
+one commit. That is what keeps a durable claim per order from setting the pace.
 """
 
 from __future__ import annotations

@@ -15,11 +15,10 @@ import sqlalchemy as sa
 
 from onetribe_bc.clock import Clock
 from onetribe_bc.ledger import entry as rules
-from onetribe_bc.ledger import schema
 from onetribe_bc.ledger.batch import Batcher
 from onetribe_bc.ledger.database import Database
-from onetribe_bc.ledger.entry import Decision, Entry, Outcome, Policy, State
-from onetribe_bc.ledger.rows import Attempt, Rows, Settlement
+from onetribe_bc.ledger.entry import Decision, Entry, Outcome, Policy
+from onetribe_bc.ledger.rows import Rows, Settlement
 from onetribe_bc.ledger.run_log import LiveRun, RunLog
 from onetribe_bc.order import Order
 
@@ -48,7 +47,8 @@ class Book:
         self._clock = clock
         self._rows = Rows(store_hash=store_hash, destination=destination)
         self._batcher = Batcher(database, self._rows)
-        self._policy = policy or Policy()
+        self.policy = policy or Policy()
+        """What this run may send."""
         self._log = RunLog(database, self._rows, clock)
         self._live: LiveRun
         self._failure: BaseException | None = None
@@ -66,9 +66,9 @@ class Book:
         with self._log.run(command, workers=workers, exclusive=exclusive) as self._live:
             yield
 
-    def take_over(self) -> None:
-        """Settle what dead runs had claimed; each run begins with that."""
-        self._log.take_over()
+    def take_over(self) -> list[int]:
+        """Settle what dead runs had claimed, and return the ids; each run begins with that."""
+        return self._log.take_over()
 
     def record_counts(self, counts: Mapping[str, int]) -> None:
         """Keep the run's tally: seen, delivered, skipped, failed, unknown."""
@@ -87,7 +87,7 @@ class Book:
         changed: list[Entry] = []
         for seen in page:
             before = known.get(seen.order.id)
-            after, decision = rules.enlist(before, seen.order, seen.skip_reason, self._policy, now)
+            after, decision = rules.enlist(before, seen.order, seen.skip_reason, self.policy, now)
             decisions.append(decision)
             if after != before:
                 changed.append(after)
@@ -102,7 +102,7 @@ class Book:
             now = self._clock.now()
             known = self._rows.entries(connection, [seen.order.id for seen in page])
             return [
-                rules.enlist(known.get(s.order.id), s.order, s.skip_reason, self._policy, now)[1]
+                rules.enlist(known.get(s.order.id), s.order, s.skip_reason, self.policy, now)[1]
                 for s in page
             ]
 
@@ -116,7 +116,7 @@ class Book:
         return [claimed.result() for claimed in waiting]
 
     def _claim(self, entry: Entry, *, order: Order) -> tuple[Entry, Decision]:
-        return rules.claim(entry, order, self._policy, self._live.id, self._clock.now())
+        return rules.claim(entry, order, self.policy, self._live.id, self._clock.now())
 
     def release(self, claimed: Entry) -> None:
         """Give a claim back whose request never went out."""
@@ -166,30 +166,3 @@ class Book:
             return True
 
         return self._database.do(work)
-
-    # Questions
-
-    def entry(self, order_id: int) -> Entry | None:
-        """What is known of one order."""
-        return self._database.do(lambda c: self._rows.entries(c, [order_id])).get(order_id)
-
-    def attempts(self, order_id: int) -> list[Attempt]:
-        """Every try at one order, oldest first."""
-        return self._database.do(lambda c: self._rows.attempts(c, order_id))
-
-    def counts(self) -> dict[State, int]:
-        """How many orders are in each state; states without any are absent."""
-        state = schema.orders.c.state
-        query = (
-            sa.select(state, sa.func.count()).where(self._rows.of(schema.orders)).group_by(state)
-        )
-        rows = self._database.do(lambda c: list(c.execute(query)))
-        return {State(name): number for name, number in rows}
-
-    def possible_duplicates(self) -> int:
-        """How many copies beyond the first One Tribe may have, over all orders."""
-        arrivals = schema.orders.c.arrivals
-        query = sa.select(sa.func.sum(arrivals - 1)).where(
-            self._rows.of(schema.orders), arrivals > 1
-        )
-        return self._database.do(lambda c: c.execute(query).scalar()) or 0

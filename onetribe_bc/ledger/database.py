@@ -13,13 +13,14 @@ on PostgreSQL.
 
 from __future__ import annotations
 
-import os
+import logging
 import queue
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -29,12 +30,20 @@ from sqlalchemy.exc import DBAPIError
 
 from onetribe_bc.errors import BusyError, LedgerError
 from onetribe_bc.ledger import schema
+from onetribe_bc.ledger.creation import provide
+from onetribe_bc.ledger.locks import locks_folder
+from onetribe_bc.ledger.migrations import migrate, set_aside
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
 
 LOCK_TIMEOUT_S = 30.0
-"""How long to wait for another process's write before giving up."""
+"""How long to wait for other processes that write or read before giving up."""
+
+TELL_AFTER_S = 2.0
+"""How long to wait for them without a word."""
 
 
 class Database:
@@ -50,11 +59,15 @@ class Database:
         """
         self.path = path
         self._gather_s = gather_s
+        self._lock_timeout_s = lock_timeout_s
         self._engine = _engine(path, lock_timeout_s)
         self._inbox: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
         self._closed = False
         self._closing = threading.Lock()
-        _create_file(path)
+        try:
+            provide(path)
+        except DBAPIError as error:
+            raise _translate(error, path) from None
         started: Future[None] = Future()
         self._thread = threading.Thread(
             target=self._serve, args=(started,), name="bc2ot-ledger", daemon=True
@@ -75,6 +88,10 @@ class Database:
         """`submit`, and wait. Raises what `work` raises, LedgerError and BusyError."""
         return self.submit(work).result()
 
+    def check_writable(self) -> None:
+        """Write, durably, what is there already. Raises LedgerError and BusyError."""
+        self.do(lambda c: c.execute(_TOUCH))
+
     def close(self) -> None:
         """Finish what was handed in, and close the file."""
         with self._closing:
@@ -88,7 +105,7 @@ class Database:
     def _serve(self, started: Future[None]) -> None:
         try:
             with self._engine.connect() as connection:
-                _prepare(connection, self.path)
+                _prepare(connection, self.path, self._lock_timeout_s)
                 started.set_result(None)
                 while (batch := self._take()) is not None:
                     self._commit(connection, batch)
@@ -123,6 +140,7 @@ class Database:
             with connection.begin():
                 results = [work(connection) for work, _ in batch]
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+            _roll_back(_raw(connection))
             told = _translate(error, self.path)
             if len(batch) > 1 and not isinstance(told, BusyError):
                 # One caller's trouble is not the others': each gets a transaction of its own.
@@ -144,53 +162,105 @@ def _engine(path: Path, lock_timeout_s: float) -> sa.Engine:
 
     @event.listens_for(engine, "connect")
     def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
-        # The driver's own BEGIN comes late and deferred; ours takes the write lock at once.
+        # Left to the driver, transactions begin late and deferred.
         connection.isolation_level = None
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        _run_patiently(_raw(connection), _BEGIN, path, lock_timeout_s)
+
+    @event.listens_for(engine, "commit")
+    def _on_commit(connection: sa.Connection) -> None:
+        # A reader holds this up, as a backup or a check of the file is one. What the driver does
+        # next finds nothing to commit.
+        _run_patiently(_raw(connection), "COMMIT", path, lock_timeout_s)
 
     return engine
 
 
-def _create_file(path: Path) -> None:
-    """0600 from the first moment on; SQLite gives its journal the mode of the database."""
+def _raw(connection: sa.Connection) -> sqlite3.Connection:
+    """For what SQLAlchemy would begin a transaction for."""
+    return cast(sqlite3.Connection, connection.connection.driver_connection)
+
+
+def _run_patiently(
+    raw: sqlite3.Connection, statement: str, path: Path, lock_timeout_s: float
+) -> None:
+    """Run what another process may have to be waited for, and say so if that takes long."""
+    rest_s = lock_timeout_s - TELL_AFTER_S
+    if rest_s <= 0:
+        raw.execute(statement).close()
+        return
+    _wait_for_locks(raw, TELL_AFTER_S)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    except OSError as error:
-        raise LedgerError(
-            f"The ledger {path} cannot be opened for writing: {error.strerror}.",
-            hint="Give the user that runs bc2ot write permission there, or set `ledger` "
-            "(BC2OT_LEDGER) to a file elsewhere.",
-        ) from None
+        raw.execute(statement).close()
+    except sqlite3.Error as error:
+        if not _is_busy(error):
+            raise
+        _log.warning(
+            "Another process is using the ledger %s; waiting for it up to %.0f s.", path, rest_s
+        )
+        _wait_for_locks(raw, rest_s)
+        raw.execute(statement).close()
+    finally:
+        # Also a read in a transaction, or a large one that outgrows its cache, may have to wait.
+        _wait_for_locks(raw, lock_timeout_s)
 
 
-def _prepare(connection: sa.Connection, path: Path) -> None:
-    raw = cast(sqlite3.Connection, connection.connection.driver_connection)
-    raw.execute("PRAGMA journal_mode=TRUNCATE").close()
+def _wait_for_locks(raw: sqlite3.Connection, seconds: float) -> None:
+    raw.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}").close()
+
+
+def _roll_back(raw: sqlite3.Connection) -> None:
+    """A COMMIT that failed leaves its transaction open, and SQLAlchemy takes it for ended."""
+    with suppress(sqlite3.Error):
+        if raw.in_transaction:
+            raw.execute("ROLLBACK").close()
+
+
+def _is_busy(error: BaseException | None) -> bool:
+    name = getattr(error, "sqlite_errorname", "") or ""
+    return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+
+def _prepare(connection: sa.Connection, path: Path, lock_timeout_s: float) -> None:
+    raw = _raw(connection)
+    _run_patiently(raw, "PRAGMA journal_mode=TRUNCATE", path, lock_timeout_s)
     raw.execute("PRAGMA synchronous=FULL").close()
-    with connection.begin():
+    with ExitStack() as undo, connection.begin():
         tables = set(sa.inspect(connection).get_table_names())
         if schema.meta.name in tables:
-            _check_version(connection, path)
+            version = _version(connection, path)
+            if version < schema.SCHEMA_VERSION:
+                copy = set_aside(path, version)
+                undo.push(lambda kind, *_: copy.unlink(missing_ok=True) if kind else None)
+                migrate(connection, version)
+                _log.warning("The ledger %s was of an older version; a copy is %s.", path, copy)
         elif tables:
             raise LedgerError(
                 f"The file {path} is a database, but not a bc2ot ledger.",
                 hint="Set `ledger` (BC2OT_LEDGER) to another file.",
             )
+        elif (problem := emptied(path)) is not None:
+            raise problem
         else:
-            schema.metadata.create_all(connection)
-            row = {"key": "schema_version", "value": str(schema.SCHEMA_VERSION)}
-            connection.execute(sa.insert(schema.meta).values(row))
+            schema.create(connection)
 
 
-def _check_version(connection: sa.Connection, path: Path) -> None:
+def emptied(path: Path) -> LedgerError | None:
+    """What to say of a file without tables: there may have been some."""
+    if not locks_folder(path).exists():
+        return None
+    return LedgerError(
+        f"The ledger {path} is empty, although there were runs with it.", hint=_RESTORE
+    )
+
+
+def _version(connection: sa.Connection, path: Path) -> int:
     column = schema.meta.c.value
     query = sa.select(column).where(schema.meta.c.key == "schema_version")
     found = connection.execute(query).scalar_one_or_none()
-    if found is None or not found.isdecimal():
+    if found is None or not found.isdecimal() or int(found) < 1:
         raise LedgerError(f"The ledger {path} does not tell its version.", hint=_RESTORE)
     if int(found) > schema.SCHEMA_VERSION:
         raise LedgerError(
@@ -198,7 +268,12 @@ def _check_version(connection: sa.Connection, path: Path) -> None:
             f"version {schema.SCHEMA_VERSION}.",
             hint="Upgrade bc2ot: pip install --upgrade onetribe-bc",
         )
+    return int(found)
 
+
+# The driver's own BEGIN comes late and deferred; ours takes the write lock at once.
+_BEGIN = "BEGIN IMMEDIATE"
+_TOUCH = sa.update(schema.meta).values(value=schema.meta.c.value)
 
 _RESTORE = (
     "It was left as it is. Set it aside and restore a copy; without one, every order of the "
@@ -213,7 +288,7 @@ def _translate(error: BaseException, path: Path) -> BaseException:
         return error
     said = str(cause)
     name = getattr(cause, "sqlite_errorname", "") or ""
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+    if _is_busy(cause):
         return BusyError(
             f"The ledger {path} is locked by another process.",
             hint="Wait for it to finish. Nothing was lost: what was not delivered stays owed.",

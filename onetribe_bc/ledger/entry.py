@@ -57,11 +57,6 @@ class Entry:
         """How many copies beyond the first One Tribe may have."""
         return max(0, self.arrivals - 1)
 
-    @property
-    def owed(self) -> bool:
-        """Whether a later run has to do something about it."""
-        return self.state in (State.PENDING, State.SENDING, State.UNKNOWN)
-
 
 @dataclass(frozen=True, slots=True)
 class Policy:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from onetribe_bc.ledger import schema
 from onetribe_bc.ledger.database import Database
+from onetribe_bc.ledger.dialects import upsert
 from onetribe_bc.ledger.entry import Entry, State
+from onetribe_bc.ledger.locks import Locks
 from onetribe_bc.ledger.rows import Attempt, Rows
 
 OWED = (State.PENDING, State.SENDING, State.UNKNOWN)
@@ -24,8 +26,8 @@ _ORDERS = schema.orders.c
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run as the ledger has it. `ended_at` is None while it runs, or if it was killed and
-    no later run has noticed.
+    """One run as the ledger has it. `ended_at` is None while it runs, or if it was killed (as
+    `outcome` says then) and no later run has noticed.
     """
 
     id: str
@@ -50,13 +52,15 @@ class Bookmark:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where all orders stand. `oldest_owed_at` is when the longest owed one was first seen,
+    """Where all orders stand. `callbacks_waiting` counts orders that a callback named and nobody
+    has looked at since, `oldest_owed_at` is when the longest owed one was first seen,
     `last_sync_at` when a sync last ended well, `synced_until` up to when it had seen all changes.
     """
 
     states: Mapping[State, int]
     skipped_reasons: Mapping[str, int]
     possible_duplicates: int
+    callbacks_waiting: int
     oldest_owed_at: datetime | None
     last_delivered_at: datetime | None
     last_sync_at: datetime | None
@@ -75,6 +79,7 @@ class Inventory:
     def __init__(self, database: Database, *, store_hash: str, destination: str) -> None:
         self._database = database
         self._rows = Rows(store_hash=store_hash, destination=destination)
+        self._locks = Locks(database.path)
 
     def status(self, *, runs: int = 5) -> Status:
         """All of it, as of one moment, with the last few runs, the newest first."""
@@ -89,6 +94,11 @@ class Inventory:
             .group_by(_ORDERS.reason)
         )
         duplicates = sa.select(sa.func.sum(_ORDERS.arrivals - 1)).where(mine, _ORDERS.arrivals > 1)
+        waiting = (
+            sa.select(sa.func.count())
+            .select_from(schema.callbacks)
+            .where(self._rows.of(schema.callbacks))
+        )
         oldest = sa.select(sa.func.min(_ORDERS.first_seen_at)).where(mine, _ORDERS.state.in_(OWED))
         newest = sa.select(sa.func.max(_ORDERS.delivered_at)).where(mine)
         last_sync = sa.select(sa.func.max(schema.runs.c.ended_at)).where(
@@ -107,12 +117,18 @@ class Inventory:
             states={State(row[0]): row[1] for row in connection.execute(states)},
             skipped_reasons={row[0]: row[1] for row in connection.execute(reasons)},
             possible_duplicates=connection.execute(duplicates).scalar() or 0,
+            callbacks_waiting=connection.execute(waiting).scalar_one(),
             oldest_owed_at=connection.execute(oldest).scalar(),
             last_delivered_at=connection.execute(newest).scalar(),
             last_sync_at=connection.execute(last_sync).scalar(),
             synced_until=None if bookmark is None else bookmark.synced_until,
-            runs=[Run(**row) for row in connection.execute(last_runs).mappings()],
+            runs=[self._run(**row) for row in connection.execute(last_runs).mappings()],
         )
+
+    def _run(self, **row: Any) -> Run:
+        run = Run(**row)
+        killed = run.ended_at is None and not self._locks.lives(run.id)
+        return replace(run, outcome="killed") if killed else run
 
     def entry(self, order_id: int) -> Entry | None:
         """What is known of one order."""
@@ -181,17 +197,4 @@ class Inventory:
         return None if found is None else Bookmark(*found)
 
 
-def _set_bookmark() -> dict[str, sa.Insert]:
-    lite, post = sqlite.insert(schema.bookmarks), postgresql.insert(schema.bookmarks)
-    keys, names = ["store_hash", "destination"], ["begins_at", "synced_until"]
-    return {
-        "sqlite": lite.on_conflict_do_update(
-            index_elements=keys, set_={name: lite.excluded[name] for name in names}
-        ),
-        "postgresql": post.on_conflict_do_update(
-            index_elements=keys, set_={name: post.excluded[name] for name in names}
-        ),
-    }
-
-
-_SET_BOOKMARK: Mapping[str, sa.Insert] = _set_bookmark()
+_SET_BOOKMARK = upsert(schema.bookmarks)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from onetribe_bc.ledger import schema
+from onetribe_bc.ledger.dialects import upsert
 from onetribe_bc.ledger.entry import Entry, Outcome, Result, State
 
 _COLUMNS = tuple(field.name for field in fields(Entry))
@@ -31,24 +31,7 @@ _SELECT_BY_OWNER = _SELECT.where(
     _ORDERS.state == State.SENDING.value,
     _ORDERS.run_id.in_(sa.bindparam("run_ids", expanding=True)),
 )
-
-
-def _upserts() -> dict[str, sa.Insert]:
-    """INSERT … ON CONFLICT DO UPDATE for whole rows, in each database's dialect."""
-    keys = [column.name for column in schema.orders.primary_key]
-    names = [column.name for column in schema.orders.columns if column.name not in keys]
-    lite, post = sqlite.insert(schema.orders), postgresql.insert(schema.orders)
-    return {
-        "sqlite": lite.on_conflict_do_update(
-            index_elements=keys, set_={name: lite.excluded[name] for name in names}
-        ),
-        "postgresql": post.on_conflict_do_update(
-            index_elements=keys, set_={name: post.excluded[name] for name in names}
-        ),
-    }
-
-
-_UPSERTS: Mapping[str, sa.Insert] = _upserts()
+_UPSERT = upsert(schema.orders)
 _INSERT_ATTEMPT = sa.insert(schema.attempts)
 
 
@@ -108,11 +91,8 @@ class Rows:
     def write(self, connection: sa.Connection, entries: Sequence[Entry]) -> None:
         """Insert or update whole rows."""
         if entries:
-            rows = [
-                {**self.key, **{name: getattr(entry, name) for name in _COLUMNS}}
-                for entry in entries
-            ]
-            connection.execute(_UPSERTS[connection.dialect.name], rows)
+            rows = [self._row(entry) for entry in entries]
+            connection.execute(_UPSERT[connection.dialect.name], rows)
 
     def write_attempts(self, connection: sa.Connection, settlements: Sequence[Settlement]) -> None:
         """Keep each try for `history`; what was never sent was none."""
@@ -129,6 +109,9 @@ class Rows:
             .order_by(table.c.id)
         )
         return [Attempt(**row) for row in connection.execute(query).mappings()]
+
+    def _row(self, entry: Entry) -> dict[str, object]:
+        return {**self.key, **{name: getattr(entry, name) for name in _COLUMNS}}
 
     def _attempt(self, settlement: Settlement) -> dict[str, object]:
         claimed, after, outcome = settlement.claimed, settlement.after, settlement.outcome

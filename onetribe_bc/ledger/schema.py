@@ -8,15 +8,17 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     Index,
     Integer,
     MetaData,
     String,
     Table,
     TypeDecorator,
+    insert,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -119,3 +121,23 @@ bookmarks = Table(
     Column("synced_until", Moment, nullable=False),
     sqlite_with_rowid=False,
 )
+
+callbacks = Table(
+    "callbacks",
+    metadata,
+    Column("store_hash", String(64), primary_key=True),
+    Column("destination", String(16), primary_key=True),
+    Column("order_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("received_at", Moment, nullable=False),
+    Column("received", Integer, nullable=False),
+    Column("due_at", Moment, nullable=False),
+    Column("looks", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+
+def create(connection: Connection) -> None:
+    """Make the tables of a new ledger, within a transaction that the caller holds."""
+    metadata.create_all(connection)
+    row = {"key": "schema_version", "value": str(SCHEMA_VERSION)}
+    connection.execute(insert(meta).values(row))

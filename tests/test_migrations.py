@@ -1,0 +1,132 @@
+"""A ledger of an older version is brought up to this one, and a copy of it is kept."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from onetribe_bc.errors import BusyError, LedgerError
+from onetribe_bc.ledger import schema
+from onetribe_bc.ledger.database import Database
+from onetribe_bc.ledger.entry import State
+from onetribe_bc.ledger.inventory import Inventory
+
+DUMP = Path(__file__).parent / "data" / "ledger_v1.sql"
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A ledger as version 1 left it."""
+    path = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(DUMP.read_text(encoding="utf-8"))
+    path.chmod(0o600)
+    return path
+
+
+def dump(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return list(connection.iterdump())
+
+
+def tables(path: Path) -> dict[str, str]:
+    """What each table and index was made by, whatever its lines are broken by."""
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        return {name: "".join(sql.split()) for name, sql in found}
+
+
+def test_an_older_ledger_is_migrated_and_all_it_knew_is_still_known(old: Path) -> None:
+    with closing(Database(old)) as database:
+        inventory = Inventory(database, store_hash="sandbox1", destination="0123456789abcdef")
+        states = {entry.order_id: entry.state for entry in inventory.iter_entries()}
+        assert inventory.bookmark() is not None
+        assert len(inventory.attempts(100)) == 1
+    assert states == {
+        100: State.DELIVERED,
+        101: State.UNKNOWN,
+        102: State.FAILED,
+        103: State.SKIPPED,
+    }
+    with closing(sqlite3.connect(old)) as connection:
+        (version,) = connection.execute("SELECT value FROM ledger_meta").fetchone()
+    assert version == str(schema.SCHEMA_VERSION)
+
+
+def test_a_migrated_ledger_has_the_tables_of_a_new_one(old: Path, tmp_path: Path) -> None:
+    Database(old).close()
+    Database(tmp_path / "new.db").close()
+    assert tables(old) == tables(tmp_path / "new.db")
+
+
+def test_a_private_copy_of_the_older_ledger_is_set_aside(old: Path) -> None:
+    before = dump(old)
+    Database(old).close()
+    copy = old.with_name("ledger.db.v1.bak")
+    assert dump(copy) == before
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+
+
+def test_a_copy_never_replaces_another(old: Path) -> None:
+    first = old.with_name("ledger.db.v1.bak")
+    first.write_text("kept")
+    Database(old).close()
+    assert first.read_text() == "kept"
+    assert dump(old.with_name("ledger.db.v1.bak.2"))
+
+
+def test_it_is_migrated_once(old: Path) -> None:
+    Database(old).close()
+    Database(old).close()
+    assert not old.with_name("ledger.db.v1.bak.2").exists()
+
+
+def test_where_no_copy_can_be_made_the_ledger_is_left_as_it_is(
+    tmp_path: Path, old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = dump(old)
+
+    def no_room(*_arguments: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    real = sqlite3.connect
+
+    class Full(sqlite3.Connection):
+        backup = no_room  # type: ignore[assignment]
+
+    monkeypatch.setattr(
+        "onetribe_bc.ledger.migrations.sqlite3.connect", lambda *a, **k: real(*a, factory=Full, **k)
+    )
+    with pytest.raises(LedgerError, match="no copy of it could be set aside") as caught:
+        Database(old)
+    monkeypatch.undo()
+    assert caught.value.hint
+    assert dump(old) == before
+    assert not list(tmp_path.glob("*.bak*"))
+
+
+def test_what_fails_on_the_way_leaves_the_older_version_and_no_copy(old: Path) -> None:
+    with closing(sqlite3.connect(old)) as connection:
+        connection.execute("CREATE TABLE callbacks (stranger TEXT)")
+        connection.commit()
+    for _ in range(2):
+        with pytest.raises(LedgerError, match="callbacks already exists"):
+            Database(old)
+    with closing(sqlite3.connect(old)) as connection:
+        assert connection.execute("SELECT value FROM ledger_meta").fetchone() == ("1",)
+    assert not list(old.parent.glob("*.bak*"))
+
+
+def test_a_migration_that_a_reader_outlasts_leaves_the_older_version_and_no_copy(old: Path) -> None:
+    before = dump(old)
+    with closing(sqlite3.connect(old, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM ledger_meta").fetchall()
+        with pytest.raises(BusyError):
+            Database(old, lock_timeout_s=0.1)
+    assert dump(old) == before
+    assert not list(old.parent.glob("*.bak*"))

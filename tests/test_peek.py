@@ -1,0 +1,164 @@
+"""A look at a ledger's file, which changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from onetribe_bc.errors import BusyError, LedgerError
+from onetribe_bc.ledger.book import Seen
+from onetribe_bc.ledger.database import Database
+from onetribe_bc.ledger.peek import Peek, peek
+from onetribe_bc.ledger.schema import SCHEMA_VERSION
+from tests.clocks import STARTED_AT, FakeClock
+from tests.delivering import make_book, make_order
+
+HALF_A_WRITE = """
+import os, sqlite3, sys
+ledger = sqlite3.connect(sys.argv[1], isolation_level=None)
+ledger.execute("PRAGMA journal_mode=TRUNCATE")
+ledger.execute("PRAGMA cache_size=1")
+ledger.execute("BEGIN IMMEDIATE")
+rows = ((f"key{number}", "x" * 150) for number in range(5_000))
+ledger.executemany("INSERT INTO ledger_meta VALUES (?, ?)", rows)
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "a ledger?.db"
+
+
+@pytest.fixture
+def ledger(path: Path, clock: FakeClock) -> Path:
+    """Two orders of the store "shop", the second seen an hour later."""
+    with closing(Database(path)) as database:
+        for order_id in (1, 2):
+            make_book(database, clock).enlist([Seen(make_order(order_id))])
+            clock.advance(3600)
+    return path
+
+
+def change(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
+def test_it_tells_version_and_size_and_when_an_order_was_last_seen_first(ledger: Path) -> None:
+    assert peek(ledger, "shop") == Peek(
+        size=ledger.stat().st_size,
+        version=SCHEMA_VERSION,
+        newest_order_at=STARTED_AT + timedelta(hours=1),
+    )
+
+
+def test_another_stores_orders_do_not_count(ledger: Path) -> None:
+    found = peek(ledger, "another")
+    assert found is not None
+    assert found.newest_order_at is None
+
+
+def test_nothing_is_made_where_there_is_no_ledger(path: Path) -> None:
+    assert peek(path, "shop") is None
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("version", [1, SCHEMA_VERSION + 1])
+def test_no_version_is_changed_by_looking(ledger: Path, version: int) -> None:
+    change(ledger, f"UPDATE ledger_meta SET value = '{version}'")
+    before = hashlib.sha256(ledger.read_bytes()).digest()
+    found = peek(ledger, "shop")
+    assert found is not None
+    assert found.version == version
+    assert hashlib.sha256(ledger.read_bytes()).digest() == before
+    assert [file.name for file in ledger.parent.iterdir()] == [ledger.name]
+
+
+def test_an_empty_file_and_an_empty_database_have_no_version(path: Path) -> None:
+    path.touch()
+    assert peek(path, "shop") == Peek(0)
+    change(path, "CREATE TABLE passing (x)")
+    change(path, "DROP TABLE passing")
+    assert peek(path, "shop") == Peek(path.stat().st_size)
+
+
+def test_what_is_no_database_is_damaged(path: Path) -> None:
+    path.write_bytes(b"not a database, whatever it is called" * 100)
+    with pytest.raises(LedgerError, match="is damaged: file is not a database"):
+        peek(path, "shop")
+
+
+def test_damage_inside_is_found(ledger: Path) -> None:
+    pages = bytearray(ledger.read_bytes())
+    for page in range(1, len(pages) // 4096):
+        pages[page * 4096 : page * 4096 + 8] = b"\xff" * 8
+    ledger.write_bytes(pages)
+    with pytest.raises(LedgerError, match="is damaged") as caught:
+        peek(ledger, "shop")
+    assert "restore a copy" in caught.value.hint
+
+
+def test_a_broken_schema_is_found(ledger: Path) -> None:
+    content = bytearray(ledger.read_bytes())
+    content[100:108] = b"\xff" * 8
+    ledger.write_bytes(content)
+    with pytest.raises(LedgerError, match="is damaged"):
+        peek(ledger, "shop")
+
+
+def test_another_programs_database_is_no_ledger(path: Path) -> None:
+    change(path, "CREATE TABLE bookmarks (x)")
+    with pytest.raises(LedgerError, match="not a bc2ot ledger"):
+        peek(path, "shop")
+
+
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM ledger_meta", "UPDATE ledger_meta SET value = 'two'"]
+)
+def test_a_ledger_without_a_version_is_said_to_have_none(ledger: Path, statement: str) -> None:
+    change(ledger, statement)
+    with pytest.raises(LedgerError, match="does not tell its version"):
+        peek(ledger, "shop")
+
+
+def test_what_is_no_file_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="no regular file"):
+        peek(tmp_path, "shop")
+    (tmp_path / "file").touch()
+    with pytest.raises(LedgerError, match="could not be used"):
+        peek(tmp_path / "file" / "ledger.db", "shop")
+
+
+def test_a_column_that_is_not_there_is_told(ledger: Path) -> None:
+    change(ledger, "ALTER TABLE orders RENAME COLUMN first_seen_at TO seen_at")
+    with pytest.raises(LedgerError, match="could not be used: no such column"):
+        peek(ledger, "shop")
+
+
+def test_a_write_that_was_broken_off_is_told_and_left_to_the_next_run(ledger: Path) -> None:
+    subprocess.run([sys.executable, "-c", HALF_A_WRITE, str(ledger)], check=False)
+    journal = ledger.with_name(f"{ledger.name}-journal").read_bytes()
+    found = peek(ledger, "shop")
+    assert found is not None
+    assert found.half_written
+    assert ledger.with_name(f"{ledger.name}-journal").read_bytes() == journal
+    Database(ledger).close()
+    again = peek(ledger, "shop")
+    assert again is not None
+    assert (again.half_written, again.version) == (False, SCHEMA_VERSION)
+
+
+def test_a_ledger_that_someone_is_writing_for_long_is_busy(ledger: Path) -> None:
+    with closing(sqlite3.connect(ledger, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(BusyError, match="is locked by another process"):
+            peek(ledger, "shop", lock_timeout_s=0)
