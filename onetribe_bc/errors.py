@@ -41,6 +41,19 @@ _MEANINGS = {
 }
 
 
+WORST_FIRST = (
+    ExitCode.INTERRUPTED,
+    ExitCode.USAGE,
+    ExitCode.CONFIGURATION,
+    ExitCode.REFUSED,
+    ExitCode.UNREACHABLE,
+    ExitCode.BUSY,
+    ExitCode.INCOMPLETE,
+    ExitCode.DONE,
+)
+"""Which exit code counts where there are several."""
+
+
 class Bc2otError(Exception):
     """An expected failure. `hint` is the next step for whoever reads the message."""
 
@@ -55,6 +68,18 @@ class InputError(Bc2otError):
     """What the caller asked for makes no sense: a date, an id, a destination."""
 
     exit_code = ExitCode.USAGE
+
+
+class NotAuthenticError(Bc2otError):
+    """A callback that is not shown to be BigCommerce's. The message tells a stranger nothing;
+    `reason` says in a few words what was amiss, for logs and metrics.
+    """
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("The callback is not authentic.")
+        self.reason = reason
 
 
 class ConfigurationError(Bc2otError):

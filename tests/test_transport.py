@@ -25,7 +25,7 @@ from onetribe_bc.errors import (
     NoAnswerError,
     NoConnectionError,
 )
-from tests.wire import WireServer, answer, read_request, reset
+from tests.wire import WireServer, answer, hang_up, read_request, reset
 
 KEY = "merchant-key-0123456789"
 TOKEN = "token-0123456789"
@@ -218,11 +218,6 @@ def _reset_in_handshake(connection: socket.socket) -> None:
     reset(connection)
 
 
-def _reset_after_reading(connection: socket.socket) -> None:
-    read_request(connection)
-    reset(connection)
-
-
 def _close_after_reading(connection: socket.socket) -> None:
     read_request(connection)
 
@@ -243,7 +238,7 @@ def _gibberish(connection: socket.socket) -> None:
 
 @pytest.mark.parametrize(
     "play",
-    [_reset_after_reading, _close_after_reading, _gibberish],
+    [hang_up, _close_after_reading, _gibberish],
 )
 def test_a_connection_that_breaks_before_the_answer_leaves_it_open_whether_it_arrived(
     serve: Serve, connect: Connect, play: Callable[[socket.socket], None]
@@ -518,7 +513,7 @@ def test_a_reset_behind_the_handshake_leaves_it_open_whether_it_arrived(
     certificate: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    server = serve(_reset_after_reading, tls)
+    server = serve(hang_up, tls)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     monkeypatch.setenv("NO_PROXY", "*")
     host = "localhost.example.com"

@@ -51,6 +51,12 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
+def hang_up(connection: socket.socket) -> None:
+    """Take a request and close with a RST: sent before, it can meet a client still connecting."""
+    read_request(connection)
+    reset(connection)
+
+
 class WireServer:
     """Answers on loopback, each connection in a thread of its own.
 

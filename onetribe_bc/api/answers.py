@@ -84,11 +84,7 @@ def onetribe_error(answer: Answer, *, text: str, now: datetime) -> Bc2otError | 
         return None
     said = f"One Tribe answered {status}"
     if 300 <= status < 400:
-        return AddressError(
-            f"{said}, a redirect: the address is wrong. A redirect is never followed, "
-            "since it would deliver nothing.",
-            hint=_ADDRESS_HINT,
-        )
+        return redirect_error(status)
     if status in _WRONG_ADDRESS:
         return AddressError(
             f"{said}: the address or the merchant key is wrong.", hint=_ADDRESS_HINT
@@ -97,6 +93,15 @@ def onetribe_error(answer: Answer, *, text: str, now: datetime) -> Bc2otError | 
         retry_after = parse_retry_after(answer.headers.get("Retry-After"), now)
         return TryAgainError(said, status=status, text=text, retry_after_s=retry_after)
     return OrderRefusedError(f"{said}: it refuses this order", status=status, text=text)
+
+
+def redirect_error(status: int) -> AddressError:
+    """The error that a redirect by One Tribe stands for."""
+    return AddressError(
+        f"One Tribe answered {status}, a redirect: the address is wrong. A redirect is never "
+        "followed, since it would deliver nothing.",
+        hint=_ADDRESS_HINT,
+    )
 
 
 def _is_json(body: bytes) -> bool:

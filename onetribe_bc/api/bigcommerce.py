@@ -57,7 +57,7 @@ _QUOTA_TRIES = 20
 _SECRET_CHARACTERS = 4
 """Shorter values are no secrets, and taking them out would garble the text around them."""
 
-_LOST_ORDER_TRIES = 3
+LOOKS = 3
 """How often an order is asked for that BigCommerce says it does not have: it may lag."""
 
 
@@ -139,9 +139,9 @@ class BigCommerceClient:
 
     # Orders
 
-    def get_order(self, order_id: int) -> Order:
-        """One order. Raises NotFoundError when BigCommerce goes on saying it has none."""
-        for attempt in range(1, _LOST_ORDER_TRIES + 1):
+    def get_order(self, order_id: int, *, looks: int = LOOKS) -> Order:
+        """One order. Raises NotFoundError when BigCommerce says `looks` times that it has none."""
+        for attempt in range(1, looks + 1):
             try:
                 return self._get(
                     f"v2/orders/{order_id}",
@@ -150,7 +150,7 @@ class BigCommerceClient:
                     scope=ORDERS_SCOPE,
                 )
             except NotFoundError:
-                if attempt == _LOST_ORDER_TRIES:
+                if attempt == looks:
                     break
                 self._clock.sleep(full_jitter(attempt, self._clock.random()))
         raise NotFoundError(

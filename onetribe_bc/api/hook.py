@@ -35,7 +35,7 @@ KEY_CHARACTERS = 16
 """A part of a destination's path that is as long as this may be a key, and is not shown."""
 
 _ONETRIBE_PATH = "/direct/webhook/"
-_SCOPE = re.compile(r"store(?:/[A-Za-z][A-Za-z0-9_-]*)+(?:/\*)?")
+_SCOPE = re.compile(r"store(?:/channel/[0-9]{1,12})?(?:/[A-Za-z][A-Za-z0-9_-]*)+(?:/\*)?")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 

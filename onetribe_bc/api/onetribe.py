@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from onetribe_bc.api.answers import onetribe_error
+from onetribe_bc.api.answers import onetribe_error, redirect_error
 from onetribe_bc.api.transport import Answer, Timeouts, Transport
 from onetribe_bc.clock import Clock
 from onetribe_bc.errors import EXCERPT_CHARACTERS, excerpt
@@ -90,6 +90,17 @@ class OneTribeClient:
     def close(self) -> None:
         """Close all connections."""
         self._transport.close()
+
+    def reach(self) -> int:
+        """Ask for the address by HEAD, which files nothing, and return the status.
+
+        One Tribe documents no answer to it, so that most say only that the host is there. Raises
+        AddressError for a redirect, and UnreachableError.
+        """
+        status = self._transport.exchange("HEAD", keep_bytes=0).status
+        if 300 <= status < 400:
+            raise redirect_error(status)
+        return status
 
     def send(
         self, order: Order, *, idempotency_key: str, on_send: Callable[[], None] | None = None
