@@ -16,6 +16,7 @@ from onetribe_bc.config import (
     OrderSettings,
     load,
 )
+from onetribe_bc.config.finding import is_found, places_for_new
 from onetribe_bc.config.keys import KEYS
 from onetribe_bc.config.reference import refresh
 from onetribe_bc.errors import ConfigurationError, ExitCode, InputError
@@ -92,7 +93,8 @@ def test_every_variable_overlays_the_file(desk: Desk) -> None:
     settings = desk.load(FULL + "ledger: file.db\ndelivery: {workers: 2, attempts: 7}")
     assert settings.need_store_hash() == "zzz"
     assert settings.need_access_token().reveal() == "env-token"
-    assert settings.need_client_secret().reveal() == "env-secret"
+    assert settings.bigcommerce.client_secret is not None
+    assert settings.bigcommerce.client_secret.reveal() == "env-secret"
     assert settings.bigcommerce.api_url == "http://127.0.0.1:8080"
     assert settings.need_onetribe_url().reveal() == URL
     assert settings.ledger == desk.cwd / "env.db"
@@ -176,6 +178,33 @@ def test_a_tilde_in_the_variable_is_the_home(desk: Desk) -> None:
     assert "BC2OT_CONFIG names begins with a ~" in desk.refusal().replace("file that ", "")
 
 
+def test_a_new_file_goes_where_it_will_be_found(desk: Desk) -> None:
+    user = desk.homes.config / "config.yaml"
+    assert places_for_new(desk.cwd, desk.homes) == [user, desk.file]
+    desk.write(FULL)
+    assert places_for_new(desk.cwd, desk.homes) == [desk.file, user]
+    # What the machine does not know is a relative path.
+    homeless = Homes(config=Path("bc2ot"), state=Path("state"), user=Path("~"))
+    assert places_for_new(desk.cwd, homeless) == [desk.file]
+
+
+def test_a_file_is_found_where_load_would_find_it(desk: Desk) -> None:
+    user = desk.write(FULL, desk.homes.config / "config.yaml")
+
+    def found(path: Path, variable: str = "", cwd: Path = desk.cwd) -> bool:
+        return is_found(path, {"BC2OT_CONFIG": variable}, cwd, desk.homes)
+
+    assert found(user)
+    assert not found(desk.file)
+    desk.write(FULL)
+    assert found(desk.file)
+    assert not found(user)
+    assert found(user, str(user))
+    assert not found(desk.file, str(user))
+    assert not found(desk.file, "~someone/x")
+    assert not found(user, cwd=desk.folder / ("a" * 300))
+
+
 def test_a_file_that_was_asked_for_has_to_exist(desk: Desk) -> None:
     desk.write(FULL)
     with pytest.raises(ConfigurationError, match=r"no file .*other\.yaml, which --config names"):
@@ -193,7 +222,7 @@ def test_without_any_configuration_the_error_says_where_it_looked_and_how_to_beg
         "BC2OT_CONFIG",
         str(desk.file),
         str(desk.homes.config / "config.yaml"),
-        "config.example.yaml",
+        "bc2ot init",
         "BC2OT_STORE_HASH, BC2OT_ACCESS_TOKEN and BC2OT_ONETRIBE_URL",
     ):
         assert part in told
@@ -203,7 +232,7 @@ def test_without_any_configuration_the_error_says_where_it_looked_and_how_to_beg
 def test_an_empty_file_is_an_error_that_says_how_to_begin(desk: Desk, content: str) -> None:
     told = desk.refusal(content)
     assert f"{desk.file} is empty" in told
-    assert "config.example.yaml" in told
+    assert "bc2ot init" in told
 
 
 def test_an_empty_file_does_not_stand_in_the_way_of_variables(desk: Desk) -> None:
@@ -242,7 +271,6 @@ def test_without_a_home_the_ledger_has_to_be_named(desk: Desk) -> None:
     [
         ("need_store_hash", "bigcommerce.store_hash", "BC2OT_STORE_HASH"),
         ("need_access_token", "bigcommerce.access_token", "BC2OT_ACCESS_TOKEN"),
-        ("need_client_secret", "bigcommerce.client_secret", "BC2OT_CLIENT_SECRET"),
         ("need_onetribe_url", "onetribe.url", "BC2OT_ONETRIBE_URL"),
     ],
 )
@@ -351,7 +379,7 @@ def test_a_file_open_to_others_is_reported_with_the_command_that_mends_it(
     desk: Desk, mode: int
 ) -> None:
     desk.write(FULL, mode=mode)
-    (warning,) = desk.load().warnings
+    (warning,) = map(str, desk.load().warnings)
     assert f"chmod 600 {desk.file}" in warning
     desk.file.chmod(0o600)
     assert desk.load().warnings == ()
@@ -359,7 +387,7 @@ def test_a_file_open_to_others_is_reported_with_the_command_that_mends_it(
 
 def test_a_secret_file_open_to_others_is_reported_too(desk: Desk) -> None:
     secret = desk.write("s3cret", desk.cwd / "my token", mode=0o644)
-    (warning,) = desk.load("bigcommerce: {access_token_file: my token}").warnings
+    (warning,) = map(str, desk.load("bigcommerce: {access_token_file: my token}").warnings)
     assert f"chmod 600 '{secret}'" in warning
     assert "s3cret" not in warning
 

@@ -266,7 +266,8 @@ def test_a_secret_is_read_from_its_file_without_the_line_end(desk: Desk, content
     desk.environ = {"NAME": "token"}
     desk.write(content, desk.cwd / "secrets" / "token")
     loaded = desk.load(nested("bigcommerce.client_secret_file", "secrets/${NAME}"))
-    assert loaded.need_client_secret().reveal() == "token"
+    assert loaded.bigcommerce.client_secret is not None
+    assert loaded.bigcommerce.client_secret.reveal() == "token"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from onetribe_bc.config.settings import (
     DeliverySettings,
     OnUnknown,
     OrderSettings,
+    ReceiverSettings,
     Resend,
     SyncSettings,
 )
@@ -162,6 +163,32 @@ MONITOR_TEXTFILE: Key[str | None] = Key(
     "A file for Prometheus' node exporter, written anew by each `sync`.",
     default=None,
 )
+RECEIVER_SECRET: Key[Secret | None] = Key(
+    "receiver.secret",
+    kinds.CREDENTIAL,
+    "What callbacks carry in the header `X-Bc2ot-Secret`, to be told from a stranger's.",
+    default=None,
+    default_text="what `hooks create --receiver` made: `receiver-secret-STORE_HASH` beside "
+    "the ledger",
+    variable="BC2OT_RECEIVER_SECRET",
+    secret=True,
+    of_store=True,
+)
+RECEIVER_TOKEN: Key[Secret | None] = Key(
+    "receiver.token",
+    kinds.CREDENTIAL,
+    "A bearer token that opens `serve`'s `/readyz` and `/metrics` to other machines.",
+    default=None,
+    secret=True,
+)
+RECEIVER_SYNC_EVERY: Key[timedelta] = Key(
+    "receiver.sync_every",
+    kinds.duration(timedelta(days=1)),
+    "How often `serve` does what `sync` does, for callbacks that never came. `0m`: only at its "
+    "start and after trouble.",
+    default=ReceiverSettings.sync_every,
+    default_text="`15m`",
+)
 LEDGER: Key[str | None] = Key(
     "ledger",
     kinds.PATH,
@@ -195,6 +222,9 @@ KEYS: tuple[Key[Any], ...] = (
     SYNC_OVERLAP,
     MONITOR_URL,
     MONITOR_TEXTFILE,
+    RECEIVER_SECRET,
+    RECEIVER_TOKEN,
+    RECEIVER_SYNC_EVERY,
     LEDGER,
     TIMEZONE,
 )

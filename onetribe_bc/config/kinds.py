@@ -52,6 +52,12 @@ class Kind(Generic[T_co]):
     read: Callable[[Raw], T_co]
 
 
+def store_hash_in(text: str) -> str:
+    """The store hash in a whole API path or in a store's permanent address; else `text` itself."""
+    found = _HASH_IN_ADDRESS.search(text)
+    return found[1] if found else text
+
+
 def whole_number(least: int, most: int) -> Kind[int]:
     """Whole numbers from `least` to `most`."""
     takes = f"a whole number from {least} to {most}"

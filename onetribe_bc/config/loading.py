@@ -10,17 +10,20 @@ from onetribe_bc.config import keys
 from onetribe_bc.config.finding import ConfigurationFile, find_file, nothing_found
 from onetribe_bc.config.layers import environment_layer, option_layer
 from onetribe_bc.config.places import Homes, Layer
+from onetribe_bc.config.receiver_secret import read_receiver_secret, receiver_secret_file
 from onetribe_bc.config.settings import (
     BigCommerceSettings,
     DeliverySettings,
     MonitorSettings,
     OneTribeSettings,
     OrderSettings,
+    ReceiverSettings,
     Settings,
     SyncSettings,
 )
 from onetribe_bc.config.values import Values
 from onetribe_bc.errors import ConfigurationError, excerpt
+from onetribe_bc.secret import Secret
 
 
 def load(
@@ -58,10 +61,11 @@ def load(
         homes=homes,
         warnings=list(file.warnings) if file else [],
     )
+    store_hash, ledger = values.of(keys.STORE_HASH), values.ledger()
     return Settings(
         store_name=store,
         bigcommerce=BigCommerceSettings(
-            store_hash=values.of(keys.STORE_HASH),
+            store_hash=store_hash,
             access_token=values.of(keys.ACCESS_TOKEN),
             client_secret=values.of(keys.CLIENT_SECRET),
             api_url=values.of(keys.API_URL),
@@ -83,7 +87,12 @@ def load(
         monitor=MonitorSettings(
             url=values.of(keys.MONITOR_URL), textfile=values.path(keys.MONITOR_TEXTFILE)
         ),
-        ledger=values.ledger(),
+        receiver=ReceiverSettings(
+            secret=values.of(keys.RECEIVER_SECRET) or _kept_secret(values, ledger, store_hash),
+            token=values.of(keys.RECEIVER_TOKEN),
+            sync_every=values.of(keys.RECEIVER_SYNC_EVERY),
+        ),
+        ledger=ledger,
         timezone=values.timezone(),
         warnings=tuple(values.warnings),
         source=file.path if file else None,
@@ -104,6 +113,16 @@ def store_names(
     """
     file = find_file(path, environ, cwd, homes or Homes.of_user())
     return tuple(file.stores) if file else ()
+
+
+def _kept_secret(values: Values, ledger: Path, store_hash: str) -> Secret | None:
+    """What `hooks create --receiver` made for the store, if it did."""
+    if not store_hash:
+        return None
+    secret, warning = read_receiver_secret(receiver_secret_file(ledger, store_hash))
+    if warning is not None:
+        values.warnings.append(warning)
+    return secret
 
 
 def _choose(store: str, file: ConfigurationFile | None) -> Layer:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
 
+from onetribe_bc.config.places import Notice
 from onetribe_bc.errors import ConfigurationError
 from onetribe_bc.secret import Secret, mask_url
 
@@ -78,11 +79,22 @@ class MonitorSettings:
 
 
 @dataclass(frozen=True)
+class ReceiverSettings:
+    """What takes BigCommerce's callbacks. `secret` is in a header of each of them; `token`
+    opens what others than this machine may not see; `sync_every` is the beat of the safety net.
+    """
+
+    secret: Secret | None = None
+    token: Secret | None = None
+    sync_every: timedelta = timedelta(minutes=15)
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that is set for one store.
 
     `store_name` is None for the store at the top of the file, `stores` names the others in it,
-    `source` is the file if there was one, and `warnings` are sentences for the user to see.
+    `source` is the file if there was one, and `warnings` are for the user to see.
     """
 
     store_name: str | None
@@ -94,7 +106,8 @@ class Settings:
     timezone: ZoneInfo
     sync: SyncSettings = SyncSettings()
     monitor: MonitorSettings = MonitorSettings()
-    warnings: tuple[str, ...] = ()
+    receiver: ReceiverSettings = ReceiverSettings()
+    warnings: tuple[Notice, ...] = ()
     source: Path | None = None
     stores: tuple[str, ...] = ()
 
@@ -108,12 +121,6 @@ class Settings:
         """The store's API token. Raises ConfigurationError where none was given."""
         return self._need(
             self.bigcommerce.access_token, "bigcommerce.access_token", "BC2OT_ACCESS_TOKEN"
-        )
-
-    def need_client_secret(self) -> Secret:
-        """What callbacks are verified with. Raises ConfigurationError where none was given."""
-        return self._need(
-            self.bigcommerce.client_secret, "bigcommerce.client_secret", "BC2OT_CLIENT_SECRET"
         )
 
     def need_onetribe_url(self) -> Secret:

@@ -12,7 +12,15 @@ from zoneinfo import ZoneInfo
 from onetribe_bc.config import keys
 from onetribe_bc.config.keys import Key
 from onetribe_bc.config.kinds import PATH, TIMEZONE, Raw
-from onetribe_bc.config.places import Given, Homes, Place, absolute, open_to_others, read_contents
+from onetribe_bc.config.places import (
+    Given,
+    Homes,
+    Notice,
+    Place,
+    absolute,
+    open_to_others,
+    read_contents,
+)
 from onetribe_bc.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -34,7 +42,7 @@ class Values:
     given: Mapping[str, Given]
     environ: Mapping[str, str]
     homes: Homes
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[Notice] = field(default_factory=list)
 
     def of(self, key: Key[T]) -> T:
         """The value of `key` or its default. Raises ConfigurationError or InputError."""

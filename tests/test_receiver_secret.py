@@ -1,0 +1,154 @@
+"""The receiver's secret: set, or kept beside the ledger and found there by whoever checks."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from onetribe_bc.config.receiver_secret import make_receiver_secret, receiver_secret_file
+from onetribe_bc.errors import ConfigurationError
+from tests.configuring import FULL, Desk
+
+KEPT = "kept-secret"
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def keep(desk: Desk, content: str | bytes = f"{KEPT}\n", mode: int = 0o600) -> Path:
+    return desk.write(content, desk.homes.state / "receiver-secret-abc123", mode)
+
+
+def secret(desk: Desk, content: str = FULL) -> str | None:
+    found = desk.load(content).receiver.secret
+    return found.reveal() if found else None
+
+
+def test_where_none_is_set_the_one_that_is_kept_for_the_store_holds(desk: Desk) -> None:
+    assert secret(desk) is None
+    keep(desk)
+    assert secret(desk) == KEPT
+    assert desk.load().warnings == ()
+    assert secret(desk, FULL.replace("abc123", "other1")) is None
+
+
+def test_it_is_kept_in_the_folder_of_the_ledger(desk: Desk, tmp_path: Path) -> None:
+    desk.write(KEPT, tmp_path / "led" / "receiver-secret-abc123")
+    assert secret(desk, f"{FULL}ledger: {tmp_path}/led/orders.db\n") == KEPT
+    assert receiver_secret_file(Path("/a/b.db"), "abc123") == Path("/a/receiver-secret-abc123")
+
+
+def test_what_is_set_comes_first(desk: Desk) -> None:
+    keep(desk)
+    assert secret(desk, f"{FULL}receiver: {{secret: set-secret}}\n") == "set-secret"
+    desk.environ["BC2OT_RECEIVER_SECRET"] = "from-the-environment"
+    assert secret(desk) == "from-the-environment"
+
+
+def test_each_store_has_its_own(desk: Desk) -> None:
+    keep(desk)
+    desk.write("uk-secret", desk.homes.state / "receiver-secret-def456")
+    uk = f"{FULL}stores: {{uk: {{bigcommerce: {{store_hash: def456}}}}}}\n"
+    found = desk.load(uk, store="uk").receiver.secret
+    assert found is not None
+    assert found.reveal() == "uk-secret"
+    assert secret(desk, uk) == KEPT
+
+
+def test_without_a_store_none_is_looked_for(desk: Desk) -> None:
+    desk.write(KEPT, desk.homes.state / "receiver-secret-")
+    assert secret(desk, "onetribe: {url: 'https://example.com/key'}\n") is None
+
+
+def test_one_that_others_can_read_is_reported(desk: Desk) -> None:
+    file = keep(desk, mode=0o640)
+    assert secret(desk) == KEPT
+    (warning,) = map(str, desk.load().warnings)
+    assert f"chmod 600 {file}" in warning
+
+
+@pytest.mark.parametrize("content", ["", "\n", "two words", "a\nb\n", "é", b"\xff"])
+def test_a_file_that_holds_none_is_reported_and_quoted_nowhere(
+    desk: Desk, content: str | bytes
+) -> None:
+    file = keep(desk, content)
+    assert secret(desk) is None
+    (warning,) = map(str, desk.load().warnings)
+    assert f"{file} holds no secret in one line: delete it" in warning
+    assert "two words" not in warning
+
+
+def test_one_that_cannot_be_read_stops_nothing_and_is_reported(desk: Desk) -> None:
+    file = desk.homes.state / "receiver-secret-abc123"
+    file.mkdir(parents=True)
+    assert secret(desk) is None
+    (warning,) = map(str, desk.load().warnings)
+    assert f"in {file} cannot be read: {os.strerror(errno.EISDIR)}" in warning
+
+
+def test_it_is_made_for_its_owners_eyes_only_and_never_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "receiver-secret-abc123"
+    made = make_receiver_secret(file, lambda size: "x" * size)
+    assert made.reveal() == "x" * 32
+    assert file.read_text() == "x" * 32 + "\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    with pytest.raises(ConfigurationError, match="cannot be kept"):
+        make_receiver_secret(file, lambda _: "another")
+    assert file.read_text() == "x" * 32 + "\n"
+
+
+def test_a_disk_that_is_full_leaves_no_half_a_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    file = tmp_path / "receiver-secret-abc123"
+    with pytest.raises(ConfigurationError, match="No space left"):
+        make_receiver_secret(file, lambda _: "x")
+    assert not file.exists()
+
+
+def test_a_kill_on_the_way_leaves_no_empty_secret(tmp_path: Path) -> None:
+    file = tmp_path / "receiver-secret-abc123"
+    script = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from onetribe_bc.config.receiver_secret import make_receiver_secret\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "make_receiver_secret(Path(sys.argv[1]), lambda _: 'x')\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(file)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not file.exists()
+    assert make_receiver_secret(file, lambda _: "y").reveal() == "y"
+
+
+def test_its_name_outlives_a_power_cut_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bool] = []
+    sync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    make_receiver_secret(tmp_path / "receiver-secret-abc123", lambda _: "x")
+    assert synced == [False, True]
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="cannot be kept"):
+        make_receiver_secret(tmp_path / "file" / "receiver-secret-abc123", lambda _: "x")

@@ -1,0 +1,271 @@
+"""The configuration file that is made from answers: what it says, and how it is put down."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onetribe_bc.config import keys
+from onetribe_bc.config.keys import KEYS
+from onetribe_bc.config.kinds import store_hash_in
+from onetribe_bc.config.places import Given, Place
+from onetribe_bc.config.writing import check_target, render, write
+from onetribe_bc.errors import ConfigurationError, InputError
+from tests.configuring import Desk
+
+PLACE = Place("it", "an answer")
+VISIBLE = [chr(code) for code in range(33, 127)]
+URL = "https://api.example.com/direct/webhook/big-commerce/order/"
+URL_CHARACTERS = "abcXYZ019._~:@!$&'()*+,;=%-[]"
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    (tmp_path / "work").mkdir()
+    return Desk(tmp_path)
+
+
+def as_it_is(text: str) -> Given:
+    return Given(text, PLACE, Path("/"))
+
+
+def answers(store_hash: str = "abc123", token: str = "t0ken", url: str = f"{URL}key") -> str:
+    return render(
+        {
+            "bigcommerce.store_hash": as_it_is(store_hash),
+            "bigcommerce.access_token": as_it_is(token),
+            "onetribe.url": as_it_is(url),
+        }
+    )
+
+
+def entries(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# What it says
+
+
+@given(
+    store_hash=st.text("abcxyz0189", min_size=1, max_size=12),
+    token=st.text(VISIBLE, min_size=1, max_size=60),
+    key=st.text(URL_CHARACTERS, min_size=1, max_size=40).filter(lambda key: key != "order"),
+)
+@settings(max_examples=300)
+def test_what_is_written_is_read_again_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, store_hash: str, token: str, key: str
+) -> None:
+    desk = Desk(tmp_path_factory.mktemp("desk"))
+    loaded = desk.load(answers(store_hash, token, URL + key))
+    assert loaded.need_store_hash() == store_hash
+    assert loaded.need_access_token().reveal() == token
+    assert loaded.need_onetribe_url().reveal() == URL + key
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "${HOME}",
+        "$$",
+        "$",
+        "a#b",
+        "a:b",
+        "'",
+        '"',
+        "\\",
+        "\\n",
+        "!tag",
+        "&a",
+        "*a",
+        "- a",
+        "%",
+        "1e5",
+    ],
+)
+def test_a_token_that_means_something_to_yaml_or_to_us_stays_what_it_is(
+    desk: Desk, token: str
+) -> None:
+    token = token.replace(" ", "")
+    assert desk.load(answers(token=token)).need_access_token().reveal() == token
+
+
+@given(
+    name=st.text(min_size=1, max_size=30).filter(lambda name: name.strip() and name.isprintable())
+)
+def test_a_path_is_read_again_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    desk = Desk(tmp_path_factory.mktemp("desk"))
+    secret = desk.folder / name.replace("/", "_").replace(".", "_")
+    try:
+        secret.write_text("t0ken\n", encoding="utf-8")
+    except OSError:  # too long, in bytes
+        return
+    secret.chmod(0o600)
+    named = Given(str(secret), PLACE, desk.cwd, in_file=True)
+    loaded = desk.load(render({"bigcommerce.access_token": named}))
+    assert loaded.need_access_token().reveal() == "t0ken"
+    assert not loaded.warnings
+
+
+def test_a_variable_is_named_and_its_value_is_not_in_the_file(desk: Desk) -> None:
+    desk.environ["SHOP_TOKEN"] = "t$0ken"
+    named = Given("${SHOP_TOKEN}", PLACE, desk.cwd, has_variables=True)
+    text = render({"bigcommerce.access_token": named})
+    assert "t$0ken" not in text
+    assert desk.load(text).need_access_token().reveal() == "t$0ken"
+
+
+def test_every_key_is_there_with_what_it_is_for() -> None:
+    words = " ".join(line.strip("# ") for line in answers().splitlines())
+    for key in KEYS:
+        assert f"{key.name.rpartition('.')[2]}:" in answers()
+        assert key.about.removesuffix(".") in words
+
+
+def test_what_is_commented_out_is_the_default(desk: Desk) -> None:
+    """All of it, uncommented, gives the settings that one has without it."""
+    lines = answers().splitlines()
+    live = [re.sub(r"^( *)# ([a-z_]+: .)", r"\1\2", line) for line in lines]
+    assert sum(a != b for a, b in zip(lines, live, strict=True)) >= 9
+    assert desk.load("\n".join(live)) == desk.load("\n".join(lines))
+
+
+def test_each_commented_key_stands_in_its_own_section() -> None:
+    """Without the defaults, too: a key that is given a value is the key of the table."""
+    live = re.sub(r"(?m)^( *)# ([a-z_]+):.*$", r"\1\2: x", answers())
+
+    def names(section: dict[str, object], above: str = "") -> list[str]:
+        found = []
+        for name, value in section.items():
+            found += names(value, f"{above}{name}.") if isinstance(value, dict) else [above + name]
+        return found
+
+    assert names(yaml.safe_load(live)) == [key.name for key in KEYS]
+
+
+def test_no_line_is_too_wide_to_read() -> None:
+    assert max(map(len, answers().splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("pasted", "store_hash"),
+    [
+        ("https://api.bigcommerce.com/stores/abc123/v3/", "abc123"),
+        ("/stores/abc123/v2", "abc123"),
+        ("https://store-abc123.mybigcommerce.com/manage/settings", "abc123"),
+        ("store-abc123-1.mybigcommerce.com", "abc123"),
+        ("abc123", "abc123"),
+        ("nonsense/abc", "nonsense/abc"),
+    ],
+)
+def test_the_store_hash_is_taken_out_of_what_control_panels_show(
+    pasted: str, store_hash: str
+) -> None:
+    assert store_hash_in(pasted) == store_hash
+
+
+# How it is put down
+
+
+def test_it_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        file = tmp_path / "new" / "folder" / "config.yaml"
+        assert write(file, "a: 1\n", overwrite=False) is None
+    finally:
+        os.umask(before)
+    assert file.read_text() == "a: 1\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert entries(file.parent) == ["config.yaml"]
+
+
+def test_a_file_that_is_there_is_not_touched_unasked(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("mine")
+    with pytest.raises(InputError, match="already") as caught:
+        write(file, "a: 1\n", overwrite=False)
+    assert "--overwrite" in caught.value.hint
+    assert file.read_text() == "mine"
+    assert entries(tmp_path) == ["config.yaml"]
+
+
+def test_what_is_replaced_is_kept_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    kept = {"config.yaml": "third", "config.yaml.bak": "first", "config.yaml.bak.2": "second"}
+    backups: list[Path | None] = []
+    for number, text in enumerate(["first", "second", "third"]):
+        file.chmod(0o644) if number else None
+        backups.append(write(file, text, overwrite=True))
+    assert backups == [None, tmp_path / "config.yaml.bak", tmp_path / "config.yaml.bak.2"]
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == kept
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_a_link_stays_one_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    real = tmp_path / "dotfiles" / "bc2ot.yaml"
+    link = tmp_path / "bc2ot.yaml"
+    link.symlink_to(real)
+    write(link, "a: 1\n", overwrite=False)
+    assert link.is_symlink()
+    assert real.read_text() == "a: 1\n"
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_file_system_without_links_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    file = tmp_path / "config.yaml"
+    if taken:
+        file.write_text("mine")
+        with pytest.raises(InputError, match="already"):
+            write(file, "a: 1\n", overwrite=False)
+    else:
+        write(file, "a: 1\n", overwrite=False)
+    assert file.read_text() == ("mine" if taken else "a: 1\n")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600 or taken
+    assert entries(tmp_path) == ["config.yaml"]
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigurationError, match="No space left"):
+        write(tmp_path / "config.yaml", "a: 1\n", overwrite=False)
+    assert entries(tmp_path) == []
+
+
+def test_a_place_where_no_file_can_be_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="no folder that you can write to"):
+        check_target(tmp_path / "file" / "config.yaml")
+    with pytest.raises(InputError, match="is not a file"):
+        check_target(tmp_path)
+    with pytest.raises(ConfigurationError, match="cannot be read: File name too long"):
+        check_target(tmp_path / ("a" * 300) / "config.yaml")
+    assert not check_target(tmp_path / "not" / "yet" / "config.yaml")
+    assert check_target(tmp_path / "file")
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        write(tmp_path / "file" / "config.yaml", "", overwrite=False)
+
+
+def test_the_secrets_of_the_table_can_all_be_in_files() -> None:
+    for key in (key for key in KEYS if key.secret):
+        named = Given("/run/secret", PLACE, Path("/"), in_file=True)
+        assert f'{key.file_name.rpartition(".")[2]}: "/run/secret"' in render({key.name: named})
+    assert keys.ACCESS_TOKEN.secret
