@@ -6,6 +6,7 @@ it, so that a crash leaves in doubt only what was under way.
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,6 +27,8 @@ from onetribe_bc.errors import (
 from onetribe_bc.ledger.book import Book
 from onetribe_bc.ledger.entry import Decision, Entry, Outcome, Result
 from onetribe_bc.order import Order
+
+_log = logging.getLogger(__name__)
 
 POLL_S = 0.02
 """How often to look whether the first request was answered."""
@@ -194,7 +197,7 @@ class Courier:
             if last or self.stopped or outcome.result is not Result.PENDING:
                 return _report(after)
             written.result()
-            self._wait(answer, attempt)
+            self._wait(order.id, answer, attempt)
             if self.stopped:
                 return _report(after)
             claimed, decision = self._book.claim([order])[0]
@@ -227,14 +230,20 @@ class Courier:
         except (AddressError, OrderRefusedError, UnreachableError) as error:
             return error
 
-    def _wait(self, answer: Receipt | Bc2otError, attempt: int) -> None:
+    def _wait(self, order_id: int, answer: Receipt | Bc2otError, attempt: int) -> None:
         wait_s = full_jitter(attempt, self._clock.random())
         asked = answer.retry_after_s if isinstance(answer, TryAgainError) else None
+        said = str(answer).rstrip(".")
         if asked is None:
+            _log.debug("Order %d: %s. Trying again in %.1f s.", order_id, said, wait_s)
             self._clock.sleep(wait_s)
         else:
             # It asks all of us, not only the one that it answered.
-            self._gate.pause(max(asked, wait_s))
+            wait_s = max(asked, wait_s)
+            _log.debug(
+                "Order %d: %s, and asks to wait. Nobody sends for %.1f s.", order_id, said, wait_s
+            )
+            self._gate.pause(wait_s)
 
 
 def _unreachable(error: UnreachableError) -> UnreachableError:

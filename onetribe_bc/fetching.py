@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from onetribe_bc.api.bigcommerce import PAGE_SIZE, BigCommerceClient, OrderQuery
+from onetribe_bc.api.bigcommerce import LOOKS, PAGE_SIZE, BigCommerceClient, OrderQuery
 from onetribe_bc.errors import NotFoundError
 from onetribe_bc.ids import IdRange
 from onetribe_bc.order import Order
@@ -40,20 +40,22 @@ def iter_pages(client: BigCommerceClient, query: OrderQuery) -> Iterator[Page]:
         yield Page(orders)
 
 
-def iter_ids(client: BigCommerceClient, ranges: Sequence[IdRange]) -> Iterator[Page]:
+def iter_ids(
+    client: BigCommerceClient, ranges: Sequence[IdRange], *, looks: int = LOOKS
+) -> Iterator[Page]:
     """The orders with these ids, each stretch by the cheaper of list pages and single requests.
 
     A page holds the next 250 orders from its first id on, so it is worth its request as soon as
     two ids asked for may be on it. Ids that were named and that no page held are asked for
     singly, since lists leave out archived orders: what is not there then is missing.
-    `ranges` ascend and do not overlap.
+    `ranges` ascend and do not overlap; `looks` is `get_order`'s.
     """
     rest = list(ranges)
     while rest:
         stretch = _stretch(rest)
         last = stretch[-1].last
         if len(stretch) == 1 and stretch[0].named:
-            yield _single(client, last)
+            yield _single(client, last, looks)
             rest = rest[1:]
             continue
         rows = client.list_orders(OrderQuery(min_id=stretch[0].first, max_id=last))
@@ -62,7 +64,7 @@ def iter_ids(client: BigCommerceClient, ranges: Sequence[IdRange]) -> Iterator[P
         found = {row.id for row in rows}
         for item in stretch:
             if item.named and item.last <= end and item.first not in found:
-                yield _single(client, item.first)
+                yield _single(client, item.first, looks)
         rest = _behind(rest, end)
 
 
@@ -90,8 +92,8 @@ def _holds(ranges: Sequence[IdRange], order_id: int) -> bool:
     return index < len(ranges) and ranges[index].first <= order_id
 
 
-def _single(client: BigCommerceClient, order_id: int) -> Page:
+def _single(client: BigCommerceClient, order_id: int, looks: int) -> Page:
     try:
-        return Page([client.get_order(order_id)])
+        return Page([client.get_order(order_id, looks=looks)])
     except NotFoundError:
         return Page(missing=[order_id])

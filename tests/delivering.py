@@ -24,6 +24,7 @@ from onetribe_bc.errors import Bc2otError
 from onetribe_bc.ledger.book import Book
 from onetribe_bc.ledger.database import Database
 from onetribe_bc.ledger.entry import Entry, Policy
+from onetribe_bc.ledger.inventory import Inventory
 from onetribe_bc.order import Order, parse_order
 from onetribe_bc.runs.backfill import backfill, preview
 from onetribe_bc.runs.selection import Request, select
@@ -46,6 +47,11 @@ def make_book(
 ) -> Book:
     """A book of one store and destination."""
     return Book(database, clock, store_hash=store_hash, destination=DESTINATION, policy=policy)
+
+
+def inquire(book: Book) -> Inventory:
+    """What the ledger of a book can be asked."""
+    return Inventory(book._database, **book._rows.key)
 
 
 @dataclass
@@ -187,16 +193,17 @@ class Desk:
         return sorted(self.ledger.with_name(self.ledger.name + ".locks").iterdir())
 
     def entry(self, order_id: int) -> Entry | None:
-        found: Entry | None = self.ask(lambda book: book.entry(order_id))
+        found: Entry | None = self.ask(lambda book: inquire(book).entry(order_id))
         return found
 
     def states(self) -> dict[str, int]:
         """How many orders are in each state."""
-        return {state.value: number for state, number in self.ask(Book.counts).items()}
+        states = self.ask(lambda book: inquire(book).status().states)
+        return {state.value: number for state, number in states.items()}
 
     def flagged(self) -> int:
         """How many copies beyond the first the ledger says One Tribe may have."""
-        number: int = self.ask(Book.possible_duplicates)
+        number: int = self.ask(lambda book: inquire(book).status().possible_duplicates)
         return number
 
     def owed(self, ids: Sequence[int] | None = None) -> set[int]:

@@ -42,7 +42,6 @@ class Station(Desk):
                 services,
                 plan,
                 skip_status_ids=resolve_statuses(services.bigcommerce, self.skip),
-                resend_unknown=policy.resend_unknown,
             )
             with closing(reports):
                 run.reports += reports

@@ -6,9 +6,11 @@ import io
 import json
 import os
 import signal
+import stat
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -161,6 +163,129 @@ def test_create_without_headers_leaves_those_there_are(sandbox: Sandbox, cli: Cl
 
     assert cli("hooks", "create").out.startswith("unchanged")
     assert sandbox.hooks.get(hook.id).headers == {"X-Old": "1"}
+
+
+# create --receiver
+
+SECRET = "X-Bc2ot-Secret"
+
+
+def kept_secret(sandbox: Sandbox, folder: Path) -> str:
+    (file,) = folder.iterdir()
+    assert file.name == f"receiver-secret-{sandbox.store_hash}"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    return file.read_text().rstrip("\n")
+
+
+@pytest.fixture
+def state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The ledger's folder, which is not there yet."""
+    monkeypatch.setenv("BC2OT_LEDGER", str(tmp_path / "state" / "ledger.db"))
+    return tmp_path / "state"
+
+
+@VERSIONS
+def test_a_receiver_gets_hooks_that_carry_a_secret_made_and_kept_for_it(
+    sandbox: Sandbox, cli: Cli, state: Path, version: str
+) -> None:
+    umask = os.umask(0)
+    try:
+        result = cli("hooks", "create", "--receiver", OWN, "--api-version", version)
+    finally:
+        os.umask(umask)
+
+    secret = kept_secret(sandbox, state)
+    assert result.code == 0
+    assert len(secret) >= 43
+    assert [(h.scope, h.destination, h.headers) for h in sandbox.hooks.all()] == [
+        (scope, OWN, {SECRET: secret}) for scope in (CREATED, UPDATED)
+    ]
+    assert f"kept it in {state}/receiver-secret-{sandbox.store_hash}" in result.err
+    assert "must be able to read it" in result.err
+    assert "bc2ot serve" in result.err
+    assert secret not in result.out + result.err
+
+
+def test_a_receivers_hooks_are_made_once_and_keep_their_secret(
+    sandbox: Sandbox, cli: Cli, state: Path
+) -> None:
+    cli("hooks", "create", "--receiver", OWN)
+    secret = kept_secret(sandbox, state)
+    result = cli("hooks", "create", "--receiver", OWN)
+
+    assert result.out.count("unchanged: hook") == 2
+    assert result.err == ""
+    assert kept_secret(sandbox, state) == secret
+    assert posts(sandbox, "POST", "PUT") == 2
+
+
+def test_a_hook_with_another_secret_is_corrected_and_keeps_its_other_headers(
+    sandbox: Sandbox, cli: Cli, state: Path
+) -> None:
+    hook = sandbox.hooks.add(CREATED, OWN, headers={"x-bc2ot-secret": "old", "X-Own": "1"})
+    result = cli("hooks", "create", "--receiver", OWN, "--scope", CREATED)
+
+    assert "(changed: headers)" in result.out
+    assert sandbox.hooks.get(hook.id).headers == {
+        "X-Own": "1",
+        SECRET: kept_secret(sandbox, state),
+    }
+
+
+def test_a_secret_that_is_configured_is_used_and_none_is_made(
+    sandbox: Sandbox, cli: Cli, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BC2OT_RECEIVER_SECRET", HEADER_VALUE)
+    headers = ("--header", "X-Mine=${HOOK_SECRET}")
+    cli("hooks", "create", "--receiver", OWN, "--scope", UPDATED, *headers)
+
+    (hook,) = sandbox.hooks.all()
+    assert hook.headers == {"X-Mine": HEADER_VALUE, SECRET: HEADER_VALUE}
+    assert not state.exists()
+    shown = cli("hooks", "show", str(hook.id)).out
+    assert f"{SECRET}=****" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--destination", OWN), "leave --destination out"),
+        (("--header", "x-bc2ot-secret=${HOOK_SECRET}"), "sets the header X-Bc2ot-Secret itself"),
+        (("--scope", "junk"), "not a hook's scope"),
+    ],
+)
+def test_what_a_receiver_cannot_have_is_said_before_a_secret_is_made(
+    sandbox: Sandbox, cli: Cli, state: Path, arguments: tuple[str, ...], reason: str
+) -> None:
+    result = cli("hooks", "create", "--receiver", OWN, *arguments)
+
+    assert result.code == 2
+    assert reason in result.err
+    assert not state.exists()
+    assert sandbox.requests == ()
+
+
+def test_a_receiver_that_bigcommerce_cannot_call_gets_no_secret(
+    sandbox: Sandbox, cli: Cli, state: Path
+) -> None:
+    assert cli("hooks", "create", "--receiver", "http://127.0.0.1:8080/").code == 2
+    assert not state.exists()
+    assert sandbox.requests == ()
+
+
+def test_a_secret_that_cannot_be_read_is_not_replaced(
+    sandbox: Sandbox, cli: Cli, state: Path
+) -> None:
+    state.mkdir()
+    file = state / f"receiver-secret-{sandbox.store_hash}"
+    file.write_text("")
+    result = cli("hooks", "create", "--receiver", OWN)
+
+    assert result.code == 3
+    assert "holds no secret in one line: delete it" in result.err
+    assert f"cannot be kept in {file}" in result.err
+    assert file.read_text() == ""
+    assert sandbox.requests == ()
 
 
 @VERSIONS
@@ -813,6 +938,7 @@ def test_a_mistyped_order_scope_is_recognised(scope: str, near: str | None) -> N
 
 def test_scopes_and_headers_are_checked_by_form() -> None:
     check_scope("store/cart/lineItem/*")
+    check_scope("store/channel/12/order/created")
     check_header("X-Secret", "two words, ~")
     with pytest.raises(InputError, match="not a hook's scope"):
         check_scope("store/*")

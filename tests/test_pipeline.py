@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,10 +19,17 @@ from onetribe_bc.errors import (
     InterruptedRunError,
     LedgerError,
 )
-from onetribe_bc.ledger.book import Book
+from onetribe_bc.ledger.database import LOCK_TIMEOUT_S, Database
 from onetribe_bc.runs.backfill import backfill
 from onetribe_bc.runs.selection import Request, Selection, select
-from onetribe_bc.runs.services import Services, open_services, policy_of
+from onetribe_bc.runs.services import (
+    Links,
+    Services,
+    connect_bigcommerce,
+    connect_onetribe,
+    make_services,
+    policy_of,
+)
 from onetribe_bc.runs.tally import KEPT_PROBLEMS, Tally
 from onetribe_bc.sandbox import Fault, Gate
 from tests.clocks import FakeClock
@@ -161,10 +168,8 @@ def test_a_ledger_that_others_keep_locked_ends_the_run_and_nothing_is_doubled_un
     desk: Desk,
 ) -> None:
     desk.run(limit=1)
-    with open_run(desk) as (services, selection):
+    with open_run(desk, lock_timeout_s=0.01) as (services, selection):
         locker = desk.connect()
-        # The run waits 30 s for a lock; that is not what this is about.
-        services.book._database.do(lambda c: c.exec_driver_sql("PRAGMA busy_timeout=10"))
         reports = backfill(services, selection)
         next(report for report in reports if report.kind is Kind.DELIVERED)
         locker.execute("BEGIN IMMEDIATE")
@@ -174,23 +179,20 @@ def test_a_ledger_that_others_keep_locked_ends_the_run_and_nothing_is_doubled_un
     finish(desk)
 
 
-class open_run:  # noqa: N801 - a context manager
+@contextmanager
+def open_run(
+    desk: Desk, *, lock_timeout_s: float = LOCK_TIMEOUT_S
+) -> Iterator[tuple[Services, Selection]]:
     """Services and a selection of every order."""
-
-    def __init__(self, desk: Desk) -> None:
-        settings = desk.settings()
-        self._desk = desk
-        self._services = open_services(settings, desk.clock, policy_of(settings))
-
-    def __enter__(self) -> tuple[Services, Selection]:
-        services = self._services.__enter__()
-        selection = select(
-            services.bigcommerce, Request(), skip_statuses=(), now=self._desk.clock.now
-        )
-        return services, selection
-
-    def __exit__(self, *details: object) -> None:
-        self._services.__exit__(None, None, None)
+    settings, clock = desk.settings(), desk.clock
+    with (
+        closing(connect_bigcommerce(settings, clock)) as bigcommerce,
+        closing(connect_onetribe(settings, clock)) as onetribe,
+        closing(Database(settings.ledger, lock_timeout_s=lock_timeout_s)) as ledger,
+    ):
+        links = Links(bigcommerce, onetribe, ledger)
+        services = make_services(settings, links, clock, policy_of(settings))
+        yield services, select(bigcommerce, Request(), skip_statuses=(), now=clock.now)
 
 
 def test_a_reader_that_turns_away_ends_the_run_and_every_claim_is_given_back(
@@ -256,7 +258,7 @@ def test_fetching_is_at_most_a_page_and_a_queue_ahead_of_the_workers(
     gate.open()
     thread.join()
     assert pages <= 3
-    assert desk.ask(Book.counts)
+    assert desk.states()
 
 
 def test_a_tally_names_a_thousand_orders_in_trouble_and_counts_all() -> None:

@@ -17,6 +17,8 @@ from onetribe_bc.delivery import Kind
 from onetribe_bc.errors import BusyError, CredentialsError, InputError, UnreachableError
 from onetribe_bc.ledger.book import Book, Seen
 from onetribe_bc.ledger.database import Database
+from onetribe_bc.ledger.entry import State
+from onetribe_bc.ledger.inbox import Inbox
 from onetribe_bc.ledger.inventory import Inventory
 from onetribe_bc.runs.sync import plan_sync
 from onetribe_bc.sandbox import Fault, Gate, Request, Sandbox
@@ -577,3 +579,65 @@ def test_the_first_sync_to_another_address_does_not_leave_out_what_the_old_one_w
         since = FakeClock().now() - timedelta(days=7)
         plan = plan_sync(inventory, since=since, overlap=timedelta(hours=48), now=FakeClock().now())
         assert plan.since == since
+
+
+def test_a_sync_tells_of_unknown_orders_that_are_held(shell: Shell) -> None:
+    shell.configure(delivery={"on_unknown": "hold"})
+    shell.run("sync").says(0)
+    shell.sandbox.faults.add("onetribe:lost_reply#218")
+    shell.run("push-order", "218").says(1)
+    told = shell.run("sync").says(0, "1 unknown order held", "bc2ot retry --unknown")
+    assert len(told.lines) == 3
+    assert not shell.run("-q", "sync").says(0).err
+    shell.sandbox.faults.clear()
+    shell.run("retry", "--unknown").says(0)
+    assert "held" not in shell.run("sync").says(0).err
+
+
+# What callbacks named
+
+
+def named(desk: Station, order_id: int, *, due_in: timedelta, looks: int = 0) -> None:
+    """A callback named it, and it is due so much later."""
+    of = {"store_hash": desk.sandbox.store_hash, "destination": desk.ask(_destination)}
+    with closing(Database(desk.ledger)) as database:
+        Inbox(database, desk.clock, **of).put(order_id, after=due_in).result()
+    with closing(desk.connect()) as ledger:
+        ledger.execute(f"UPDATE callbacks SET looks = {looks} WHERE order_id = {order_id}")
+
+
+def _destination(book: Book) -> str:
+    return book._rows.key["destination"]
+
+
+def test_an_order_that_was_named_when_a_clock_ran_ahead_is_sent_all_the_same(
+    desk: Station,
+) -> None:
+    desk.sync()
+    named(desk, a_real(desk.sandbox), due_in=timedelta(days=400), looks=1)
+    assert desk.sync().ids(Kind.DELIVERED) == {a_real(desk.sandbox)}
+
+
+def test_an_order_that_was_looked_for_in_vain_is_left_until_its_time_comes(desk: Station) -> None:
+    desk.sync()
+    named(desk, 90_000, due_in=timedelta(minutes=5), looks=3)
+    assert desk.sync().kinds == {}
+    assert desk.status.states == {State.PENDING: 1}
+
+
+def test_with_on_change_a_change_of_what_is_being_sent_stays_named(desk: Station) -> None:
+    order_id = a_real(desk.sandbox)
+    desk.sync()
+    named(desk, order_id, due_in=timedelta())
+    desk.sync()
+    desk.resend = "on-change"
+    named(desk, order_id, due_in=timedelta())
+    desk.sandbox.store.modify(order_id, staff_notes="changed")
+    with closing(Database(desk.ledger)) as database, desk.book(database).run("backfill"):
+        with closing(desk.connect()) as ledger:
+            ledger.execute(
+                "UPDATE orders SET state = 'sending', sha256 = 'other', run_id ="
+                " (SELECT id FROM runs WHERE command = 'backfill')"
+            )
+        assert desk.sync().ids(Kind.CLAIMED) == {order_id}
+        assert desk.query("SELECT order_id, looks FROM callbacks") == [(order_id, 1)]

@@ -53,13 +53,15 @@ class Change(StrEnum):
 class Wanted:
     """How a hook should be; None leaves a field as it is.
 
-    `headers` are all the headers that it should have: what is not among them goes.
+    `headers` are all the headers that it should have: what is not among them goes. With
+    `adds_headers` they are set beside those that it has.
     """
 
     scope: str | None = None
     destination: str | None = field(default=None, repr=False)
     is_active: bool | None = None
     headers: Mapping[str, str] | None = field(default=None, repr=False)
+    adds_headers: bool = False
 
     def check(self) -> None:
         """Raise InputError for a scope or destination that BigCommerce would not take."""
@@ -79,11 +81,18 @@ class Wanted:
             changes["destination"] = self.destination
         if self.is_active not in (None, hook.is_active):
             changes["is_active"] = self.is_active
-        if self.headers is not None and _names_lowered(self.headers) != _names_lowered(
-            hook.headers
-        ):
-            changes["headers"] = dict(self.headers)
+        headers = self._headers_of(hook)
+        if _names_lowered(headers) != _names_lowered(hook.headers):
+            changes["headers"] = headers
         return changes
+
+    def _headers_of(self, hook: Hook) -> dict[str, str]:
+        """All headers that `hook` should have."""
+        if self.headers is None:
+            return dict(hook.headers)
+        own = _names_lowered(self.headers)
+        kept = hook.headers.items() if self.adds_headers else ()
+        return {n: v for n, v in kept if n.lower() not in own} | dict(self.headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +177,16 @@ def create_hooks(
     *,
     is_active: bool = True,
     headers: Mapping[str, str] | None = None,
+    adds_headers: bool = False,
     api_version: ApiVersion = "v3",
 ) -> Iterator[Outcome]:
-    """One hook to `destination` for each scope: what exists is left or corrected.
+    """One hook to `destination` for each scope: what exists is left or corrected. It then has
+    just these `headers` (its own with None), or with `adds_headers` these beside its own.
 
     Nothing is changed before everything was checked. Raises InputError for a scope or destination
     that cannot be, and RejectedError when BigCommerce takes no further hook.
     """
-    targets = {s: Wanted(s, destination, is_active, headers) for s in scopes}
+    targets = {s: Wanted(s, destination, is_active, headers, adds_headers) for s in scopes}
     for target in targets.values():
         target.check()
     listing = list_hooks(client, api_version=api_version)

@@ -84,7 +84,7 @@ def write_textfile(path: Path, store_hash: str, status: Status, now: datetime) -
     other stores is kept.
     """
     try:
-        samples = [*_others(path, store_hash), *_samples(store_hash, status, now)]
+        samples = [*_others(path, store_hash), *status_samples(store_hash, status, now)]
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -106,11 +106,19 @@ def metrics(samples: Iterable[Sample]) -> str:
     for name, about in _METRICS.items():
         own = [f'{_PREFIX}{name}{{store="{s}"}} {value}' for n, s, value in known if n == name]
         if own:
-            lines += [f"# HELP {_PREFIX}{name} {about}", f"# TYPE {_PREFIX}{name} gauge", *own]
+            lines += family(f"{_PREFIX}{name}", "gauge", about, own)
     return "\n".join(lines) + "\n"
 
 
-def _samples(store_hash: str, status: Status, now: datetime) -> list[Sample]:
+def family(name: str, kind: str, about: str, samples: Iterable[str]) -> list[str]:
+    """The lines of one metric: what it tells, whether it is a gauge, counter or histogram, and
+    its samples.
+    """
+    return [f"# HELP {name} {about}", f"# TYPE {name} {kind}", *samples]
+
+
+def status_samples(store_hash: str, status: Status, now: datetime) -> list[Sample]:
+    """What the ledger says of one store, for `metrics`."""
     oldest, last_sync = status.oldest_owed_at, status.last_sync_at
     values: dict[str, float | None] = {
         "last_success_timestamp_seconds": last_sync.timestamp() if last_sync else None,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -26,8 +27,11 @@ SkipReason = Callable[[Order], str]
 """Says why an order is not eligible, or nothing."""
 
 NOT_TRIED = "not tried: the run stopped before"
-_POLL_S = 0.1
-"""How often a waiting stage looks whether the run has ended."""
+_FULL_S = 0.1
+"""How often a stage that waits for room looks whether the run has ended."""
+
+_EMPTY_S = 1.0
+"""How often one that waits for work looks whether the clock was stopped: any other end wakes it."""
 
 T = TypeVar("T")
 
@@ -129,7 +133,7 @@ class _Pipeline:
 
     def stop(self) -> None:
         """Take in nothing new, and wait for what is under way."""
-        self._stopped.set()
+        self._end()
         for thread in self._threads:
             thread.join()
         for _ in self._leftovers():
@@ -152,7 +156,17 @@ class _Pipeline:
     def _fail(self, error: BaseException) -> None:
         with self._failure_lock:
             self._failure = self._failure or error
+        self._end()
+
+    def _end(self) -> None:
+        """Take in nothing new. Of those that wait for work at a queue one is woken, and ends,
+        and wakes the next.
+        """
         self._stopped.set()
+        for queue_ in (self._fetched, self._claimed):
+            if queue_.empty():
+                with suppress(queue.Full):
+                    queue_.put_nowait(None)
 
     def _halted(self) -> bool:
         return self._stopped.is_set() or self._clock.stopping
@@ -255,19 +269,24 @@ class _Pipeline:
         """
         while not self._halted():
             try:
-                queue_.put(item, timeout=_POLL_S)
+                queue_.put(item, timeout=_FULL_S)
             except queue.Full:
                 continue
             return True
+        self._end()
         return False
 
     def _take(self, queue_: queue.Queue[T | None]) -> T | None:
         while True:
             try:
-                return queue_.get(timeout=_POLL_S)
+                item = queue_.get(timeout=0 if self._halted() else _EMPTY_S)
             except queue.Empty:
-                if self._halted():
-                    return None
+                if not self._halted():
+                    continue
+                item = None
+            if item is None and self._halted():
+                self._end()
+            return item
 
 
 def _missing(page: Page) -> Iterator[Report]:

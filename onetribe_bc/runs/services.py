@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from onetribe_bc.api.bigcommerce import BigCommerceClient
@@ -15,6 +15,7 @@ from onetribe_bc.delivery import Courier
 from onetribe_bc.ledger.book import Book
 from onetribe_bc.ledger.database import Database
 from onetribe_bc.ledger.entry import Policy
+from onetribe_bc.ledger.inbox import Inbox
 from onetribe_bc.ledger.inventory import Inventory
 
 GATHER_S = 0.002
@@ -22,19 +23,35 @@ GATHER_S = 0.002
 
 
 @dataclass(frozen=True, slots=True)
+class Links:
+    """Both services and the ledger, for all runs of a process: the services' limits hold for
+    all of them together.
+    """
+
+    bigcommerce: BigCommerceClient
+    onetribe: OneTribeClient
+    ledger: Database
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
-    """Both services and the ledger, for one run that delivers orders."""
+    """What one run that delivers orders works with."""
 
     bigcommerce: BigCommerceClient
     onetribe: OneTribeClient
     book: Book
     inventory: Inventory
+    inbox: Inbox
     courier: Courier
     clock: Clock
 
 
-def connect_bigcommerce(settings: Settings, clock: Clock) -> BigCommerceClient:
-    """A client for the configured store. Raises ConfigurationError when something is missing."""
+def connect_bigcommerce(
+    settings: Settings, clock: Clock, *, attempts: int = 5
+) -> BigCommerceClient:
+    """A client for the configured store, which tries each request so often. Raises
+    ConfigurationError when something is missing.
+    """
     bigcommerce = settings.bigcommerce
     return BigCommerceClient(
         store_hash=settings.need_store_hash(),
@@ -44,39 +61,52 @@ def connect_bigcommerce(settings: Settings, clock: Clock) -> BigCommerceClient:
         clock=clock,
         timeouts=_timeouts(settings),
         connections=settings.delivery.workers,
+        attempts=attempts,
+    )
+
+
+def connect_onetribe(settings: Settings, clock: Clock) -> OneTribeClient:
+    """A client for the configured address. Raises ConfigurationError when there is none."""
+    return OneTribeClient(
+        settings.need_onetribe_url(),
+        clock=clock,
+        timeouts=_timeouts(settings),
+        connections=settings.delivery.workers,
+    )
+
+
+@contextmanager
+def open_links(settings: Settings, clock: Clock) -> Iterator[Links]:
+    """Both services and the ledger. Raises ConfigurationError, LedgerError and BusyError."""
+    with (
+        closing(connect_bigcommerce(settings, clock)) as bigcommerce,
+        closing(connect_onetribe(settings, clock)) as onetribe,
+        closing(Database(settings.ledger, gather_s=GATHER_S)) as ledger,
+    ):
+        yield Links(bigcommerce, onetribe, ledger)
+
+
+def make_services(settings: Settings, links: Links, clock: Clock, policy: Policy) -> Services:
+    """What one run needs; several at once may share the links."""
+    of = {"store_hash": links.bigcommerce.store_hash, "destination": links.onetribe.destination}
+    book = Book(links.ledger, clock, **of, policy=policy)
+    delivery = settings.delivery
+    return Services(
+        links.bigcommerce,
+        links.onetribe,
+        book,
+        Inventory(links.ledger, **of),
+        Inbox(links.ledger, clock, **of),
+        Courier(links.onetribe, book, clock, attempts=delivery.attempts, workers=delivery.workers),
+        clock,
     )
 
 
 @contextmanager
 def open_services(settings: Settings, clock: Clock, policy: Policy) -> Iterator[Services]:
-    """Everything that delivering needs. Raises ConfigurationError and LedgerError."""
-    with ExitStack() as stack:
-        bigcommerce = connect_bigcommerce(settings, clock)
-        stack.callback(bigcommerce.close)
-        workers = settings.delivery.workers
-        onetribe = OneTribeClient(
-            settings.need_onetribe_url(),
-            clock=clock,
-            timeouts=_timeouts(settings),
-            connections=workers,
-        )
-        stack.callback(onetribe.close)
-        database = Database(settings.ledger, gather_s=GATHER_S)
-        stack.callback(database.close)
-        book = Book(
-            database,
-            clock,
-            store_hash=bigcommerce.store_hash,
-            destination=onetribe.destination,
-            policy=policy,
-        )
-        courier = Courier(
-            onetribe, book, clock, attempts=settings.delivery.attempts, workers=workers
-        )
-        inventory = Inventory(
-            database, store_hash=bigcommerce.store_hash, destination=onetribe.destination
-        )
-        yield Services(bigcommerce, onetribe, book, inventory, courier, clock)
+    """Everything that one run needs. Raises ConfigurationError, LedgerError and BusyError."""
+    with open_links(settings, clock) as links:
+        yield make_services(settings, links, clock, policy)
 
 
 @contextmanager

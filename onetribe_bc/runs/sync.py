@@ -21,6 +21,7 @@ from onetribe_bc.fetching import Page, iter_ids, iter_pages
 from onetribe_bc.ids import IdRange
 from onetribe_bc.ledger.entry import State
 from onetribe_bc.ledger.inventory import Bookmark, Inventory
+from onetribe_bc.runs.inbox import LOOK_AGAIN_AFTER, hand_on, iter_callbacks
 from onetribe_bc.runs.run import run
 from onetribe_bc.runs.selection import skip_reason
 from onetribe_bc.runs.services import Services
@@ -75,29 +76,32 @@ def sync(
     plan: SyncPlan,
     *,
     skip_status_ids: Collection[int],
-    resend_unknown: bool,
+    callbacks: bool = True,
 ) -> Generator[Report]:
     """Deliver, as `run` does. Orders that failed for good wait until they change or someone
-    retries them. Raises BusyError at once while another run holds the store.
+    retries them. Without `callbacks`, what callbacks named is left to who takes them in. Raises
+    BusyError at once while another run holds the store.
     """
     return run(
         services,
         "sync",
-        _iter_pages(services, plan, resend_unknown=resend_unknown),
+        _iter_pages(services, plan, callbacks=callbacks),
         skip_reason=partial(skip_reason, skip_status_ids),
         exclusive=True,
     )
 
 
-def _iter_pages(services: Services, plan: SyncPlan, *, resend_unknown: bool) -> Iterator[Page]:
-    """What changed, then what else is owed.
+def _iter_pages(services: Services, plan: SyncPlan, *, callbacks: bool) -> Iterator[Page]:
+    """What changed, then what callbacks named, then what else is owed.
 
     The bookmark moves when all that changed is in the ledger: whoever takes the next page has
     entered the last one.
     """
     client, inventory = services.bigcommerce, services.inventory
-    states = (State.PENDING, State.UNKNOWN) if resend_unknown else (State.PENDING,)
+    held = not services.book.policy.resend_unknown
+    states = (State.PENDING,) if held else (State.PENDING, State.UNKNOWN)
     owed = {entry.order_id for entry in inventory.iter_entries(states)}
+    named = {one.order_id: one for one in services.inbox.all()}
     if plan.since is None:
         present = client.time()
         start = min(present, services.clock.now())
@@ -106,11 +110,24 @@ def _iter_pages(services: Services, plan: SyncPlan, *, resend_unknown: bool) -> 
         changes = _Changes(client, plan.since, services.clock)
         for page in changes.iter_pages():
             owed.difference_update(order.id for order in page.orders)
-            yield page
+            yield from hand_on(services, page, named)
         if plan.continues:
             bookmark = Bookmark(plan.since, changes.seen_until)
             inventory.move_bookmark(bookmark, present=changes.present)
+    owed.difference_update(_looked_after(services))
+    if callbacks:
+        yield from iter_callbacks(services)
     yield from iter_ids(client, [IdRange(i, i, named=True) for i in sorted(owed)])
+
+
+def _looked_after(services: Services) -> Iterator[int]:
+    """The orders that the inbox sees to: those due, and those looked at in vain a while ago.
+    What is due much later was put off when a clock was wrong, and nobody knows until when.
+    """
+    now = services.clock.now()
+    for one in services.inbox.all():
+        if one.due_at <= now or (one.looks and one.due_at <= now + LOOK_AGAIN_AFTER[-1]):
+            yield one.order_id
 
 
 class _Changes:

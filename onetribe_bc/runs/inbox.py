@@ -1,0 +1,101 @@
+"""Orders that callbacks named: fetched, and looked for again where BigCommerce lags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+
+from onetribe_bc.api.bigcommerce import PAGE_SIZE
+from onetribe_bc.fetching import Page, iter_ids
+from onetribe_bc.ids import IdRange
+from onetribe_bc.ledger.entry import Entry, State
+from onetribe_bc.ledger.inbox import Named
+from onetribe_bc.order import Order
+from onetribe_bc.runs.services import Services
+
+LOOK_AGAIN_AFTER = tuple(timedelta(seconds=s) for s in (5, 15, 60, 300, 900))
+"""How long to wait for an order that a callback named and BigCommerce does not have: it may lag.
+After the last of them the order is missing: an Incomplete one vanishes when its shopper starts
+over.
+"""
+
+CLAIMED_AGAIN_AFTER = tuple(timedelta(seconds=s) for s in (2, 4, 8, 15, 30, 60))
+"""When to look again at an order that changed while another version of it was being sent; from
+the last of them on, always so late.
+"""
+
+AT_ONCE = 40 * PAGE_SIZE
+"""How many orders to look at together: those of a storm share their pages."""
+
+
+def iter_callbacks(
+    services: Services, *, handed_on: Callable[[Named], None] | None = None
+) -> Iterator[Page]:
+    """All orders that are due to be looked at; `handed_on` is told of each that is on a page.
+
+    What was delivered is not even fetched, unless changes are to be sent.
+    """
+    drop = not services.book.policy.on_change
+    while named := services.inbox.due(AT_ONCE, drop_delivered=drop):
+        yield from iter_named(services, named, looks=1, handed_on=handed_on)
+
+
+def iter_named(
+    services: Services,
+    named: Sequence[Named],
+    *,
+    looks: int,
+    handed_on: Callable[[Named], None] | None = None,
+) -> Iterator[Page]:
+    """These orders, fetched and handed on; `looks` is how often to ask for one that BigCommerce
+    does not have. That one stays in the inbox, on no page, until it is given up.
+    """
+    inbox, clock = services.inbox, services.clock
+    due = {one.order_id: one for one in named}
+    ranges = [IdRange(i, i, named=True) for i in sorted(due)]
+    for page in iter_ids(services.bigcommerce, ranges, looks=looks):
+        absent = [due[order_id] for order_id in page.missing]
+        for number, wait in enumerate(LOOK_AGAIN_AFTER):
+            later = [one for one in absent if one.looks == number]
+            inbox.postpone(later, clock.now() + wait)
+        lost = [one.order_id for one in absent if one.looks >= len(LOOK_AGAIN_AFTER)]
+        if handed_on is not None:
+            for order_id in (*lost, *(order.id for order in page.orders)):
+                handed_on(due[order_id])
+        yield from hand_on(services, Page(page.orders, lost), due)
+
+
+def hand_on(services: Services, page: Page, named: Mapping[int, Named]) -> Iterator[Page]:
+    """The page. Those of its orders that were named leave the inbox when the next page is asked
+    for, but an order of which another version is being sent stays: whether this one is to be
+    sent, too, shows only when that one is settled.
+    """
+    inbox, clock = services.inbox, services.clock
+    orders = [order for order in page.orders if order.id in named]
+    before = _entries(services, orders)
+    yield page
+    after = _entries(services, orders)
+    kept = {
+        order.id
+        for order in orders
+        if order.id in after and _is_crossed(order, before.get(order.id), after[order.id])
+    }
+    ended = [*page.missing, *(order.id for order in orders)]
+    inbox.remove([named[i] for i in ended if i in named and i not in kept])
+    for order_id in kept:
+        one = named[order_id]
+        patience = min(one.looks, len(CLAIMED_AGAIN_AFTER) - 1)
+        inbox.postpone([one], clock.now() + CLAIMED_AGAIN_AFTER[patience])
+
+
+def _entries(services: Services, orders: Sequence[Order]) -> Mapping[int, Entry]:
+    return services.inventory.entries([order.id for order in orders]) if orders else {}
+
+
+def _is_crossed(order: Order, before: Entry | None, after: Entry) -> bool:
+    """Whether another version was under way when this one was to be entered in the ledger."""
+    if after.sha256 == order.sha256:
+        return False  # this very version is being sent, or was
+    if after.state is State.SENDING or (before is not None and before.state is State.SENDING):
+        return True
+    return after.attempts != (0 if before is None else before.attempts)

@@ -1,0 +1,297 @@
+"""The receiver: takes in the orders that callbacks name, and delivers them as they come.
+
+One thread keeps a run going that delivers what is in the inbox; another does what `sync` does,
+now and then, for callbacks that never came and for what an outage left owed. Both work through
+the same clients, so that the services' limits hold for them together.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
+from contextlib import closing
+from datetime import datetime
+from functools import partial
+
+from onetribe_bc.api.backoff import MAX_WAIT_S, full_jitter
+from onetribe_bc.clock import Clock
+from onetribe_bc.config import Settings
+from onetribe_bc.delivery import Kind, Report
+from onetribe_bc.errors import (
+    Bc2otError,
+    BusyError,
+    ConfigurationError,
+    InputError,
+    InterruptedRunError,
+    LedgerError,
+    RefusedError,
+)
+from onetribe_bc.fetching import Page
+from onetribe_bc.ledger.inbox import Inbox, Named
+from onetribe_bc.ledger.inventory import Inventory, Status
+from onetribe_bc.runs.inbox import CLAIMED_AGAIN_AFTER, iter_callbacks
+from onetribe_bc.runs.run import run
+from onetribe_bc.runs.selection import resolve_statuses, skip_reason
+from onetribe_bc.runs.services import Links, Services, make_services, policy_of
+from onetribe_bc.runs.sync import plan_sync, sync
+from onetribe_bc.runs.tally import Tally
+
+_log = logging.getLogger(__name__)
+
+IDLE_S = 0.5
+"""How often to look for orders whose time has come, when no callback comes."""
+
+GATHER_S = 0.1
+"""How long to wait for more callbacks after one: orders that come together share a request."""
+
+REFUSED_WAIT_S = 60.0
+"""How long to wait after credentials or an address were refused: only a person can mend that."""
+
+BUSY_WAIT_S = 60.0
+"""How long to leave orders that are owed to another process that holds the store."""
+
+KEPT_WAITING = 10_000
+"""Of how many orders is known since when they wait: only for telling how long it took."""
+
+TAKE_OVER_EVERY_S = 60.0
+"""How often to take over what other processes had claimed when they died."""
+
+_SETTLED_ELSEWHERE = frozenset({Kind.CLAIMED, Kind.ALREADY_DELIVERED})
+_OURS_TO_MEND = (ConfigurationError, InputError)
+
+Observe = Callable[[Report, float | None], None]
+"""Told of each order as it is settled, and how many seconds after its callback, if one named it."""
+
+
+class Receiver:
+    """Delivers what callbacks name until its clock is stopped. `take_in` is for any thread."""
+
+    def __init__(self, settings: Settings, links: Links, clock: Clock, observe: Observe) -> None:
+        self._settings = settings
+        self._links = links
+        self._clock = clock
+        self._observe = observe
+        self._policy = policy_of(settings, retry_failed=False)
+        store_hash, destination = links.bigcommerce.store_hash, links.onetribe.destination
+        self._inbox = Inbox(links.ledger, clock, store_hash=store_hash, destination=destination)
+        self._inventory = Inventory(links.ledger, store_hash=store_hash, destination=destination)
+        self._arrived = threading.Event()
+        self._sync_now = threading.Event()
+        self._waiting: dict[int, datetime] = {}
+        self._waiting_lock = threading.Lock()
+        self._troubles: dict[str, Bc2otError] = {}
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Begin to deliver, in threads of its own."""
+        for name, work in (("deliveries", self._deliver), ("sync", self._keep_in_step)):
+            thread = threading.Thread(
+                target=self._keep, args=(name, work), name=f"bc2ot-{name}", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for what is in flight when the clock was stopped. Whether all of it has ended."""
+        self._arrived.set()  # nobody needs to wait for callbacks any more, nor for the next beat
+        self._sync_now.set()
+        # Threads are waited for in real time, whatever clock they go by themselves.
+        until = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def take_in(self, order_id: int) -> Future[None]:
+        """A callback named an order; durable once the future is done, which may have a LedgerError
+        or BusyError. Callbacks that come together may share one. Raises LedgerError.
+        """
+        written = self._inbox.put(order_id)
+        if not self._arrived.is_set():
+            self._arrived.set()
+        return written
+
+    def status(self) -> Status:
+        """Where all orders stand. Raises LedgerError and BusyError."""
+        return self._inventory.status(runs=0)
+
+    def waiting(self) -> int:
+        """How many orders named by callbacks were not looked at yet. Raises LedgerError and
+        BusyError.
+        """
+        return self._inbox.count()
+
+    def problem(self) -> str:
+        """Why callbacks should go elsewhere for now, without details; empty when all is well."""
+        try:
+            self._links.ledger.check_writable()
+        except Bc2otError:
+            return "the ledger cannot be written"
+        if not self._threads or not all(thread.is_alive() for thread in self._threads):
+            return "the workers are not running"
+        troubles = list(self._troubles.values())
+        if any(isinstance(trouble, RefusedError) for trouble in troubles):
+            return "credentials are refused"
+        if any(isinstance(trouble, LedgerError) for trouble in troubles):
+            return "the ledger failed"
+        if any(isinstance(trouble, _OURS_TO_MEND) for trouble in troubles):
+            return "the configuration is wrong"
+        return ""
+
+    # Keeping at it
+
+    def _keep(self, name: str, work: Callable[[], None]) -> None:
+        """Do it again and again, whatever goes wrong, until the clock is stopped."""
+        failures = 0
+        while not self._clock.stopping:
+            began_at = self._clock.monotonic()
+            try:
+                work()
+                failures = 0
+            except InterruptedRunError:
+                return
+            except Exception as error:  # noqa: BLE001 - nothing may end a receiver
+                if self._clock.stopping:
+                    return
+                lasted_s = self._clock.monotonic() - began_at
+                failures = 1 if lasted_s > MAX_WAIT_S else failures + 1
+                if not self._wait(name, error, failures):
+                    return
+
+    def _wait(self, name: str, error: Exception, failures: int) -> bool:
+        """Wait after a failure; whether to go on."""
+        wait_s = full_jitter(failures, self._clock.random())
+        if isinstance(error, RefusedError):
+            wait_s = REFUSED_WAIT_S
+        if isinstance(error, Bc2otError):
+            self._troubles[name] = error
+            _log.warning("%s: %s Going on in %.0f s.", name, error, wait_s)
+        else:
+            # The text of a bug may hold anything.
+            _log.error("%s: a bug: %s. Going on in %.0f s.", name, type(error).__name__, wait_s)
+            _log.debug("%s", _where(error))
+        try:
+            self._clock.sleep(wait_s)
+        except InterruptedRunError:
+            return False
+        return True
+
+    # Deliveries
+
+    def _deliver(self) -> None:
+        """One run, for as long as it goes well."""
+        services = make_services(self._settings, self._links, self._clock, self._policy)
+        tally = Tally()
+        reports = run(
+            services,
+            "serve",
+            self._iter_pages(services, tally),
+            skip_reason=self._skip_reason(services),
+            exclusive=False,
+            tally=tally,
+        )
+        try:
+            self._follow(reports)
+        except InterruptedRunError:
+            raise
+        except Bc2otError:
+            # What it had entered in the ledger and not sent is a sync's to send.
+            self._sync_now.set()
+            raise
+
+    def _iter_pages(self, services: Services, tally: Tally) -> Iterator[Page]:
+        book, counted, took_over_at = services.book, tally.counts(), self._clock.monotonic()
+        while True:
+            yield from iter_callbacks(services, handed_on=self._handed_on)
+            # What other runs do at their end, this one does whenever it has nothing to do.
+            book.flush()
+            if counted != (counts := tally.counts()):
+                book.record_counts(counted := counts)
+            if self._clock.monotonic() - took_over_at >= TAKE_OVER_EVERY_S:
+                took_over_at = self._clock.monotonic()
+                if book.take_over():
+                    self._sync_now.set()
+            if self._arrived.wait(IDLE_S):
+                self._arrived.clear()
+                self._clock.sleep(GATHER_S)
+            yield Page()  # so that whoever reads can see whether to stop
+
+    def _handed_on(self, named: Named) -> None:
+        with self._waiting_lock:
+            self._waiting[named.order_id] = named.received_at
+            if len(self._waiting) > KEPT_WAITING:
+                del self._waiting[next(iter(self._waiting))]
+
+    def _skip_reason(self, services: Services) -> Callable[..., str]:
+        skip = self._settings.orders.skip_statuses
+        return partial(skip_reason, resolve_statuses(services.bigcommerce, skip))
+
+    def _follow(self, reports: Generator[Report]) -> None:
+        with closing(reports):
+            for report in reports:
+                self._note(report)
+
+    def _note(self, report: Report) -> None:
+        if report.kind is Kind.CLAIMED and self._policy.on_change:
+            self._keep_named(report.order_id)
+        if report.kind is Kind.DELIVERED:
+            self._troubles.clear()  # both services took what we gave them
+        self._observe(report, self._waited_s(report))
+
+    def _keep_named(self, order_id: int) -> None:
+        """Another version of it is being sent: whether this one is to be sent, too, shows then.
+        It is in the inbox still, unless it was claimed after it had been entered.
+        """
+        if self._inbox.find(order_id) is None:
+            self._inbox.put(order_id, after=CLAIMED_AGAIN_AFTER[0]).result()
+
+    def _waited_s(self, report: Report) -> float | None:
+        """How long ago its callback came, if one named it; told once."""
+        if report.kind in _SETTLED_ELSEWHERE:
+            return None  # the other thread of ours may still have to tell of it
+        with self._waiting_lock:
+            received_at = self._waiting.pop(report.order_id, None)
+        return None if received_at is None else (self._clock.now() - received_at).total_seconds()
+
+    # The safety net
+
+    def _keep_in_step(self) -> None:
+        """One sync, and the wait for the next."""
+        every_s = self._settings.receiver.sync_every.total_seconds()
+        services = make_services(self._settings, self._links, self._clock, self._policy)
+        skip = resolve_statuses(services.bigcommerce, self._settings.orders.skip_statuses)
+        try:
+            plan = plan_sync(
+                services.inventory,
+                since=None,
+                overlap=self._settings.sync.overlap,
+                now=self._clock.now(),
+            )
+            self._sync_now.clear()
+            self._follow(sync(services, plan, skip_status_ids=skip, callbacks=False))
+            self._troubles.clear()  # whatever was owed went out
+        except BusyError as error:
+            _log.info("sync: %s", error)
+            every_s = min(every_s, BUSY_WAIT_S) or BUSY_WAIT_S
+        except InputError as error:
+            _log.warning("sync: %s %s", error, error.hint)
+        self._rest(every_s)
+
+    def _rest(self, every_s: float) -> None:
+        """Until the next beat, or until something was left owed. Raises InterruptedRunError."""
+        until = self._clock.monotonic() + every_s
+        while not self._sync_now.wait(IDLE_S):
+            if self._clock.stopping:
+                raise InterruptedRunError("The receiver was asked to stop.")
+            if every_s and self._clock.monotonic() >= until:
+                return
+
+
+def _where(error: BaseException) -> str:
+    """Where a bug struck, without any value."""
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    return ", ".join(f"{frame.name}:{frame.lineno}" for frame in frames)

@@ -1,0 +1,706 @@
+"""`bc2ot doctor`: each thing that may be wrong, how it is told, its mend, and the exit code."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import pty
+import signal
+import socket
+import sqlite3
+import ssl
+import struct
+import subprocess
+import sys
+import termios
+from contextlib import closing, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from onetribe_bc.clock import SystemClock
+from onetribe_bc.config import load
+from onetribe_bc.errors import WORST_FIRST, ExitCode
+from onetribe_bc.ledger.database import Database
+from onetribe_bc.ledger.locks import locks_folder
+from onetribe_bc.ledger.schema import SCHEMA_VERSION
+from onetribe_bc.runs.doctor import Check, Level, examine, worst
+from onetribe_bc.runs.doctor.finding import fail
+from onetribe_bc.sandbox import Fault, FaultKind, Sandbox, Service
+from onetribe_bc.wording import span
+from tests.conftest import SandboxFactory
+from tests.examining import (  # noqa: F401
+    DAY_S,
+    RECEIVER,
+    Told,
+    ask,
+    change,
+    hook,
+    mend,
+    sandbox_fixture,
+    well_fixture,
+)
+from tests.shell import Shell, shell_fixture  # noqa: F401
+from tests.test_peek import HALF_A_WRITE
+from tests.test_transport import certificate, tls  # noqa: F401
+from tests.wire import WireServer, answer
+
+# All of it
+
+
+def test_where_all_is_well_it_says_so_and_asks_little(well: Shell) -> None:
+    before = len(well.sandbox.requests)
+    told = well.run("doctor")
+    assert told.code == 0
+    assert [line for line in told.out.splitlines() if not line.startswith(" ")] == [
+        "Configuration",
+        "BigCommerce",
+        "Hooks",
+        "One Tribe",
+        "Ledger",
+    ]
+    assert all(line.startswith("  ok    ") for line in told.out.splitlines() if line[0] == " ")
+    assert told.err == "Nothing has to be mended now: 11 ok.\n"
+    assert "/****. No order was filed." in told.out
+    assert len(well.sandbox.requests) - before == 4
+
+
+def test_it_files_no_order_and_leaves_the_ledger_as_it_is(well: Shell) -> None:
+    filed = well.sandbox.onetribe.counts()
+    before = (hashlib.sha256(well.ledger.read_bytes()).digest(), well.ledger.stat().st_mtime_ns)
+    ask(well, "--fix")
+    assert (
+        hashlib.sha256(well.ledger.read_bytes()).digest(),
+        well.ledger.stat().st_mtime_ns,
+    ) == before
+    assert well.sandbox.onetribe.counts() == filed
+
+
+def test_quiet_tells_of_trouble_alone(well: Shell) -> None:
+    told = well.run("-q", "doctor")
+    assert (told.code, told.stdout, told.stderr) == (0, b"", b"")
+    well.sandbox.faults.add("bigcommerce:status@401")
+    told = well.run("-q", "doctor")
+    assert told.code == 4
+    assert told.err == ""
+    assert told.out.startswith("BigCommerce\n  FAIL  ")
+    assert "ok " not in told.out
+
+
+def test_json_has_stable_names_and_all_that_is_said(well: Shell) -> None:
+    document = ask(well).document
+    assert document["store_hash"] == well.sandbox.store_hash
+    assert (document["complete"], document["exit_code"]) == (True, 0)
+    assert {row["check"] for row in document["findings"]} <= set(Check)
+    keys = {"check", "level", "text", "mend", "exit_code", "fixable", "mended"}
+    assert all(set(row) == keys for row in document["findings"])
+
+
+def test_lines_fit_a_narrow_terminal(well: Shell) -> None:
+    hook(well, destination=RECEIVER)
+    screen, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    # readline, which pytest loads, tells child processes of another width behind Python's back.
+    process = well.start("doctor", stdout=terminal, env=dict(os.environ))
+    os.close(terminal)
+    shown = b""
+    with suppress(OSError):  # how the end of a terminal shows on Linux
+        while piece := os.read(screen, 65_536):
+            shown += piece
+    os.close(screen)
+    assert well.finish(process).code == 0
+    lines = shown.decode().splitlines()
+    assert "  ok    The settings come from the" in lines
+    assert "        environment alone." in lines
+    # A word that is too long for any line is not cut into pieces, or it could not be copied.
+    breakable = [line for line in lines if max(map(len, line.split())) <= 30]
+    assert all(len(line) <= 40 for line in breakable)
+
+
+def test_ctrl_c_ends_it(well: Shell) -> None:
+    gate = well.sandbox.faults.hold("bigcommerce", times=None)
+    process = well.start("doctor", "--json")
+    gate.wait_arrival()
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while b"Finishing" not in process.stderr.readline():
+        assert process.poll() is None
+    gate.open()
+    told = well.finish(process)
+    told.says(130, "Interrupted.")
+    assert (told.json["complete"], told.json["exit_code"]) == (False, 130)
+    assert [row["check"] for row in told.json["findings"]] == ["configuration.file"]
+
+
+def test_ctrl_c_while_it_waits_for_another_try_ends_it(well: Shell) -> None:
+    well.sandbox.faults.add(
+        Fault("bigcommerce", "status", status=503, headers=(("Retry-After", "60"),))
+    )
+    process = well.start("-vv", "doctor")
+    assert process.stderr is not None
+    while b"Trying again" not in process.stderr.readline():
+        assert process.poll() is None
+    process.terminate()
+    assert well.finish(process).code == 130
+
+
+def test_the_worst_finding_decides_in_the_order_of_all_commands(well: Shell) -> None:
+    codes = [
+        ExitCode.CONFIGURATION,
+        ExitCode.REFUSED,
+        ExitCode.UNREACHABLE,
+        ExitCode.BUSY,
+        ExitCode.INCOMPLETE,
+    ]
+    assert [code for code in WORST_FIRST if code in codes] == codes
+    for number, code in enumerate(codes):
+        assert worst(fail(Check.FILE, "", exit_code=one) for one in codes[number:]) is code
+    assert worst([]) is ExitCode.DONE
+    well.set(BC2OT_ACCESS_TOKEN=None)
+    well.sandbox.faults.add("onetribe:status@302")
+    told = ask(well)
+    assert told.code == 3
+    assert "4" in {str(row["exit_code"]) for row in told.document["findings"]}
+
+
+def test_markup_in_remote_text_is_shown_as_it_is(well: Shell) -> None:
+    name = "[bold]Shop[/x]\nFAIL \x1b[31m"
+    body = json.dumps({"id": well.sandbox.store_hash, "name": name}).encode()
+    well.sandbox.faults.add(
+        Fault(Service.BIGCOMMERCE, FaultKind.STATUS, status=200, path="/v2/store", body=body)
+    )
+    hook(well, "store/order/[/red]", "https://[/x].example.com/[bold]")
+    told = ask(well)
+    told.finds("bigcommerce.store", "ok", "is [bold]Shop[/x] FAIL \N{REPLACEMENT CHARACTER}[31m.")
+    told.finds("hooks.destination", "warn", "store/order/[/red] to ")
+
+
+def test_spans_are_told_in_a_unit_that_says_something() -> None:
+    spans = [timedelta(days=3), timedelta(hours=47), timedelta(minutes=119), timedelta(seconds=1)]
+    assert [span(one) for one in spans] == ["3 days", "47 hours", "119 minutes", "1 second"]
+
+
+# Configuration
+
+
+def test_without_a_configuration_that_is_the_one_finding(shell: Shell) -> None:
+    shell.unset_all()
+    told = ask(shell)
+    assert told.code == 3
+    told.finds("configuration.file", "fail", "There is no configuration", code=3, mend="BC2OT_")
+    assert len(told.document["findings"]) == 1
+    assert told.document["store_hash"] is None
+
+
+def test_a_configuration_that_cannot_be_loaded_is_the_one_finding(shell: Shell) -> None:
+    shell.write("bigcommerce:\n  store_hahs: abc\n")
+    told = ask(shell)
+    assert told.code == 3
+    told.finds("configuration.file", "fail", "line 2", "store_hash", code=3)
+    assert told.text.err == "Something has to be mended: 1 FAIL.\n"
+
+
+def test_what_needs_the_token_is_left_out_without_one(well: Shell) -> None:
+    well.set(BC2OT_ACCESS_TOKEN=None)
+    told = ask(well)
+    assert told.code == 3
+    told.finds("bigcommerce.token", "fail", "access_token is not set", code=3, mend="BC2OT_ACCESS")
+    for check in ("bigcommerce.orders", "bigcommerce.store", "bigcommerce.clock", "hooks.list"):
+        told.finds(check, "note", "skipped: no token")
+    told.finds("onetribe.address", "ok")
+    told.finds("ledger.sync", "ok")
+
+
+def test_without_a_store_or_an_address_the_rest_is_checked_all_the_same(well: Shell) -> None:
+    well.set(BC2OT_STORE_HASH=None)
+    told = ask(well)
+    assert told.code == 3
+    told.finds("bigcommerce.token", "fail", "store_hash is not set", code=3)
+    told.finds("hooks.list", "note", "skipped: no store hash")
+    told.finds("ledger.file", "note", "skipped: store or One Tribe's address")
+    well.use(well.sandbox)
+    well.set(BC2OT_ONETRIBE_URL=None)
+    told = ask(well)
+    told.finds("onetribe.address", "fail", "onetribe.url is not set", code=3)
+    told.finds("hooks.destination", "warn", "leads neither to One Tribe nor")
+
+
+def configured(shell: Shell, **more: Any) -> Path:
+    sandbox = shell.sandbox
+    shell.unset_all()
+    token = shell.write(sandbox.access_token, name="my token")
+    token.chmod(0o644)
+    bigcommerce = {
+        "store_hash": sandbox.store_hash,
+        "access_token_file": token.name,
+        "api_url": sandbox.api_url,
+    }
+    settings = {
+        "bigcommerce": bigcommerce,
+        "onetribe": {"url": sandbox.onetribe_url},
+        "ledger": str(shell.ledger),
+    }
+    return shell.write(yaml.safe_dump({**settings, **more}), mode=0o640)
+
+
+def test_files_of_secrets_that_are_open_to_others_are_named_and_closed(well: Shell) -> None:
+    file = configured(well)
+    well.ledger.chmod(0o666)
+    told = ask(well)
+    assert told.code == 0
+    rows = told.rows("configuration.modes", "warn")
+    assert [row["mend"] for row in rows] == [
+        f"chmod 600 {file}",
+        f"chmod 600 '{well.folder / 'my token'}'",
+    ]
+    assert "(mode 640)" in rows[0]["text"]
+    told.finds("ledger.mode", "warn", "(mode 666)", mend=f"chmod 600 {well.ledger}")
+    assert "Warning" not in told.text.err
+    assert told.text.err.endswith("bc2ot doctor --fix mends 3 of them.\n")
+
+    fixed = well.run("doctor", "--fix")
+    assert fixed.code == 0
+    assert fixed.out.count("  ok    mended: ") == 3
+    assert "is its owner's alone now (mode 600)" in fixed.out
+    for path in (file, well.folder / "my token", well.ledger):
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert "mended" not in well.run("doctor", "--fix").out
+
+
+def test_a_file_of_someone_elses_is_not_touched(well: Shell) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give a file away")
+    file = configured(well)
+    os.chown(file, 12_345, -1)
+    fixed = Told(well.run("doctor"), well.run("doctor", "--fix", "--json").json)
+    fixed.finds("configuration.modes", "warn", "bc2ot.yaml", mend="as its owner")
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_file_that_vanishes_meanwhile_stops_nothing(well: Shell) -> None:
+    configured(well)
+    told: list[str] = []
+    for finding in examine(load(path=None, environ={}, cwd=well.folder), SystemClock(), fix=True):
+        told.append(finding.text)
+        if "bc2ot.yaml is its owner's alone now" in finding.text:
+            (well.folder / "my token").unlink()
+    assert "could not be mended: No such file or directory." in told
+    assert f"{well.folder / 'my token'} cannot be looked at: No such file or directory." in told
+    assert "No order is owed." in told
+
+
+def test_other_warnings_of_the_configuration_are_told_as_well(well: Shell) -> None:
+    (well.folder / f"receiver-secret-{well.sandbox.store_hash}").write_text("two\nlines\n")
+    told = ask(well)
+    told.finds("configuration.setting", "warn", "holds no secret in one line")
+
+
+# BigCommerce
+
+
+def test_an_expired_token_is_refused(well: Shell) -> None:
+    well.set(BC2OT_ACCESS_TOKEN="an-old-token")
+    told = ask(well)
+    assert told.code == 4
+    told.finds("bigcommerce.token", "fail", "401", code=4, mend="Check store_hash and access_token")
+    told.finds("bigcommerce.clock", "ok")
+    told.finds("hooks.list", "note", "skipped: BigCommerce does not take the access token")
+
+
+def test_a_missing_scope_for_orders_is_named(well: Shell) -> None:
+    well.sandbox.scopes.discard("store_v2_orders_read_only")
+    told = ask(well)
+    assert told.code == 4
+    scope = "store_v2_orders_read_only"
+    told.finds("bigcommerce.orders", "fail", "403", code=4, mend=scope)
+    told.finds("bigcommerce.token", "ok")
+    told.finds("hooks.active", "ok")
+
+
+def test_a_missing_scope_for_the_stores_name_is_only_a_note(well: Shell) -> None:
+    well.sandbox.scopes.discard("store_v2_information_read_only")
+    told = ask(well)
+    assert told.code == 0
+    told.finds("bigcommerce.store", "note", "store_v2_information_read_only", mend="Nothing else")
+
+
+def test_a_wrong_store_is_told(well: Shell) -> None:
+    well.sandbox.faults.add("bigcommerce:status@404")
+    told = ask(well)
+    assert told.code == 4
+    told.finds("bigcommerce.token", "fail", "knows no store sandbox1", code=4, mend="store_hash")
+
+
+def test_an_answer_for_another_store_is_told(well: Shell) -> None:
+    body = b'{"id": "another", "name": "Another"}'
+    well.sandbox.faults.add(
+        Fault(Service.BIGCOMMERCE, FaultKind.STATUS, status=200, path="/v2/store", body=body)
+    )
+    told = ask(well)
+    assert told.code == 4
+    told.finds("bigcommerce.store", "fail", "another, not sandbox1", code=4, mend="api_url")
+
+
+def test_a_host_that_is_not_there_is_unreachable(well: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    well.set(BC2OT_API_URL=f"http://127.0.0.1:{port}")
+    told = ask(well)
+    assert told.code == 5
+    told.finds("bigcommerce.reach", "fail", "No connection", code=5, mend="firewall")
+    told.finds("bigcommerce.store", "note", "skipped: BigCommerce gave no usable answer")
+    told.finds("bigcommerce.clock", "note", "skipped: BigCommerce did not tell its time")
+
+
+def test_a_service_that_is_down_is_tried_twice_and_no_more(well: Shell) -> None:
+    well.sandbox.faults.add("bigcommerce:status@503")
+    before = len(well.sandbox.requests)
+    told = well.run("doctor")
+    assert told.code == 5
+    assert "503" in told.out
+    assert len(well.sandbox.requests) - before == 2
+
+
+def test_one_question_that_fails_does_not_stop_the_others(well: Shell) -> None:
+    well.sandbox.faults.add(Fault("bigcommerce", "status", status=500, path="/v2/store"))
+    well.sandbox.faults.add(Fault("bigcommerce", "status", status=500, path="/v3/hooks"))
+    told = ask(well)
+    assert told.code == 5
+    told.finds("bigcommerce.store", "fail", "500", code=5)
+    told.finds("hooks.list", "fail", "500", code=5)
+    told.finds("ledger.sync", "ok")
+
+
+def test_what_bigcommerce_does_not_accept_is_no_usable_answer(well: Shell) -> None:
+    well.sandbox.faults.add(Fault("bigcommerce", "status", status=422, path="/v2/orders"))
+    told = ask(well)
+    told.finds("bigcommerce.token", "fail", "422", code=5)
+    told.finds("hooks.list", "note", "skipped: BigCommerce cannot be asked")
+
+
+@pytest.mark.parametrize(("off_s", "words"), [(150, "behind"), (-150, "ahead of")])
+def test_a_clock_that_is_off_by_more_than_a_minute_is_told(
+    well: Shell, off_s: int, words: str
+) -> None:
+    well.sandbox.clock_offset_s = off_s
+    told = ask(well)
+    assert told.code == 0
+    told.finds("bigcommerce.clock", "warn", f"minutes {words} BigCommerce's", mend="NTP")
+    well.sandbox.clock_offset_s = 30
+    ask(well).finds("bigcommerce.clock", "ok")
+
+
+def test_a_clock_by_which_callbacks_are_refused_is_a_failure(well: Shell) -> None:
+    well.sandbox.clock_offset_s = -3_600
+    told = ask(well)
+    assert told.code == 1
+    told.finds("bigcommerce.clock", "fail", "ahead of", "callbacks are refused", code=1, mend="NTP")
+
+
+# One Tribe
+
+
+def test_an_address_that_redirects_is_refused(well: Shell) -> None:
+    well.sandbox.faults.add("onetribe:status@301")
+    told = ask(well)
+    assert told.code == 4
+    told.finds("onetribe.address", "fail", "301", "redirect", code=4, mend="onetribe.url")
+
+
+def test_one_tribe_that_is_not_there_is_unreachable(well: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/direct/webhook/big-commerce/order/k"
+    well.set(BC2OT_ONETRIBE_URL=url)
+    told = ask(well)
+    assert told.code == 5
+    told.finds("onetribe.address", "fail", "No connection", code=5)
+
+
+def test_one_tribe_whose_certificate_is_not_accepted_is_unreachable(
+    well: Shell,
+    tls: ssl.SSLContext,  # noqa: F811
+) -> None:
+    with WireServer([answer()], tls) as server:
+        well.set(BC2OT_ONETRIBE_URL=f"{server.url}/direct/webhook/big-commerce/order/k")
+        told = ask(well)
+        assert server.requests == []
+    assert told.code == 5
+    told.finds("onetribe.address", "fail", "TLS or its certificate", code=5, mend="clock")
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_a_refused_look_tells_nothing_about_the_key(well: Shell, status: int) -> None:
+    well.sandbox.faults.add(f"onetribe:status@{status}")
+    told = ask(well)
+    assert told.code == 0
+    told.finds(
+        "onetribe.address", "note", str(status), "cannot be told from here", mend="push-order"
+    )
+
+
+def test_one_tribe_that_is_down_is_a_warning(well: Shell) -> None:
+    well.sandbox.faults.add("onetribe:status@503")
+    told = ask(well)
+    assert told.code == 0
+    told.finds("onetribe.address", "warn", "503", mend="stays owed")
+
+
+# The ledger
+
+
+def test_no_ledger_is_made(shell: Shell) -> None:
+    hook(shell)
+    told = ask(shell, "--fix")
+    assert told.code == 0
+    told.finds("ledger.file", "note", "There is no ledger", "The first run makes it")
+    assert not shell.ledger.exists()
+
+
+def test_a_sound_ledger_is_told_with_version_and_size(well: Shell) -> None:
+    told = ask(well)
+    size = well.ledger.stat().st_size // 1000
+    orders = len(well.sandbox.store.ids())
+    told.finds(
+        "ledger.file", "ok", f"version {SCHEMA_VERSION}, {size} kB, {orders} orders of this store"
+    )
+    told.finds("ledger.sync", "ok", "seconds ago")
+    told.finds("ledger.owed", "ok", "No order is owed")
+
+
+def test_a_large_ledger_is_told_in_megabytes(well: Shell) -> None:
+    change(well, "CREATE TABLE padding (x)")
+    change(well, "INSERT INTO padding VALUES (zeroblob(2500000))")
+    ask(well).finds("ledger.file", "ok", " MB, ")
+
+
+def test_an_empty_file_is_a_warning(shell: Shell) -> None:
+    shell.ledger.touch(0o600)
+    hook(shell)
+    told = ask(shell)
+    assert told.code == 0
+    told.finds("ledger.file", "warn", "is empty", mend="restore a copy")
+    assert shell.ledger.stat().st_size == 0
+
+
+def test_a_ledger_that_was_emptied_is_a_failure_as_every_run_says(well: Shell) -> None:
+    well.ledger.write_bytes(b"")
+    refused = well.run("sync").says(3)
+    told = ask(well, "--fix")
+    assert told.code == 3
+    row = told.finds("ledger.file", "fail", "is empty, although", code=3, mend="restore a copy")
+    assert row["text"] in refused.err
+    assert well.ledger.stat().st_size == 0
+
+
+def test_an_older_ledger_is_left_for_the_next_run_to_migrate(well: Shell) -> None:
+    change(well, "UPDATE ledger_meta SET value = '1'")
+    told = ask(well)
+    assert told.code == 0
+    told.finds("ledger.file", "note", "has version 1", f"to version {SCHEMA_VERSION}")
+    assert well.ledger.parent.joinpath("ledger.db.v1.bak").exists() is False
+
+
+def test_a_newer_ledger_is_a_failure(well: Shell) -> None:
+    change(well, "UPDATE ledger_meta SET value = '99'")
+    told = ask(well)
+    assert told.code == 3
+    told.finds("ledger.file", "fail", "version 99", "newer", code=3, mend="pip install --upgrade")
+
+
+def test_a_damaged_ledger_is_a_failure_and_left_as_it_is(well: Shell) -> None:
+    well.ledger.write_bytes(b"no database at all" * 300)
+    before = well.ledger.read_bytes()
+    told = ask(well, "--fix")
+    assert told.code == 3
+    told.finds("ledger.file", "fail", "is damaged", code=3, mend="restore a copy")
+    assert well.ledger.read_bytes() == before
+
+
+def test_a_ledger_that_lacks_a_table_is_a_failure(well: Shell) -> None:
+    change(well, "DROP TABLE runs")
+    told = ask(well)
+    assert told.code == 3
+    told.finds("ledger.file", "fail", "could not be used", code=3)
+
+
+def test_a_ledger_with_a_broken_off_write_is_left_for_the_next_run(well: Shell) -> None:
+    subprocess.run([sys.executable, "-c", HALF_A_WRITE, str(well.ledger)], check=False)
+    told = ask(well)
+    assert told.code == 0
+    told.finds("ledger.file", "note", "broken off", mend="bc2ot status")
+    well.run("status").says(0)
+    ask(well).finds("ledger.file", "ok", "is sound")
+
+
+def test_a_ledger_that_someone_writes_to_is_left_out(well: Shell) -> None:
+    with closing(sqlite3.connect(well.ledger, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        told = well.run("doctor")
+        assert "note  What is in the ledger, skipped: " in told.out
+        other.execute("COMMIT")
+        other.execute("BEGIN EXCLUSIVE")
+        told = well.run("doctor")
+    assert told.code == 0
+    assert "note  The ledger, skipped: " in told.out
+
+
+def test_a_first_sync_that_never_was_is_a_note(shell: Shell) -> None:
+    hook(shell)
+    shell.run("backfill", "--since", "2000-01-01").says(0)
+    told = ask(shell)
+    assert told.code == 0
+    told.finds("ledger.sync", "note", "No sync has ended well yet", mend="bc2ot sync --since 7d")
+
+
+def test_a_sync_that_is_too_old_is_a_failure(well: Shell) -> None:
+    change(well, "UPDATE runs SET ended_at = ended_at - ?", 3 * DAY_S * 1000)
+    told = ask(well)
+    assert told.code == 1
+    told.finds("ledger.sync", "fail", "3 days ago", code=1, mend="cron")
+
+
+def owe(shell: Shell, state: str, number: int = 1, *, since_days: int = 0) -> None:
+    change(
+        shell,
+        "UPDATE orders SET state = ?, first_seen_at = first_seen_at - ? "
+        "WHERE order_id IN (SELECT order_id FROM orders WHERE state = 'delivered' LIMIT ?)",
+        state,
+        since_days * DAY_S * 1000,
+        number,
+    )
+
+
+def test_owed_orders_are_a_note_while_syncs_go_well(well: Shell) -> None:
+    owe(well, "pending", 2, since_days=4)
+    told = ask(well)
+    assert told.code == 0
+    told.finds("ledger.owed", "note", "2 orders owed", "4 days", mend="bc2ot sync")
+
+
+def test_orders_owed_for_long_without_a_sync_are_a_failure(shell: Shell) -> None:
+    hook(shell)
+    shell.run("backfill", "--since", "2000-01-01").says(0)
+    owe(shell, "pending")
+    ask(shell).finds("ledger.owed", "note", "1 order owed")
+    owe(shell, "pending", since_days=2)
+    told = ask(shell)
+    assert told.code == 1
+    told.finds("ledger.owed", "fail", "2 orders owed", "known for 2 days", code=1)
+
+
+def test_unknown_orders_are_told_by_what_becomes_of_them(well: Shell) -> None:
+    owe(well, "unknown", 2)
+    told = ask(well)
+    assert told.code == 0
+    told.finds("ledger.unknown", "note", "2 orders are unknown", "next run sends them again")
+    well.configure(delivery={"on_unknown": "hold"})
+    told = ask(well)
+    told.finds("ledger.unknown", "warn", "held until you decide", mend="bc2ot retry --unknown")
+
+
+def test_failed_orders_are_a_warning_with_the_way_to_send_them_again(well: Shell) -> None:
+    owe(well, "failed")
+    told = ask(well)
+    assert told.code == 0
+    told.finds("ledger.failed", "warn", "1 order failed", mend="bc2ot retry --failed")
+
+
+def test_what_a_killed_run_left_is_a_note(well: Shell) -> None:
+    change(well, "UPDATE runs SET ended_at = NULL, outcome = 'running'")
+    told = ask(well)
+    assert told.code == 0
+    told.finds("ledger.runs", "note", "1 run ended without a word", "settles")
+    well.run("push-order", str(well.sandbox.store.ids()[0]))
+    assert ask(well).rows("ledger.runs") == []
+
+
+def test_a_lock_that_belongs_to_no_run_of_the_store_is_not_told(well: Shell) -> None:
+    (locks_folder(well.ledger) / "run-0123456789abcdef.lock").touch()
+    assert ask(well).rows("ledger.runs") == []
+
+
+# Several stores
+
+
+def section(sandbox: Sandbox) -> dict[str, Any]:
+    return {
+        "bigcommerce": {
+            "store_hash": sandbox.store_hash,
+            "access_token": sandbox.access_token,
+            "api_url": sandbox.api_url,
+        },
+        "onetribe": {"url": sandbox.onetribe_url},
+    }
+
+
+def test_all_stores_are_examined_and_the_worst_counts(
+    well: Shell, make_sandbox: SandboxFactory
+) -> None:
+    uk = make_sandbox(3, now=None)
+    uk.faults.add("bigcommerce:status@401")
+    top = section(well.sandbox)
+    well.unset_all()
+    well.configure(**top, ledger=str(well.ledger), stores={"uk": section(uk)})
+    assert well.run("doctor").code == 0
+    assert well.run("--store", "uk", "doctor").code == 4
+    told = well.run("doctor", "--all-stores").says(4, "Store (top of the file):", "Store uk:")
+    assert told.out.count("BigCommerce\n") == 2
+    both = well.run("doctor", "--all-stores", "--json")
+    assert [(one["store"], one["exit_code"]) for one in both.json] == [(None, 0), ("uk", 4)]
+    assert all(one["findings"] for one in both.json)
+
+
+def test_a_store_whose_settings_cannot_be_loaded_has_its_one_finding_too(well: Shell) -> None:
+    top = section(well.sandbox)
+    well.unset_all()
+    uk = {"bigcommerce": {"store_hash": "uk1", "access_token": "${UK_TOKEN}"}}
+    well.configure(**top, ledger=str(well.ledger), stores={"uk": uk})
+    told = well.run("doctor", "--all-stores", "--json").says(3)
+    (one,) = [store for store in told.json if store["store"] == "uk"]
+    (finding,) = one["findings"]
+    assert (finding["check"], finding["level"], finding["exit_code"]) == (
+        "configuration.file", "fail", 3
+    )  # fmt: skip
+    assert "UK_TOKEN" in finding["text"]
+    assert one["error"] == finding["text"]
+    assert (one["exit_code"], one["complete"], one["store_hash"]) == (3, True, None)
+    told = well.run("doctor", "--all-stores").says(3, "Store uk:")
+    assert "Configuration\n  FAIL  " in told.out
+    assert "UK_TOKEN" not in told.err
+
+
+def test_a_ledger_of_another_process_stays_usable_beside_doctor(well: Shell) -> None:
+    with closing(Database(well.ledger)) as database:
+        assert ask(well).code == 0
+        database.check_writable()
+
+
+def test_levels_are_told_apart_without_colour() -> None:
+    assert [level.value for level in Level] == ["ok", "note", "warn", "FAIL"]
+
+
+@pytest.mark.skipif(
+    os.access("/proc/self", os.W_OK), reason="needs a folder that nobody can write to"
+)
+def test_a_ledger_that_cannot_be_made_is_found_before_a_run_is_refused(shell: Shell) -> None:
+    shell.set(BC2OT_LEDGER="/proc/self/nowhere/ledger.db")
+    told = shell.run("doctor")
+    assert told.code == 3
+    assert "none can be made" in told.out
+    assert shell.run("sync").code == 3
+
+
+def test_orders_known_for_another_address_are_told_of(shell: Shell) -> None:
+    shell.run("backfill").says(0)
+    url = shell.sandbox.onetribe_url
+    shell.set(BC2OT_ONETRIBE_URL=f"{url.rpartition('/')[0]}/another-key-of-a-merchant")
+    told = shell.run("doctor", "--json").json
+    (found,) = [one for one in told["findings"] if one["check"] == "ledger.address"]
+    assert found["level"] == "warn"
+    assert "for another address of One Tribe" in found["text"]

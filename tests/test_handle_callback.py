@@ -1,0 +1,465 @@
+"""`bc2ot handle-callback`: one callback in, one order out, and an exit code for a queue."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import pytest
+
+from onetribe_bc.api.authenticity import SECRET_HEADER
+from onetribe_bc.sandbox import Fault, FaultKind, Gate, Service
+from tests.shell import Outcome, Shell, shell_fixture  # noqa: F401
+
+SHARED = "shared-secret-of-the-hook"
+
+
+def payload(shell: Shell, order_id: object = 218, **changes: Any) -> bytes:
+    document = {
+        "scope": "store/order/created",
+        "store_id": "1025646",
+        "data": {"type": "order", "id": order_id},
+        "hash": "dd70c0976e06b67aaf671e73f49dcb79230ebf9d",
+        "created_at": 1561479335,
+        "producer": f"stores/{shell.sandbox.store_hash}",
+        **changes,
+    }
+    return json.dumps(document).encode()
+
+
+def signed(shell: Shell, body: bytes, *, age_s: float = 0) -> dict[str, str]:
+    at = int(time.time() - age_s)
+    key = shell.sandbox.client_secret.encode()
+    digest = hmac.digest(key, f"msg_1.{at}.".encode() + body, hashlib.sha256)
+    return {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(at),
+        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+    }
+
+
+def handle(shell: Shell, body: bytes, *arguments: str) -> Outcome:
+    return shell.run("handle-callback", *arguments, stdin=body)
+
+
+def trusted(shell: Shell, order_id: object = 218, **changes: Any) -> Outcome:
+    return handle(shell, payload(shell, order_id, **changes), "--trusted")
+
+
+@pytest.fixture
+def shared(shell: Shell) -> Shell:
+    """Only the shared secret is set."""
+    shell.set(BC2OT_CLIENT_SECRET=None, BC2OT_RECEIVER_SECRET=SHARED)
+    return shell
+
+
+@contextmanager
+def held_up(shell: Shell, *arguments: str) -> Iterator[None]:
+    """Another process is at it, and One Tribe has its first order and answers at the end only."""
+    gate = Gate()
+    hold = Fault(Service.ONETRIBE, FaultKind.HOLD, times=1, gate=gate)
+    shell.sandbox.faults.replace([hold])
+    other = shell.start(*arguments)
+    try:
+        assert gate.arrived.wait(30)
+        yield
+    finally:
+        gate.open()
+    assert shell.finish(other).code == 0
+
+
+# What it does
+
+
+def test_the_order_is_fetched_and_sent(shell: Shell) -> None:
+    told = trusted(shell)
+    told.says(0, "store/order/created, order 218.", "1 order seen: 1 delivered.")
+    assert shell.sandbox.onetribe.counts() == {218: 1}
+    assert shell.sandbox.onetribe.received[0].body == shell.sandbox.store.raw(218)
+    assert shell.state(218)["state"] == "delivered"
+
+
+def test_the_same_callback_twice_sends_once(shell: Shell) -> None:
+    trusted(shell)
+    trusted(shell).says(0, "1 already delivered")
+    trusted(shell, "218", scope="store/order/updated").says(0, "1 already delivered")
+    assert shell.sandbox.onetribe.counts() == {218: 1}
+
+
+def test_with_on_change_a_changed_order_is_sent_again(shell: Shell) -> None:
+    shell.configure(orders={"resend": "on-change"})
+    trusted(shell)
+    trusted(shell).says(0, "1 already delivered")
+    shell.sandbox.store.modify(218, staff_notes="changed")
+    trusted(shell, scope="store/order/updated").says(0, "1 delivered")
+    assert shell.sandbox.onetribe.counts() == {218: 2}
+
+
+def test_a_file_is_read_as_well(shell: Shell) -> None:
+    shell.write(payload(shell), name="callback.json")
+    shell.run("handle-callback", "callback.json", "--trusted").says(0, "1 delivered")
+
+
+def test_an_incomplete_order_is_skipped_and_the_queue_is_done_with_it(shell: Shell) -> None:
+    shell.sandbox.store.modify(218, status_id=0)
+    trusted(shell).says(0, "1 skipped (1 status Incomplete)")
+    shell.sandbox.store.complete(218)
+    trusted(shell, scope="store/order/statusUpdated").says(0, "1 delivered")
+
+
+@pytest.mark.parametrize(
+    ("scope", "why"),
+    [
+        ("store/product/updated", "it is not about orders"),
+        ("store/order/message/created", "neither messages nor metafields"),
+    ],
+)
+def test_other_scopes_are_ignored_with_a_reason(shell: Shell, scope: str, why: str) -> None:
+    trusted(shell, scope=scope).says(0, f"Ignored: {scope}", why)
+    assert shell.sandbox.requests == ()
+    told = handle(shell, payload(shell, scope=scope), "--trusted", "--json")
+    assert (told.code, told.json["seen"], told.json["order_id"]) == (0, 0, None)
+    assert why in told.json["ignored"]
+    assert not shell.ledger.exists()
+
+
+def test_as_json_it_says_what_was_done(shell: Shell) -> None:
+    told = handle(shell, payload(shell), "--trusted", "--json")
+    assert told.json["delivered"] == 1
+    assert told.json["complete"] is True
+    assert {key: told.json[key] for key in ("store_hash", "scope", "order_id", "ignored")} == {
+        "store_hash": shell.sandbox.store_hash,
+        "scope": "store/order/created",
+        "order_id": 218,
+        "ignored": None,
+    }
+
+
+def test_quiet_it_says_nothing_when_all_is_well(shell: Shell) -> None:
+    told = shell.run("-q", "handle-callback", "--trusted", stdin=payload(shell))
+    assert (told.code, told.stdout, told.stderr) == (0, b"", b"")
+
+
+def test_it_works_beside_a_run_that_holds_the_store(shell: Shell) -> None:
+    with held_up(shell, "backfill", "--to-id", "217"):
+        trusted(shell).says(0, "1 delivered")
+
+
+def test_what_queues_wrap_it_in_is_taken_off(shell: Shell) -> None:
+    body = payload(shell)
+    event = {"detail-type": "bigCommerceWebhook", "detail": json.loads(body)}
+    handle(shell, json.dumps(event).encode(), "--trusted").says(0, "1 delivered")
+    push = {"message": {"data": base64.b64encode(body).decode()}, "subscription": "s"}
+    handle(shell, json.dumps(push).encode(), "--trusted").says(0, "1 already delivered")
+
+
+# Authenticity
+
+
+def test_a_signed_callback_is_believed(shell: Shell) -> None:
+    body = payload(shell)
+    headers = [f"--header={name}: {value}" for name, value in signed(shell, body).items()]
+    handle(shell, body, *headers).says(0, "1 delivered")
+
+
+def test_headers_may_come_from_a_file_as_lines_or_as_json(shell: Shell) -> None:
+    body = payload(shell)
+    headers = {"Host": "example.com", **signed(shell, body)}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    shell.write(f"\ufeff{lines}\r\n", name="lines")
+    shell.write(json.dumps(headers), name="headers.json")
+    handle(shell, body, "--headers-file", "lines").says(0, "1 delivered")
+    handle(shell, body, "--headers-file", "headers.json").says(0, "1 already delivered")
+    shell.write(body, name="callback.json")
+    told = shell.run(
+        "handle-callback", "callback.json", "--headers-file", "-", stdin=lines.encode()
+    )
+    told.says(0, "1 already delivered")
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"webhook-signature": "v1,AAAA"}, "its body was changed on the way"),
+        ({"webhook-timestamp": "1614265330"}, "more than five minutes ago"),
+        ({"webhook-signature": ""}, "has no signature"),
+    ],
+)
+def test_a_forged_callback_is_refused_for_good_and_nothing_is_done(
+    shell: Shell, changed: dict[str, str], why: str
+) -> None:
+    body = payload(shell)
+    shell.write(json.dumps({**signed(shell, body), **changed}), name="headers")
+    handle(shell, body, "--headers-file", "headers").says(2, "not authentic", why)
+    assert shell.sandbox.requests == ()
+    assert not shell.ledger.exists()
+
+
+def test_the_shared_secret_is_enough_and_stays_out_of_the_process_list(shared: Shell) -> None:
+    shared.set(SEEN=SHARED)
+    told = handle(shared, payload(shared), "--header", f"{SECRET_HEADER.lower()}: ${{SEEN}}")
+    told.says(0, "1 delivered")
+    assert "Warning" not in told.err
+
+
+def test_a_secret_in_the_process_list_is_warned_of(shared: Shell) -> None:
+    told = handle(shared, payload(shared), "--header", f"{SECRET_HEADER}:{SHARED}")
+    told.says(0, "Warning: the value of the header X-Bc2ot-Secret can be seen")
+    assert SHARED not in told.err
+
+
+def test_another_secret_or_none_is_refused(shared: Shell) -> None:
+    shared.set(SEEN="x")
+    told = handle(shared, payload(shared), "--header", f"{SECRET_HEADER}:${{SEEN}}")
+    told.says(2, "not authentic", "is another one")
+    handle(shared, payload(shared), "--header", "host:a").says(2, "has no header X-Bc2ot-Secret")
+    twice = ("--header", f"{SECRET_HEADER}:{SHARED}", "--header", f"{SECRET_HEADER}:x")
+    handle(shared, payload(shared), *twice).says(2, "given twice")
+
+
+def test_headers_left_out_by_whoever_calls_cost_no_callback(shell: Shell) -> None:
+    told = handle(shell, payload(shell))
+    told.says(3, "its headers were not handed in", "--headers-file", "--trusted")
+    assert shell.sandbox.requests == ()
+
+
+def test_with_nothing_to_check_by_it_is_taken_at_its_word_with_a_warning(shell: Shell) -> None:
+    shell.set(BC2OT_CLIENT_SECRET=None)
+    told = handle(shell, payload(shell), "--header", "host:example.com")
+    told.says(0, "Warning: nothing is set to check callbacks by", "1 delivered")
+    assert "Warning" not in trusted(shell).err
+
+
+def test_without_the_package_signatures_cannot_be_checked(shell: Shell) -> None:
+    shell.monkeypatch.setitem(sys.modules, "standardwebhooks", None)
+    told = handle(shell, payload(shell), "--header", "webhook-signature:v1,AAAA")
+    told.says(3, "standardwebhooks", "pip install 'onetribe-bc[serve]'")
+    trusted(shell).says(0, "1 delivered")
+
+
+# What is no good, and never will be
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"", "not JSON"),
+        (b"[]", "not a JSON object"),
+        (b"{" + b" " * 70_000 + b"}", "larger than 65,536 bytes"),
+        (b'{"scope": "[/x]\\u001b[31m"}', "not one of a webhook"),
+    ],
+)
+def test_what_is_no_callback_is_refused_for_good(shell: Shell, body: bytes, why: str) -> None:
+    handle(shell, body, "--trusted").says(2, why)
+    assert shell.sandbox.requests == ()
+
+
+def test_another_stores_callback_is_refused_for_good(shell: Shell) -> None:
+    told = trusted(shell, producer="stores/another1")
+    told.says(2, "about store another1", shell.sandbox.store_hash, "--store")
+    assert shell.sandbox.requests == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--trusted", "--header", "a:b"), "--trusted checks nothing"),
+        (("--trusted", "--headers-file", "h"), "--trusted checks nothing"),
+        (("--headers-file", "-"), "both come from stdin"),
+        (("--header", "webhook-id"), "lacks its name or its colon"),
+        (("--header", ":v"), "lacks its name or its colon"),
+    ],
+)
+def test_what_was_asked_for_wrongly_is_said(
+    shell: Shell, arguments: tuple[str, ...], why: str
+) -> None:
+    handle(shell, payload(shell), *arguments).says(2, why)
+    assert shell.sandbox.requests == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--header", "a:${NOT_SET}"), "NOT_SET is not set"),
+        (("--header", "a:${"), "not followed by a variable's name"),
+        (("--headers-file", "not-there"), "The file of headers cannot be read"),
+        (("--headers-file", "."), "The file of headers cannot be read"),
+        (("not-there",), "The callback cannot be read"),
+        ((".",), "The callback cannot be read"),
+    ],
+)
+def test_what_whoever_calls_has_not_got_ready_costs_no_callback(
+    shell: Shell, arguments: tuple[str, ...], why: str
+) -> None:
+    handle(shell, payload(shell), *arguments).says(3, why)
+    assert shell.sandbox.requests == ()
+
+
+def test_a_stranger_who_sends_the_name_of_the_secret_is_not_given_its_value(
+    shared: Shell,
+) -> None:
+    # A function may well hand in what came with the request by --header.
+    told = handle(
+        shared, payload(shared), "--header", f"{SECRET_HEADER}:${{BC2OT_RECEIVER_SECRET}}"
+    )
+    told.says(2, "BC2OT_RECEIVER_SECRET", "cannot be filled into one")
+    assert shared.sandbox.requests == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("POST / HTTP/1.1", "lacks its name or its colon"),
+        ("[]", "lacks its name or its colon"),
+        ('{"a": ["b"]}', "no text"),
+        ('{"a": null}', "no text"),
+        ('{"a": ', "begins like a JSON object"),
+        ('{"a":' * 5000, "begins like a JSON object"),
+    ],
+)
+def test_a_file_of_headers_that_is_none_is_said(shell: Shell, text: str, why: str) -> None:
+    shell.write(text, name="headers")
+    told = handle(shell, payload(shell), "--headers-file", "headers")
+    told.says(3, why, "NAME: VALUE")
+    assert shell.sandbox.requests == ()
+
+
+# What to hand in again
+
+
+def test_an_order_that_bigcommerce_does_not_have_yet_is_to_be_handed_in_again(
+    shell: Shell,
+) -> None:
+    trusted(shell, 99999).says(1, "Order 99999 not in the store")
+    assert shell.sandbox.onetribe.counts() == {}
+
+
+def test_an_order_that_is_refused_is_to_be_handed_in_again_until_it_is_taken(
+    shell: Shell,
+) -> None:
+    shell.sandbox.faults.add("onetribe:status@422#218")
+    trusted(shell).says(1, "1 failed")
+    trusted(shell).says(1, "1 failed before")
+    assert shell.sandbox.onetribe.counts() == {}
+    shell.sandbox.faults.clear()
+    shell.sandbox.store.modify(218, staff_notes="mended")
+    trusted(shell, scope="store/order/updated").says(0, "1 delivered")
+
+
+def test_an_order_whose_answer_was_lost_is_to_be_handed_in_again(shell: Shell) -> None:
+    shell.sandbox.faults.add("onetribe:lost_reply#218")
+    trusted(shell).says(1, "1 unknown")
+    shell.sandbox.faults.clear()
+    trusted(shell).says(0, "1 delivered", "1 possible duplicate")
+
+
+def test_an_order_that_another_run_is_sending_is_to_be_handed_in_again(shell: Shell) -> None:
+    with held_up(shell, "push-order", "218"):
+        trusted(shell).says(1, "Order 218 still owed: another run is sending it")
+    trusted(shell).says(0, "1 already delivered")
+    assert shell.sandbox.onetribe.counts() == {218: 1}
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [("bigcommerce:status@401", 4), ("onetribe:status@404", 4), ("bigcommerce:5xx", 5)],
+)
+def test_trouble_that_is_not_the_callbacks_is_never_exit_code_2(
+    shell: Shell, fault: str, code: int
+) -> None:
+    shell.sandbox.faults.add(fault)
+    assert trusted(shell).code == code
+    shell.sandbox.faults.clear()
+    trusted(shell).says(0, "1 delivered")
+
+
+def test_a_status_that_the_store_does_not_have_is_the_configurations_fault(shell: Shell) -> None:
+    shell.configure(orders={"skip_statuses": ["Nonsense"]})
+    trusted(shell).says(3, "no order status 'Nonsense'")
+
+
+def test_a_request_that_bigcommerce_will_not_carry_out_may_be_carried_out_later(
+    shell: Shell,
+) -> None:
+    shell.sandbox.faults.add("bigcommerce:status@400")
+    assert trusted(shell).code == 5
+
+
+def test_a_ledger_that_cannot_be_used_keeps_the_callback_in_the_queue(shell: Shell) -> None:
+    shell.ledger.write_bytes(b"this is no ledger" * 500)
+    assert trusted(shell).code == 3
+
+
+# What is kept, whatever the queue does
+
+
+def test_an_order_that_showed_up_late_is_sent_by_a_sync_without_another_callback(
+    shell: Shell,
+) -> None:
+    shell.run("sync").says(0)
+    trusted(shell, 99999).says(1)
+    assert shell.state(99999)["state"] == "pending"
+    _make_due(shell)
+    shell.sandbox.store.add(id=99999, status_id=11)
+    shell.run("sync").says(0, "1 delivered")
+    assert shell.sandbox.onetribe.counts() == {99999: 1}
+    assert _inbox(shell) == []
+
+
+@pytest.mark.parametrize("fault", ["bigcommerce:5xx", "bigcommerce:status@401"])
+def test_an_order_that_could_not_be_fetched_is_sent_by_a_sync(shell: Shell, fault: str) -> None:
+    shell.run("sync").says(0)
+    shell.sandbox.faults.add(fault)
+    assert trusted(shell).code in (4, 5)
+    assert shell.state(218)["state"] == "pending"
+    shell.sandbox.faults.clear()
+    shell.run("sync").says(0, "1 delivered")
+    assert shell.sandbox.onetribe.counts() == {218: 1}
+
+
+def test_with_on_change_a_change_that_could_not_be_fetched_stays_named(shell: Shell) -> None:
+    shell.configure(orders={"resend": "on-change"})
+    trusted(shell).says(0)
+    shell.sandbox.store.modify(218, staff_notes="changed")
+    shell.sandbox.faults.add("bigcommerce:5xx")
+    assert trusted(shell).code == 5
+    shell.sandbox.faults.clear()
+    shell.run("sync").says(0)
+    assert _inbox(shell) == [218]
+    _make_due(shell)
+    shell.run("sync").says(0, "1 delivered")
+    assert (shell.sandbox.onetribe.counts(), _inbox(shell)) == ({218: 2}, [])
+
+
+def test_what_was_looked_at_is_not_kept(shell: Shell) -> None:
+    trusted(shell).says(0)
+    shell.sandbox.faults.add("onetribe:status@422")
+    refused = next(i for i in shell.sandbox.store.ids() if shell.sandbox.store.row(i).status_id)
+    trusted(shell, refused).says(1)
+    assert _inbox(shell) == []
+
+
+def test_what_was_delivered_costs_no_request(shell: Shell) -> None:
+    trusted(shell).says(0)
+    before = len(shell.sandbox.requests)
+    trusted(shell, scope="store/order/updated").says(0, "1 already delivered")
+    assert len(shell.sandbox.requests) == before
+
+
+def _inbox(shell: Shell) -> list[int]:
+    with closing(sqlite3.connect(shell.ledger)) as ledger:
+        return [row[0] for row in ledger.execute("SELECT order_id FROM callbacks")]
+
+
+def _make_due(shell: Shell) -> None:
+    """Time passes."""
+    with closing(sqlite3.connect(shell.ledger)) as ledger, ledger:
+        ledger.execute("UPDATE callbacks SET due_at = received_at")

@@ -1,0 +1,475 @@
+"""The receiver at work: each order that callbacks name is sent once, whatever goes wrong."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onetribe_bc.ledger.locks import Locks
+from onetribe_bc.runs import receiver as receiver_module
+from onetribe_bc.runs.inbox import CLAIMED_AGAIN_AFTER, LOOK_AGAIN_AFTER
+from onetribe_bc.sandbox import Quota, Sandbox
+from onetribe_bc.web.service import Service
+from tests.callbacks import (
+    CREATED,
+    STATUS_UPDATED,
+    UPDATED,
+    Site,
+    callback,
+    post,
+    until,
+)
+from tests.clocks import FakeClock
+from tests.conftest import SERVER_NOW, SandboxFactory
+from tests.wire import WireServer, answer, read_request
+
+NEW_ID = 90_000
+
+
+@pytest.fixture
+def site(sandbox: Sandbox, tmp_path: Path) -> Site:
+    return Site(sandbox, tmp_path / "ledger.db")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(SERVER_NOW + timedelta(hours=1))
+
+
+@pytest.fixture
+def service(site: Site, clock: FakeClock) -> Iterator[Service]:
+    with site.serving(clock) as service:
+        until(lambda: site.query("SELECT 1 FROM bookmarks"))
+        yield service
+
+
+def name(service: Service, *order_ids: int, scope: str = CREATED) -> None:
+    for order_id in order_ids:
+        assert post(service.application, callback(order_id, scope)).status == 200
+
+
+def settled(site: Site) -> bool:
+    """Whether nothing is left to be done."""
+    return not site.inbox() and not {"pending", "sending", "unknown"} & set(site.states())
+
+
+def fetched(site: Site) -> list[str]:
+    """The requests for orders, the sync's aside."""
+    found = [r for r in site.sandbox.requests if "orders" in r.path]
+    return [f"{r.path}?{r.query}" for r in found if "modified" not in r.query]
+
+
+def sent_and_settled(site: Site, clock: FakeClock, counts: dict[int, int]) -> bool:
+    """Time passes with each question: what was claimed is looked at again a while later."""
+    clock.advance(1)
+    return site.sandbox.onetribe.counts() == counts and settled(site)
+
+
+# Once each
+
+
+def test_an_order_is_sent_when_a_callback_names_it(site: Site, service: Service) -> None:
+    name(service, 218)
+    until(lambda: site.sandbox.onetribe.counts() == {218: 1})
+    until(lambda: settled(site))
+    assert site.sandbox.onetribe.bodies(218) == (site.sandbox.store.raw(218),)
+
+
+def test_created_updated_and_status_updated_together_are_one_delivery(
+    site: Site, service: Service
+) -> None:
+    for scope in (CREATED, UPDATED, STATUS_UPDATED, CREATED):
+        name(service, 218, scope=scope)
+    until(lambda: settled(site))
+    assert site.sandbox.onetribe.counts() == {218: 1}
+
+
+def test_a_callback_for_what_was_delivered_costs_no_request(site: Site, service: Service) -> None:
+    name(service, 218)
+    until(lambda: site.states() == {"delivered": 1})
+    until(lambda: settled(site))
+    before = fetched(site)
+    name(service, 218, scope=UPDATED)
+    until(lambda: not site.inbox())
+    assert fetched(site) == before
+    assert site.sandbox.onetribe.counts() == {218: 1}
+
+
+def test_an_order_is_skipped_while_incomplete_and_sent_once_it_is_real(
+    site: Site, service: Service
+) -> None:
+    store = site.sandbox.store
+    order_id = store.add(status_id=0)
+    name(service, order_id)
+    until(lambda: site.states() == {"skipped": 1})
+    store.complete(order_id)
+    name(service, order_id, scope=STATUS_UPDATED)
+    until(lambda: site.sandbox.onetribe.counts() == {order_id: 1})
+
+
+def test_with_on_change_each_change_is_sent_once(site: Site, clock: FakeClock) -> None:
+    site.resend = "on-change"
+    with site.serving(clock) as service:
+        name(service, 218)
+        # The first sync may come across it, too, while it is being sent.
+        until(partial(sent_and_settled, site, clock, {218: 1}))
+        for number in range(3):
+            site.sandbox.store.modify(218, staff_notes=f"note {number}")
+            for _ in range(2):
+                name(service, 218, scope=UPDATED)
+            until(partial(sent_and_settled, site, clock, {218: number + 2}))
+    assert len(set(site.sandbox.onetribe.bodies(218))) == 4
+
+
+def test_a_change_that_comes_while_the_order_is_being_sent_is_sent_after_it(
+    site: Site, clock: FakeClock
+) -> None:
+    site.resend = "on-change"
+    onetribe = site.sandbox.onetribe
+    onetribe.latency_s = 0.5
+    with site.serving(clock) as service:
+        name(service, 218)
+        until(lambda: site.states() == {"sending": 1})
+        site.sandbox.store.modify(218, staff_notes="changed")
+        name(service, 218, scope=UPDATED)
+        until(lambda: site.query("SELECT 1 FROM callbacks WHERE due_at > received_at"))
+
+        def sent_again() -> bool:
+            clock.advance(CLAIMED_AGAIN_AFTER[0].total_seconds())
+            return onetribe.counts() == {218: 2}
+
+        until(sent_again)
+    assert onetribe.bodies(218)[-1] == site.sandbox.store.raw(218)
+
+
+def claimed_by_the_dead(site: Site, order_id: int) -> None:
+    """A process was sending another version of the order when it was killed."""
+    with closing(site.connect()) as ledger:
+        ledger.execute(
+            "UPDATE orders SET state = 'sending', state_before = 'delivered', run_id = 'dead',"
+            f" sha256 = 'other', attempts = attempts + 1 WHERE order_id = {order_id}"
+        )
+
+
+def test_a_change_of_what_a_dead_process_was_sending_stays_named_and_is_sent_after_a_while(
+    site: Site, clock: FakeClock
+) -> None:
+    site.resend = "on-change"
+    with site.serving(clock) as service:
+        until(lambda: site.query("SELECT 1 FROM runs WHERE command = 'sync' AND outcome = 'done'"))
+        name(service, 218)
+        until(lambda: settled(site))
+        claimed_by_the_dead(site, 218)
+        site.sandbox.store.modify(218, staff_notes="changed")
+        before = len(fetched(site))
+        name(service, 218, scope=UPDATED)
+        for looks, wait in enumerate(CLAIMED_AGAIN_AFTER[:3]):
+            until(partial(site.query, f"SELECT 1 FROM callbacks WHERE looks = {looks + 1}"))
+            assert len(fetched(site)) == before + looks + 1
+            clock.advance(wait.total_seconds())
+        clock.advance(receiver_module.TAKE_OVER_EVERY_S)
+        until(partial(sent_and_settled, site, clock, {218: 2}))
+    assert site.sandbox.onetribe.bodies(218)[-1] == site.sandbox.store.raw(218)
+
+
+def test_what_a_process_was_sending_when_it_died_is_sent_though_no_sync_is_due(
+    site: Site, service: Service, clock: FakeClock
+) -> None:
+    name(service, 218)
+    until(lambda: settled(site))
+    claimed_by_the_dead(site, 218)
+    clock.advance(receiver_module.TAKE_OVER_EVERY_S)
+    until(lambda: site.sandbox.onetribe.counts() == {218: 2})
+    until(lambda: settled(site))
+    assert site.flagged() == 2
+
+
+def test_the_runs_counts_are_told_while_it_lives(site: Site, service: Service) -> None:
+    name(service, 218)
+    running = "SELECT seen, delivered FROM runs WHERE command = 'serve' AND ended_at IS NULL"
+    until(lambda: site.query(running) == [(1, 1)])
+
+
+# Orders that BigCommerce does not have
+
+
+def test_an_order_that_bigcommerce_does_not_have_yet_is_looked_for_again(
+    site: Site, service: Service, clock: FakeClock
+) -> None:
+    name(service, NEW_ID)
+    for looks, wait in enumerate(LOOK_AGAIN_AFTER[:2]):
+        until(partial(site.query, f"SELECT 1 FROM callbacks WHERE looks = {looks + 1}"))
+        clock.advance(wait.total_seconds())
+    site.sandbox.store.add(id=NEW_ID, status_id=11)
+    clock.advance(LOOK_AGAIN_AFTER[2].total_seconds())
+    until(lambda: site.sandbox.onetribe.counts() == {NEW_ID: 1})
+
+
+def test_after_a_while_it_is_gone_and_another_callback_begins_anew(
+    site: Site, service: Service, clock: FakeClock
+) -> None:
+    name(service, NEW_ID)
+    for looks, wait in enumerate(LOOK_AGAIN_AFTER):
+        until(partial(site.query, f"SELECT 1 FROM callbacks WHERE looks = {looks + 1}"))
+        assert site.states() == {"pending": 1}
+        clock.advance(wait.total_seconds())
+    until(lambda: site.states() == {"gone": 1})
+    until(lambda: not site.inbox())
+    site.sandbox.store.add(id=NEW_ID, status_id=11)
+    name(service, NEW_ID)
+    until(lambda: site.sandbox.onetribe.counts() == {NEW_ID: 1})
+
+
+# Storms
+
+
+def test_a_storm_is_sent_once_each_in_few_requests(
+    make_sandbox: SandboxFactory, tmp_path: Path
+) -> None:
+    sandbox = make_sandbox(0, now=None)
+    for _ in range(1_000):
+        sandbox.store.add(status_id=11)
+    site = Site(sandbox, tmp_path / "ledger.db", workers=4)
+    named: list[int] = []
+    seen = sandbox.onetribe
+    seen.latency_s = 0.001
+    ids = list(sandbox.store.ids())
+    with site.serving() as service:
+
+        def storm(part: int) -> None:
+            for order_id in ids[part::8]:
+                for scope in (CREATED, UPDATED, STATUS_UPDATED):
+                    name(service, order_id, scope=scope)
+                    named.append(order_id)
+
+        threads = [threading.Thread(target=storm, args=(part,)) for part in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        until(lambda: settled(site), 90)
+    assert len(named) == 3_000
+    assert seen.counts() == dict.fromkeys(ids, 1)
+    assert len(fetched(site)) < 300
+
+
+def test_one_tribe_sees_no_more_requests_at_a_time_than_workers_the_beat_included(
+    site: Site, clock: FakeClock
+) -> None:
+    lock, now, most, times = threading.Lock(), 0, 0, Counter[bytes]()
+
+    def play(connection: socket.socket) -> None:
+        nonlocal now, most
+        while got := read_request(connection):
+            with lock:
+                now += 1
+                most = max(most, now)
+                times[got.partition(b"\r\n\r\n")[2][:20]] += 1
+            time.sleep(0.01)
+            with lock:
+                now -= 1
+            connection.sendall(answer())
+
+    with WireServer(play) as onetribe:
+        site.url, site.workers = f"{onetribe.url}/direct/webhook/key", 2
+        site.sync_every = timedelta(seconds=1)
+        for _ in range(100):
+            site.sandbox.store.add(status_id=11)
+        ids = [i for i in site.sandbox.store.ids() if site.sandbox.store.row(i).status_id]
+        with site.serving(clock) as service:
+            until(lambda: site.query("SELECT 1 FROM bookmarks"))
+            for order_id in ids:
+                name(service, order_id)
+                clock.advance(1)
+            until(lambda: settled(site))
+    assert most == 2
+    assert set(times.values()) == {1}
+    assert len(times) == len(ids)
+    assert len(site.query("SELECT 1 FROM runs WHERE command = 'sync'")) > 1
+
+
+def test_the_quota_is_respected_in_a_storm(
+    make_sandbox: SandboxFactory, tmp_path: Path, clock: FakeClock
+) -> None:
+    sandbox = make_sandbox(0, quota=Quota(20, 30), monotonic=clock.monotonic)
+    for number in range(200):
+        sandbox.store.add(id=1_000 + 300 * number, status_id=11)
+    site = Site(sandbox, tmp_path / "ledger.db")
+    with site.serving(clock) as service:
+        name(service, *sandbox.store.ids())
+        until(lambda: settled(site), 60)
+    assert len(sandbox.onetribe.counts()) == 200
+    assert not [record for record in sandbox.requests if record.status == 429]
+
+
+# Trouble
+
+
+def test_while_bigcommerce_is_down_callbacks_are_taken_in_and_then_all_is_sent(
+    site: Site, service: Service
+) -> None:
+    site.sandbox.faults.add("bigcommerce:5xx=1")
+    name(service, 218)
+    until(lambda: any((record.status or 0) >= 500 for record in site.sandbox.requests))
+    name(service, site.sandbox.store.ids()[0])
+    site.sandbox.faults.clear()
+    until(lambda: len(site.sandbox.onetribe.counts()) == 2)
+    assert service.receiver.problem() == ""
+
+
+def test_while_one_tribe_is_down_callbacks_are_taken_in_and_then_all_is_sent(
+    site: Site, service: Service
+) -> None:
+    site.sandbox.faults.add("onetribe:5xx=1")
+    real = [i for i in site.sandbox.store.ids() if site.sandbox.store.row(i).status_id]
+    name(service, *real[:5])
+    until(lambda: site.query("SELECT 1 FROM runs WHERE outcome LIKE '%One Tribe%'"))
+    name(service, *real[5:8])
+    site.sandbox.faults.clear()
+    until(lambda: set(site.sandbox.onetribe.counts()) == set(real[:8]))
+    until(lambda: settled(site))
+
+
+def test_refused_credentials_are_told_until_they_are_taken_again(
+    site: Site, service: Service
+) -> None:
+    before = set(site.sandbox.scopes)
+    site.sandbox.scopes.clear()
+    name(service, 218)
+    until(lambda: service.receiver.problem() == "credentials are refused")
+    name(service, 218)
+    site.sandbox.scopes |= before
+    until(lambda: site.sandbox.onetribe.counts() == {218: 1})
+    until(lambda: service.receiver.problem() == "")
+
+
+def test_a_wrong_address_of_one_tribe_is_told(site: Site, clock: FakeClock) -> None:
+    site.url = site.sandbox.onetribe_url.replace(site.sandbox.merchant_key, "wrong")
+    with site.serving(clock) as service:
+        name(service, 218)
+        until(lambda: service.receiver.problem() == "credentials are refused")
+    assert site.states() == {"pending": 1}
+
+
+def test_a_status_that_the_store_does_not_have_is_told(site: Site, clock: FakeClock) -> None:
+    site.skip = ("Nonsense",)
+    with site.serving(clock) as service:
+        until(lambda: service.receiver.problem() == "the configuration is wrong")
+
+
+def test_a_ledger_that_cannot_be_written_is_told(site: Site, clock: FakeClock) -> None:
+    with site.serving(clock) as service:
+        pass
+    assert service.receiver.problem() == "the ledger cannot be written"
+
+
+def test_an_outcome_that_the_ledger_did_not_take_is_told_and_made_up_for(
+    site: Site, clock: FakeClock
+) -> None:
+    refuse = (
+        "CREATE TRIGGER broken BEFORE UPDATE ON orders WHEN NEW.state = 'delivered'"
+        " BEGIN SELECT RAISE(FAIL, 'broken'); END"
+    )
+    with site.serving(clock) as service, closing(site.connect()) as ledger:
+        until(lambda: site.query("SELECT 1 FROM bookmarks"))
+        ledger.execute(refuse)
+        name(service, 218)
+        until(lambda: service.receiver.problem() == "the ledger failed")
+        ledger.execute("DROP TRIGGER broken")
+        until(lambda: settled(site) and service.receiver.problem() == "")
+    assert site.sandbox.onetribe.counts() == {218: 1}
+
+
+# The safety net
+
+
+def test_what_no_callback_named_is_found_on_the_beat(site: Site, clock: FakeClock) -> None:
+    site.sync_every = timedelta(minutes=15)
+    with site.serving(clock) as service:
+        until(lambda: site.query("SELECT 1 FROM runs WHERE command = 'sync' AND outcome = 'done'"))
+        site.sandbox.clock_offset_s = 4000
+        order_id = site.sandbox.store.add(status_id=11)
+        assert site.sandbox.onetribe.counts() == {}
+
+        def found() -> bool:
+            clock.advance(60)
+            return site.sandbox.onetribe.counts() == {order_id: 1}
+
+        until(found)
+        assert service.receiver.problem() == ""
+
+
+def test_the_beat_leaves_the_store_to_another_process_and_comes_back(
+    site: Site, clock: FakeClock
+) -> None:
+    with Locks(site.ledger).store(site.sandbox.store_hash), site.serving(clock) as service:
+        name(service, 218)
+        until(lambda: site.sandbox.onetribe.counts() == {218: 1})
+    assert site.query("SELECT 1 FROM runs WHERE command = 'sync'") == []
+
+
+def test_what_was_taken_in_before_a_stop_is_sent_after_it(site: Site) -> None:
+    clock = FakeClock()
+    with site.serving(clock) as service:
+        clock.stop()
+        assert service.receiver.join(30)
+        name(service, 218)
+    assert site.sandbox.onetribe.counts() == {}
+    with site.serving():
+        until(lambda: site.sandbox.onetribe.counts() == {218: 1})
+
+
+def test_a_stop_finishes_what_is_in_flight(site: Site) -> None:
+    site.sandbox.onetribe.latency_s = 0.5
+    with site.serving() as service:
+        name(service, 218)
+        until(lambda: site.states() == {"sending": 1})
+        assert service.finish(30)
+    assert site.states() == {"delivered": 1}
+
+
+def test_nothing_is_kept_of_orders_that_were_settled(site: Site, service: Service) -> None:
+    name(service, *site.sandbox.store.ids())
+    until(lambda: settled(site))
+    until(lambda: not service.receiver._waiting)
+
+
+def test_what_is_kept_for_telling_the_time_has_a_limit(
+    site: Site, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiver_module, "KEPT_WAITING", 3)
+    name(service, *site.sandbox.store.ids())
+    until(lambda: settled(site))
+    assert len(service.receiver._waiting) <= 3
+
+
+def test_a_bug_in_a_thread_is_logged_without_its_text_and_the_thread_goes_on(
+    site: Site, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with site.serving(clock) as service:
+        until(lambda: site.query("SELECT 1 FROM bookmarks"))
+        seen: list[Any] = []
+
+        def observe(*told: Any) -> None:
+            seen.append(told)
+            if len(seen) == 1:
+                raise ValueError("a customer's name")
+
+        service.receiver._observe = observe
+        name(service, 218)
+        until(lambda: site.sandbox.onetribe.counts() == {218: 1} and seen)
+        until(lambda: "a bug: ValueError" in caplog.text)
+        assert "a customer's name" not in caplog.text
+        real = [i for i in site.sandbox.store.ids() if site.sandbox.store.row(i).status_id]
+        name(service, real[0])
+        until(lambda: real[0] in site.sandbox.onetribe.counts())
