@@ -3,17 +3,21 @@
 Throughput: orders delivered per second with a durable ledger, against what 8 workers could
 deliver at most when each answer takes 20 ms. Memory: the peak of a backfill of 50,000 orders
 against that of 5,000. Quota: requests made against those that a small quota has to give.
+Receiver: callbacks durably taken in per second, against a bare waitress application.
+Start-up: how long `bc2ot --version`, `--help` and completion take against `import click`.
 """
 
 from __future__ import annotations
 
 import os
+import sqlite3
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 WORKERS = 8
@@ -27,7 +31,7 @@ def sandbox(orders: int, *, latency_s: float) -> Iterator[dict[str, str]]:
     command += ["--orders", str(orders), "--latency", str(latency_s)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        lines = [process.stdout.readline().removeprefix("export ").strip() for _ in range(5)]
+        lines = [process.stdout.readline().removeprefix("export ").strip() for _ in range(6)]
         try:
             yield dict(line.split("=", 1) for line in lines)
         finally:
@@ -41,7 +45,7 @@ def backfill(environment: dict[str, str]) -> tuple[int, float, float]:
         command = [sys.executable, "-m", "onetribe_bc", "-q", "backfill", "--json"]
         started = time.perf_counter()
         with (Path(folder) / "summary").open("w+") as summary:
-            process = subprocess.Popen(command, env={**home, **environment}, stdout=summary)
+            process = subprocess.Popen(command, env={**environment, **home}, stdout=summary)
             _, status, usage = os.wait4(process.pid, 0)
             elapsed = time.perf_counter() - started
             process.returncode = os.waitstatus_to_exitcode(status)
@@ -109,11 +113,62 @@ def quota(orders: int = 240, per_window: int = 60, window_s: float = 2.0) -> flo
     return ratio
 
 
+def startup(runs: int = 30) -> float:
+    """Whole commands of a fresh installation, in turn with Python that only imports click."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        python, ours = f"{folder}/bin/python", f"{folder}/bin/bc2ot"
+        root = Path(__file__).parent.parent
+        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*install, "-c", str(root / "constraints.txt"), str(root)], check=True)
+        asking = {"_BC2OT_COMPLETE": "bash_complete", "COMP_WORDS": "bc2ot ", "COMP_CWORD": "1"}
+        commands: dict[str, tuple[list[str], dict[str, str]]] = {
+            "click": ([python, "-c", "import click"], {}),
+            "--version": ([ours, "--version"], {}),
+            "--help": ([ours, "--help"], {}),
+            "completion": ([ours], asking),
+        }
+        took_s: dict[str, list[float]] = {name: [] for name in commands}
+        for run in range(runs + 1):
+            for name, (command, variables) in commands.items():
+                started = time.perf_counter()
+                subprocess.run(
+                    command, env={**os.environ, **variables}, check=True, stdout=subprocess.DEVNULL
+                )
+                if run:  # the first one finds nothing in the caches
+                    took_s[name].append(time.perf_counter() - started)
+    medians = {name: statistics.median(times) for name, times in took_s.items()}
+    bare = medians.pop("click")
+    for name, median in medians.items():
+        print(
+            f"startup: {name} {median * 1000:.0f} ms, import click {bare * 1000:.0f} ms: "
+            f"ratio {median / bare:.2f} (to keep below: 1.60)"
+        )
+    return max(medians.values()) / bare
+
+
+def receiving(orders: int = 2_000) -> float:
+    """`bc2ot serve` against a bare waitress application."""
+    from benchmarks.receiver import compare
+
+    with sandbox(orders, latency_s=0.0) as environment, tempfile.TemporaryDirectory() as folder:
+        ledger = f"{folder}/ledger.db"
+        home = {"HOME": folder, "BC2OT_LEDGER": ledger, "PATH": os.environ["PATH"]}
+        command = [sys.executable, "-m", "onetribe_bc", "-q", "backfill"]
+        subprocess.run(command, env={**environment, **home}, check=True)
+        with closing(sqlite3.connect(ledger)) as connection:
+            query = "SELECT order_id FROM orders WHERE state = 'delivered'"
+            delivered = [row[0] for row in connection.execute(query)]
+        return compare(environment, delivered, ledger)["rate"]
+
+
 if __name__ == "__main__":
     measures: dict[str, Callable[[], float]] = {
         "throughput": throughput,
         "memory": memory,
         "quota": quota,
+        "startup": startup,
+        "receiver": receiving,
     }
     for name in sys.argv[1:] or measures:
         measures[name]()

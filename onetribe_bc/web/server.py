@@ -1,0 +1,357 @@
+"""waitress, set up against slow and greedy clients, and ended without losing an answer.
+
+It reads whole requests before they are looked at, so that a client that drips its body keeps
+nobody waiting. Its threads are not used: to have one wait for the ledger for each callback costs
+more than all the rest. The only module that knows waitress.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from http import HTTPStatus
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from onetribe_bc.api.callback import MAX_CALLBACK_BYTES
+from onetribe_bc.errors import ConfigurationError
+from onetribe_bc.web.app import BEGUN, TAKE_IN_S, Answer, Later
+
+try:
+    from waitress import wasyncore  # type: ignore[import-untyped]
+    from waitress.adjustments import Adjustments  # type: ignore[import-untyped]
+    from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
+    from waitress.server import TcpWSGIServer  # type: ignore[import-untyped]
+    from waitress.task import WSGITask  # type: ignore[import-untyped]
+except ImportError:
+    raise ConfigurationError(
+        "`bc2ot serve` needs a package that is not installed: waitress.",
+        hint="Install it: pip install 'onetribe-bc[serve]'",
+    ) from None
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+_log = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT_S = 20.0
+"""How long a request may take to arrive, from its first byte to its last."""
+
+IDLE_TIMEOUT_S = 75
+"""How long a connection may stay open with nothing on it."""
+
+CONNECTIONS = 500
+"""How many may be open; further ones wait in the system's queue."""
+
+_HEADER_BYTES = 16 * 1024
+_BACKLOG = 1024
+_LOOK_S = 0.5
+_REASONS = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too large",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "headers too large",
+}
+_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that is bound and does not listen yet. Raises OSError."""
+    family, kind, number, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    bound = socket.socket(family, kind, number)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+class BatchedApplication(Protocol):
+    """A WSGI application that waits for nothing unless it is called for all of a request."""
+
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse, /
+    ) -> Iterable[bytes]: ...
+
+    def begin(self, environ: WSGIEnvironment, /) -> Answer | Later: ...
+
+    def finish(self, later: Later, wait_s: float, /) -> Answer: ...
+
+    def refuse(self, status: int, reason: str, /) -> None: ...
+
+
+class Server:
+    """Serves an application on a bound socket, from its making to the end of its `with` block."""
+
+    def __init__(
+        self,
+        application: BatchedApplication,
+        bound: socket.socket,
+        *,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
+        take_in_s: float = TAKE_IN_S,
+    ) -> None:
+        """A request has `request_timeout_s` to arrive, a callback `take_in_s` to be durable."""
+        self._forward = _Forward()
+        self._sockets: dict[int, Any] = {}
+        adjustments = Adjustments(
+            ident=None,
+            backlog=_BACKLOG,
+            connection_limit=CONNECTIONS,
+            channel_timeout=IDLE_TIMEOUT_S,
+            cleanup_interval=5,
+            recv_bytes=16 * 1024,
+            max_request_header_size=_HEADER_BYTES,
+            max_request_body_size=MAX_CALLBACK_BYTES,
+            inbuf_overflow=2 * MAX_CALLBACK_BYTES,
+            asyncore_use_poll=True,
+            log_socket_errors=False,
+            # Whether a proxy stands in between is for the application to see.
+            clear_untrusted_proxy_headers=False,
+        )
+        adjustments.cleanup_interval = min(5.0, request_timeout_s / 4)
+        self._turns = _Turns(application, self._wake, take_in_s)
+        self._server = _Waitress(
+            application,
+            map=self._sockets,
+            _sock=bound,
+            dispatcher=self._turns,
+            adj=adjustments,
+            sockinfo=(bound.family, bound.type, bound.proto, bound.getsockname()),
+            bind_socket=False,
+        )
+        self._server.request_timeout_s = request_timeout_s
+        self.host, self.port = bound.getsockname()[:2]
+        self._ending = False
+        self._thread = threading.Thread(target=self._serve, name="bc2ot-web", daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still serves."""
+        return self._thread.is_alive()
+
+    def drain(self) -> None:
+        """Take no new connections, and end each that there is after its next answer."""
+        self._server.draining = True
+        self._wake()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._ending = True
+        self._wake()
+        self._thread.join()
+        self._turns.shutdown()
+        wasyncore.close_all(self._sockets)
+        self._forward.close()
+
+    def _wake(self) -> None:
+        """Have the thread look at once; from any thread."""
+        self._server.trigger.pull_trigger()
+
+    def _serve(self) -> None:
+        listening = True
+        while not (self._ending and self._turns.are_over):
+            wasyncore.loop(timeout=_LOOK_S, use_poll=True, map=self._sockets, count=1)
+            self._turns.run()
+            if listening and self._server.draining:
+                listening = False
+                self._server.stop_listening()
+
+
+class _Turns:
+    """What waitress calls a task dispatcher: sees to it that each request is answered in turn.
+
+    All of it is done by the thread that has the sockets, and nothing there waits: callbacks are
+    begun, handed to the ledger, and answered when its commit is done, many by one commit. Only
+    what takes its time without being in the ledger's queue gets another thread.
+    """
+
+    def __init__(
+        self, application: BatchedApplication, wake: Callable[[], None], take_in_s: float
+    ) -> None:
+        self._application = application
+        self._take_in_s = take_in_s
+        self._wake = wake
+        self._ready: deque[_Channel] = deque()
+        self._done: deque[Future[Any]] = deque()
+        self._waiting: dict[Future[Any], list[tuple[_Channel, Later]]] = {}
+        self._give_up_at: deque[tuple[float, Future[Any]]] = deque()
+        self._slow = ThreadPoolExecutor(1, thread_name_prefix="bc2ot-web-slow")
+
+    @property
+    def are_over(self) -> bool:
+        """Whether every request that came has its answer."""
+        return not (self._ready or self._waiting)
+
+    def add_task(self, channel: _Channel) -> None:
+        """A connection has a whole request. Its lock may be held: nothing is done yet."""
+        self._ready.append(channel)
+
+    def run(self) -> None:
+        """Begin with what has come, and answer what can be answered."""
+        while self._ready:
+            self._begin(self._ready.popleft())
+        while self._done:
+            self._answer(self._done.popleft())
+        while self._give_up_at and self._give_up_at[0][0] <= time.monotonic():
+            self._answer(self._give_up_at.popleft()[1])
+
+    def shutdown(self) -> None:
+        """End the thread for what takes its time."""
+        self._slow.shutdown()
+
+    def _begin(self, channel: _Channel) -> None:
+        later = channel.begin(self._application)
+        if later is None:
+            channel.service()
+        elif later.written is None:
+            self._wait(channel, later, self._slow.submit(later.answer, self._take_in_s))
+        elif self._wait(channel, later, later.written):
+            self._give_up_at.append((time.monotonic() + self._take_in_s, later.written))
+
+    def _wait(self, channel: _Channel, later: Later, until: Future[Any]) -> bool:
+        """Answer once that is done; whether nobody waited for it before."""
+        waiting = self._waiting.setdefault(until, [])
+        waiting.append((channel, later))
+        if len(waiting) == 1:
+            until.add_done_callback(self._note)
+        return len(waiting) == 1
+
+    def _note(self, done: Future[Any]) -> None:
+        self._done.append(done)
+        self._wake()
+
+    def _answer(self, done: Future[Any]) -> None:
+        for channel, later in self._waiting.pop(done, ()):
+            if later.written is None:
+                later = Later(lambda _wait_s: done.result())
+            channel.finish(self._application, later)
+
+
+class _Task(WSGITask):  # type: ignore[misc]
+    environ: WSGIEnvironment | None = None
+
+    def get_environment(self) -> WSGIEnvironment:
+        self.environ = self.environ or self.channel.begun
+        environ: WSGIEnvironment = super().get_environment()
+        return environ
+
+    def build_response_header(self) -> bytes:
+        if self.channel.server.draining:
+            self.set_close_on_finish()
+        head: bytes = super().build_response_header()
+        return head
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    """A connection that knows since when a request arrives on it."""
+
+    task_class = _Task
+    began_at = 0.0
+    begun: WSGIEnvironment | None = None
+
+    def begin(self, application: BatchedApplication) -> Later | None:
+        """Have the application begin with the request whose turn it is; None when it can be
+        answered at once.
+        """
+        request = self.requests[0]
+        self.begun = None
+        if request.error:
+            code = HTTPStatus(request.error.code)
+            application.refuse(code, _REASONS.get(code, "malformed"))
+        if request.error or not self.connected:
+            return None
+        environ = _Task(self, request).get_environment()
+        begun = application.begin(environ)
+        if isinstance(begun, Later):
+            self.begun = environ
+            return begun
+        environ[BEGUN] = begun
+        self.begun = environ
+        return None
+
+    def finish(self, application: BatchedApplication, later: Later) -> None:
+        """Answer what was begun; the ledger had its time."""
+        if self.begun is not None:
+            self.begun[BEGUN] = application.finish(later, 0)
+        self.service()
+
+    def received(self, data: bytes) -> bool:
+        if self.request is None:
+            self.began_at = time.time()
+        taken: bool = super().received(data)
+        return taken
+
+    def is_too_slow(self, since: float) -> bool:
+        return self.request is not None and not self.requests and self.began_at < since
+
+    def give_up(self) -> None:
+        self.server.application.refuse(HTTPStatus.REQUEST_TIMEOUT, "too slow")
+        self.write_soon(_TOO_SLOW)
+        self.close_when_flushed = True
+
+
+class _Waitress(TcpWSGIServer):  # type: ignore[misc]
+    channel_class = _Channel
+    draining = False
+    request_timeout_s = REQUEST_TIMEOUT_S
+
+    def maintenance(self, now: float) -> None:
+        """Idle connections are closed by waitress itself, but dripping ones are not idle."""
+        super().maintenance(now)
+        for channel in list(self.active_channels.values()):
+            if channel.connected and channel.is_too_slow(now - self.request_timeout_s):
+                channel.give_up()
+
+    def pull_trigger(self) -> None:
+        """Nothing: a connection asks for it when it was served, by the thread that would wake."""
+
+    def stop_listening(self) -> None:
+        """Close the socket that listens, and nothing else."""
+        wasyncore.dispatcher.close(self)
+
+
+class _Forward(logging.Handler):
+    """Passes waitress's warnings on as ours, without what they quote: it came from strangers."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._logger = logging.getLogger("waitress")
+        self._queue = logging.getLogger("waitress.queue")
+        self._before = self._logger.propagate, self._queue.level
+        self._logger.addHandler(self)
+        self._logger.propagate = False
+        # That callbacks wait for a thread is what the threads are for.
+        self._queue.setLevel(logging.ERROR)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _log.log(record.levelno, "The web server says: %s", record.msg)
+
+    def close(self) -> None:
+        self._logger.removeHandler(self)
+        self._logger.propagate, level = self._before
+        self._queue.setLevel(level)
+        super().close()
