@@ -14,11 +14,14 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
 
+from onetribe_bc.cli.console import Console
 from onetribe_bc.sandbox import Fault, Gate, Sandbox
 from tests.conftest import SandboxFactory
 from tests.shell import Shell, shell_fixture  # noqa: F401
@@ -32,9 +35,12 @@ class Terminal:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         streams = {name: slave for name in ("stdin", "stdout", "stderr") if name != piped}
-        self.process = shell.start(*arguments, **streams, start_new_session=True)
+        # Python's view of the environment: readline, which pytest loads, adds COLUMNS behind it.
+        self.process = shell.start(
+            *arguments, **streams, env=dict(os.environ), start_new_session=True
+        )
         os.close(slave)
-        self.shown = b""
+        self._bytes = b""
 
     def wait_for(self, pattern: str) -> None:
         """Until the screen was told something."""
@@ -53,7 +59,12 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        return self.shown.decode("utf-8", "replace")
+        return self._bytes.decode("utf-8", "replace")
+
+    @property
+    def shown(self) -> str:
+        """The text without what moves the cursor or makes letters bold."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.text)
 
     def _read(self) -> bytes:
         if not select.select([self._master], [], [], 30)[0]:
@@ -62,7 +73,7 @@ class Terminal:
             piece = os.read(self._master, 65_536)
         except OSError:  # Linux tells so that nobody has the other end any more
             return b""
-        self.shown += piece
+        self._bytes += piece
         return piece
 
 
@@ -85,7 +96,7 @@ def test_a_terminal_gets_a_bar_with_what_was_done(shell: Shell, columns: int) ->
     gate.open()
     assert terminal.finish() == 0
     assert f"{shell.eligible} delivered" in terminal.text
-    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.text)
+    shown = terminal.shown
     bars = [line for line in re.split(r"[\r\n]+", shown) if " failed, " in line]
     assert bars
     assert max(map(len, bars)) <= columns
@@ -132,8 +143,7 @@ def test_log_lines_stand_above_the_bar(shell: Shell) -> None:
     terminal.wait_for(r"1[0-9] delivered")
     gate.open()
     assert terminal.finish() == 0
-    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.text)
-    logged = [line for line in re.split(r"[\r\n]+", shown) if "POST /direct" in line]
+    logged = [line for line in re.split(r"[\r\n]+", terminal.shown) if "POST /direct" in line]
     assert len(logged) == shell.eligible
     assert not [line for line in logged if "━" in line]
 
@@ -142,6 +152,78 @@ def test_a_pipe_gets_neither_colours_nor_bars(shell: Shell) -> None:
     told = shell.spawn("backfill").says(0, f"{shell.eligible} delivered")
     assert b"\x1b" not in told.stderr
     assert not told.stdout
+
+
+# Tables
+
+
+@pytest.mark.parametrize("columns", [30, 40, 60, 80, 120])
+@pytest.mark.parametrize(
+    "command",
+    [["status"], ["history", "218"], ["hooks", "list"], ["reconcile"]],
+    ids=" ".join,
+)
+def test_each_table_fits_its_terminal(shell: Shell, command: list[str], columns: int) -> None:
+    shell.sandbox.faults.add("onetribe:status@422#218")
+    shell.run("sync", "--since", "2000-01-01").says(1)
+    there = ["--destination", "https://hooks.example.com/orders", "--header", "X-Secret=x"]
+    shell.run("hooks", "create", *there).says(0)
+    wide = Terminal(shell, *command, columns=500)
+    assert wide.finish() == (1 if command == ["reconcile"] else 0)
+    terminal = Terminal(shell, *command, columns=columns)
+    terminal.finish()
+    # What is about now, reconcile's window, goes on between the two.
+    words = [word for word in wide.shown.split() if len(word) <= 16 and not set(word) & set("─:")]
+    assert set(words) <= set(terminal.shown.split())
+    # Sentences are the terminal's to wrap.
+    lines = [
+        line for line in terminal.shown.split("\r\n") if not re.match("Store|Order|Poss", line)
+    ]
+    if command != ["reconcile"]:
+        assert max(map(len, lines)) <= max(columns, 40)
+
+
+def test_a_terminal_too_narrow_for_a_table_gets_a_line_for_each_cell(shell: Shell) -> None:
+    shell.sandbox.faults.add("onetribe:status@422#218")
+    shell.run("push-order", "218").says(1)
+    told = Terminal(shell, "history", "218", columns=40)
+    assert told.finish() == 0
+    lines = told.shown.split("\r\n")
+    assert "attempt  1" in lines
+    assert "result   failed" in lines
+    assert [line for line in lines if line.startswith("         ")]  # the reason goes on here
+
+
+def test_text_goes_on_below_itself_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        monkeypatch.setenv("COLUMNS", "30")
+        columns = ("id", "reason", "answer")
+        Console().table(
+            columns, [(1, "it says more than fits a\x1b line", "as it came"), (2, "", "late " * 4)]
+        )
+        Console().table(columns, [(3, "short", "")])
+    shown = re.sub(r"\x1b\[[0-9;?]*m", "", os.read(master, 4096).decode())
+    os.close(master)
+    lines = [line.rstrip() for line in shown.split("\r\n")]
+    assert lines[:7] == [
+        "id      1",
+        "reason  it says more than fits",
+        "        a\N{REPLACEMENT CHARACTER} line",
+        "answer  as it came",
+        "",
+        "id      2",
+        "answer  late late late late",
+    ]
+    assert [lines[7].split(), lines[9].split()] == [list(columns), ["3", "short"]]
+
+
+def test_a_pipe_gets_a_table_however_narrow_the_terminal_is(shell: Shell) -> None:
+    shell.set(COLUMNS="40")
+    shell.run("push-order", "218").says(0)
+    header = shell.run("history", "218").out.splitlines()[1]
+    assert header.split() == ["attempt", "started", "result", "answer", "reason"]
 
 
 # Readers that leave, and streams that are closed or full
@@ -191,6 +273,23 @@ def test_output_that_cannot_be_written_is_told(shell: Shell) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", ["", "--help", "--version", "sync -h", "completion zsh"])
+def test_help_that_cannot_be_written_is_told(shell: Shell, arguments: str) -> None:
+    done = shell.pipe('"$@" >/dev/full', *arguments.split())
+    assert (done.code, done.lines) == (
+        3,
+        ["bc2ot: The output cannot be written: No space left on device."],
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_help_that_cannot_be_written_in_this_process(shell: Shell) -> None:
+    with Path("/dev/full").open("w") as full:
+        shell.monkeypatch.setattr(sys, "stdout", full)
+        shell.run("--help").says(3, "The output cannot be written: No space left on device.")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_messages_that_cannot_be_written_do_not_end_the_work(shell: Shell) -> None:
     assert shell.pipe('"$@" 2>/dev/full', "backfill").code == 0
     assert shell.states()["delivered"] == shell.eligible
@@ -224,6 +323,11 @@ def test_quiet_says_one_line_when_something_is_wrong(
     assert len(shell.run("-q", *arguments).says(code, words).lines) == 1
 
 
+def test_quiet_says_what_is_wrong_with_a_single_order_once(shell: Shell) -> None:
+    told = shell.run("-q", "push-order", "9999").says(1)
+    assert told.err == "Order 9999 not in the store: BigCommerce has no such order.\n"
+
+
 def test_verbose_shows_each_request(shell: Shell) -> None:
     told = shell.run("-v", "backfill", "--since", "2026-02-01", "--limit", "2").says(0)
     number = r" \d{3} \d+ ms"
@@ -239,6 +343,16 @@ def test_very_verbose_shows_waits(shell: Shell) -> None:
     told = shell.run("-vv", "push-order", "218").says(0, "Trying again in 0.0 s")
     assert "Trying again" not in shell.run("-v", "push-order", "218", "--force").err
     assert told.lines
+
+
+def test_very_verbose_shows_waits_for_one_tribe_as_well(shell: Shell) -> None:
+    shell.sandbox.faults.add("onetribe:status@503*1")
+    told = shell.run("-vv", "push-order", "218")
+    told.says(0, "Order 218: One Tribe answered 503. Trying again in 0.0 s.")
+    headers = (("Retry-After", "0"),)
+    shell.sandbox.faults.add(Fault("onetribe", "status", status=429, times=1, headers=headers))
+    told = shell.run("-vv", "push-order", "218", "--force")
+    told.says(0, "Order 218: One Tribe answered 429, and asks to wait. Nobody sends for 0.0 s.")
 
 
 def test_json_logs_are_json_on_every_line(shell: Shell) -> None:
@@ -285,6 +399,62 @@ def test_a_crash_in_this_process(shell: Shell) -> None:
     told = shell.run("backfill", "--ids", "218")
     told.says(70, "Please report it", "command backfill, ModuleNotFoundError", "places.py:")
     assert "platformdirs" not in told.err
+
+
+def _break(shell: Shell, code: str) -> None:
+    """A dependency that does something of its own when it is imported."""
+    broken = shell.folder / "broken"
+    broken.mkdir()
+    (broken / "platformdirs.py").write_text(code)
+    shell.set(PYTHONPATH=str(broken))
+
+
+def test_a_crash_tells_no_value_of_what_led_to_it_either(shell: Shell) -> None:
+    _break(
+        shell,
+        "try:\n    int('hunter2')\nexcept ValueError as error:\n"
+        "    error.add_note('hunter2')\n    raise KeyError('hunter2') from error\n",
+    )
+    told = shell.spawn("push-order", "218").says(70, "KeyError")
+    assert "hunter2" not in told.err
+    assert "ValueError" not in told.err
+
+
+def test_a_crash_in_a_thread_is_reported_like_any_other(shell: Shell) -> None:
+    _break(
+        shell,
+        "import pathlib, threading\n"
+        "def fail():\n    raise KeyError('hunter2')\n"
+        "thread = threading.Thread(target=fail)\nthread.start()\nthread.join()\n"
+        "def user_config_path(_):\n    return pathlib.Path('/nowhere')\n"
+        "user_state_path = user_config_path\n",
+    )
+    told = shell.spawn("push-order", "218").says(70, "This is a bug", "push-order, KeyError")
+    assert "hunter2" not in told.err
+
+
+def test_a_crash_in_a_thread_of_this_process(shell: Shell) -> None:
+    def fail() -> None:
+        raise KeyError("hunter2")
+
+    def user_path(_application: str) -> Path:
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
+        return Path("/nowhere")
+
+    broken = types.SimpleNamespace(user_config_path=user_path, user_state_path=user_path)
+    shell.monkeypatch.setitem(sys.modules, "platformdirs", broken)
+    before = threading.excepthook
+    told = shell.run("status").says(70, "This is a bug", "command status, KeyError", " fail")
+    assert "hunter2" not in told.err
+    assert threading.excepthook is before
+
+
+def test_a_crash_before_there_is_a_command_is_reported(shell: Shell) -> None:
+    _break(shell, "raise KeyError('hunter2')\n")
+    told = shell.spawn().says(70, "This is a bug", "command ?, KeyError", "overview.py:")
+    assert "hunter2" not in told.err
 
 
 # Ctrl-C and SIGTERM

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from onetribe_bc.sandbox import FaultKind
+from onetribe_bc.sandbox import FAULT_SYNTAX, FaultKind
 from tests.shell import Shell, shell_fixture  # noqa: F401
 
 
@@ -30,21 +30,41 @@ def _first_lines(process: subprocess.Popen[bytes], number: int) -> list[str]:
 def test_what_the_sandbox_prints_points_a_shell_at_it(shell: Shell) -> None:
     shell.unset_all()
     sandbox = shell.start("sandbox", "--port", "0", "--orders", "15", "--latency", "0")
-    lines = _first_lines(sandbox, 5)
+    lines = _first_lines(sandbox, 6)
     names = [line.removeprefix("export ").partition("=")[0] for line in lines]
     assert {"BC2OT_STORE_HASH", "BC2OT_ACCESS_TOKEN", "BC2OT_ONETRIBE_URL"} < set(names)
     script = "".join(lines) + '"$@"'
-    shell.set(BC2OT_LEDGER=str(shell.ledger))
     shell.pipe(script, "backfill").says(0, "16 orders seen")
-    sent = shell.states()["delivered"]
+    sent = shell.pipe(script, "status", "--json").json["states"]["delivered"]
+    assert sent > 5
     sandbox.send_signal(signal.SIGINT)
     told = shell.finish(sandbox).says(0, "Paste these lines", f"One Tribe received {sent} orders.")
     assert "in flight" not in told.err
 
 
+def test_trying_things_out_leaves_the_users_ledger_alone(shell: Shell) -> None:
+    sandbox = shell.start("sandbox", "--port", "0", "--orders", "5")
+    lines = _first_lines(sandbox, 6)
+    shell.pipe("".join(lines) + '"$@"', "backfill").says(0)
+    assert not shell.ledger.exists()
+    (ledger,) = [Path(shlex.split(line)[1].partition("=")[2]) for line in lines if "LEDGER" in line]
+    assert ledger.exists()
+    sandbox.send_signal(signal.SIGTERM)
+    shell.finish(sandbox).says(0)
+    assert not ledger.parent.exists()
+
+
+def test_the_sandboxs_help_names_every_fault(shell: Shell) -> None:
+    told = " ".join(shell.run("sandbox", "--help").out.split())
+    assert FAULT_SYNTAX.replace("…", "...") in told
+    for kind in FaultKind:
+        assert kind is FaultKind.HOLD or f" {kind} " in told
+    assert "--destination" in told
+
+
 def test_values_are_quoted_for_a_shell(shell: Shell) -> None:
     sandbox = shell.start("sandbox", "--port", "0")
-    for line in _first_lines(sandbox, 5):
+    for line in _first_lines(sandbox, 6):
         assert len(shlex.split(line)) == 2
     sandbox.send_signal(signal.SIGTERM)
     shell.finish(sandbox).says(0)
@@ -52,7 +72,7 @@ def test_values_are_quoted_for_a_shell(shell: Shell) -> None:
 
 def test_a_quiet_sandbox_prints_the_exports_only(shell: Shell) -> None:
     sandbox = shell.start("-q", "sandbox", "--port", "0")
-    _first_lines(sandbox, 5)
+    _first_lines(sandbox, 6)
     sandbox.send_signal(signal.SIGINT)
     told = shell.finish(sandbox)
     assert (told.code, told.stdout) == (0, b"")

@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 import pytest
 
-from onetribe_bc.cli.app import COMMANDS, bc2ot
+from onetribe_bc.cli.app import bc2ot
+from onetribe_bc.cli.catalogue import COMMANDS
 from onetribe_bc.sandbox import ORDERS_SCOPE
 from tests.shell import Shell, shell_fixture  # noqa: F401
 
@@ -37,13 +38,26 @@ from tests.shell import Shell, shell_fixture  # noqa: F401
         (["backfill", "--ids", "218", "--since", "7d"], ["--ids", "cannot be combined"]),
         (["backfill", "--ids", "218", "--from-id", "3"], ["--ids", "cannot be combined"]),
         (["backfill", "--from-id", "9", "--to-id", "3"], ["--to-id is below --from-id"]),
-        (["backfill", "--from-id", "0"], ["--from-id", "range"]),
+        (["backfill", "--from-id", "0"], ["--from-id", "0 is not an order id"]),
         (["backfill", "--status", "Nowhere"], ["'Nowhere'", "Awaiting Fulfillment"]),
         (["backfill", "--status", "15"], ["status 15", "0 to 14"]),
         (["backfill", "--workers", "0"], ["--workers", "1<=x<=64"]),
         (["backfill", "--limit", "0"], ["--limit"]),
         (["backfill", "--by", "shipped"], ["--by", "'modified'"]),
         (["backfill", "--sinc", "7d"], ["No such option", "--since"]),
+        (["backfill", "--dryrun"], ["No such option", "Did you mean", "'--dry-run'"]),
+        (["backfill", "--dry_run"], ["No such option", "Did you mean", "'--dry-run'"]),
+        (["sync", "--stoer", "uk"], ["No such option", "'--store'"]),
+        (["hooks", "lst"], ["No such command", "Did you mean 'list'?"]),
+        (["help", "backfil"], ["No such command", "Did you mean 'backfill'?"]),
+        (["-q"], ["Missing command"]),
+        (["sync", "-q", "-v"], ["-v and -q contradict each other"]),
+        (["-v", "sync", "-q"], ["-v and -q contradict each other"]),
+        (["sync", "--log-format", "xml"], ["--log-format", "json"]),
+        (["history", "abc"], ["'abc' is not an order id"]),
+        (["history", "1-3"], ["'1-3' is not an order id"]),
+        (["retry", "0"], ["0 is not an order id"]),
+        (["completion", "tcsh"], ["'tcsh'", "fish"]),
         (["backfil"], ["No such command", "Did you mean 'backfill'?"]),
         (["frobnicate"], ["No such command 'frobnicate'"]),
         (["--quite", "demo"], ["No such option", "--quiet"]),
@@ -65,8 +79,106 @@ def test_wrong_usage_is_told_with_exit_code_2(
     assert not shell.sandbox.onetribe.received
 
 
-def test_nothing_at_all_shows_the_help(shell: Shell) -> None:
-    shell.run().says(2, "Commands:", "bc2ot demo")
+# Alone: what there is, and what comes next
+
+
+def _next(shell: Shell) -> str:
+    """What `bc2ot` alone says to do next."""
+    before = sorted(shell.folder.parent.rglob("*"))
+    told = shell.run()
+    assert (told.code, told.err) == (0, "")
+    assert sorted(shell.folder.parent.rglob("*")) == before
+    assert not shell.sandbox.requests
+    words = " ".join(told.out.split())
+    assert all(f" {command} {listed.about}" in words for command, listed in COMMANDS.items())
+    return told.out.partition("Next:")[2]
+
+
+def test_alone_it_shows_how_to_begin(shell: Shell) -> None:
+    shell.unset_all()
+    told = _next(shell)
+    assert "bc2ot init" in told
+    assert "bc2ot demo" in told
+
+
+def test_alone_it_sends_whoever_has_set_it_up_to_a_dry_run(shell: Shell) -> None:
+    told = _next(shell)
+    assert "bc2ot doctor" in told
+    assert "bc2ot backfill --since 30d --dry-run" in told
+
+
+def test_alone_it_shows_the_status_to_whoever_uses_it(shell: Shell) -> None:
+    shell.run("push-order", "218").says(0)
+    shell.sandbox.reset()
+    assert "bc2ot sync --since 30d" in _next(shell)
+    shell.run("sync").says(0)
+    shell.sandbox.reset()
+    assert "bc2ot status" in _next(shell)
+
+
+def test_alone_it_sends_whoever_has_something_to_mend_to_the_doctor(shell: Shell) -> None:
+    shell.sandbox.faults.add("onetribe:status@422#218")
+    shell.run("sync", "--since", "2000-01-01").says(1)
+    shell.sandbox.reset()
+    assert "bc2ot doctor" in _next(shell)
+    shell.ledger.write_bytes(b"x" * 4096)
+    assert "bc2ot doctor" in _next(shell)
+
+
+@pytest.mark.parametrize("text", ["", "no: [yaml", "bigcommerce: {store_hash: abc}"])
+def test_alone_it_sends_whoever_has_a_broken_file_to_the_doctor(shell: Shell, text: str) -> None:
+    shell.unset_all()
+    shell.write(text)
+    assert "bc2ot doctor" in _next(shell)
+    assert "cannot be used" in shell.run().out
+
+
+def test_alone_it_works_in_a_folder_that_is_gone(shell: Shell) -> None:
+    told = shell.pipe('mkdir gone && cd gone && rmdir ../gone && "$@"')
+    assert told.code == 0
+    assert "bc2ot doctor" in told.out
+
+
+def test_alone_it_fits_a_narrow_terminal(shell: Shell) -> None:
+    shell.set(COLUMNS="40")
+    told = shell.run()
+    assert max(map(len, told.out.splitlines())) <= 40
+
+
+# Our own options, on either side of the command
+
+
+def test_our_options_may_stand_behind_the_command(shell: Shell) -> None:
+    file = shell.configure(stores={"uk": {"bigcommerce": {"store_hash": "abc"}}})
+    moved = file.rename(shell.folder / "else.yaml")
+    told = shell.run("push-order", "218", "-q", "--no-input")
+    assert (told.code, told.stdout, told.stderr) == (0, b"", b"")
+    shell.run("push-order", "218", "--config", "nowhere.yaml").says(3, "no file", "nowhere.yaml")
+    shell.unset_all()
+    shell.run("sync", "--config", moved.name, "--store", "ku").says(3, '"ku"', "uk")
+    shell.run("hooks", "list", "--config", moved.name, "--store", "ku").says(3, '"ku"', "uk")
+    shell.run("hooks", "--store", "ku", "--config", moved.name, "list").says(3, '"ku"', "uk")
+
+
+def test_our_options_add_up_on_both_sides(shell: Shell) -> None:
+    shell.sandbox.faults.add("bigcommerce:status@500*1")
+    shell.run("-v", "push-order", "218", "-v").says(0, "Trying again in 0.0 s")
+    told = shell.run("--log-format", "json", "push-order", "218").says(0)
+    assert all(line.startswith("{") for line in told.lines)
+    told = shell.run("push-order", "218", "--log-format", "json").says(0)
+    assert all(line.startswith("{") for line in told.lines)
+
+
+def test_each_commands_help_says_so(shell: Shell) -> None:
+    assert "Options of bc2ot itself (-v, -q, --store NAME ...)" in shell.run("sync", "-h").out
+    assert "--no-input" not in shell.run("sync", "-h").out
+
+
+@pytest.mark.parametrize("command", [[], ["sync"], ["hooks", "create"]], ids=" ".join)
+def test_help_may_be_asked_for_by_a_word(shell: Shell, command: list[str]) -> None:
+    told = shell.run("help", *command)
+    assert told.code == 0
+    assert told.out == shell.run(*command, "--help").out
 
 
 def test_stdin_that_is_no_text_is_told(shell: Shell) -> None:
@@ -91,7 +203,7 @@ def test_control_characters_in_an_argument_never_reach_the_terminal(shell: Shell
 def test_no_configuration_says_how_to_begin(shell: Shell) -> None:
     shell.unset_all()
     shell.run("backfill").says(
-        3, "There is no configuration", "bc2ot.yaml", "BC2OT_STORE_HASH", "config.example.yaml"
+        3, "There is no configuration", "bc2ot.yaml", "BC2OT_STORE_HASH", "bc2ot init"
     )
 
 
@@ -102,7 +214,7 @@ def test_a_missing_file_is_named(shell: Shell) -> None:
 def test_an_empty_file_says_how_to_begin(shell: Shell) -> None:
     shell.unset_all()
     shell.write("")
-    shell.run("push-order", "218").says(3, "bc2ot.yaml is empty", "config.example.yaml")
+    shell.run("push-order", "218").says(3, "bc2ot.yaml is empty", "bc2ot init")
 
 
 def test_a_malformed_file_names_the_line_and_quotes_nothing(shell: Shell) -> None:
@@ -229,12 +341,23 @@ def test_help_is_on_stdout(shell: Shell, command: str, option: str) -> None:
     assert not told.err
 
 
-@pytest.mark.parametrize("statement", ["", "run(['--version'])", "run(['--help'])"])
-def test_version_and_help_import_nothing_that_costs(shell: Shell, statement: str) -> None:
+COMPLETING = {"_BC2OT_COMPLETE": "bash_complete", "COMP_WORDS": "bc2ot ", "COMP_CWORD": "1"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [None, [], ["--version"], ["--help"], *([command, "--help"] for command in COMMANDS)],
+    ids=lambda given: "importing" if given is None else " ".join(given) or "completing",
+)
+def test_what_must_be_quick_imports_nothing_that_costs(
+    shell: Shell, arguments: list[str] | None
+) -> None:
+    if arguments == []:
+        shell.set(**COMPLETING)
     script = (
         "import sys, onetribe_bc.cli\n"
         "from onetribe_bc.cli.app import run\n"
-        f"{statement or 'pass'}\n"
+        f"{'pass' if arguments is None else f'run({arguments})'}\n"
         "dear = {'requests', 'urllib3', 'rich', 'yaml', 'sqlalchemy', 'sqlite3', 'platformdirs'}\n"
         "print('imported:', *sorted(dear & set(sys.modules)))\n"
     )
@@ -247,13 +370,13 @@ def test_version_and_help_import_nothing_that_costs(shell: Shell, statement: str
 def _examples() -> list[str]:
     """Each line of a help text that begins with bc2ot, or has it behind a pipe."""
     texts = [bc2ot.help or ""]
-    for place in COMMANDS.values():
-        module, name = place.split(":")
-        command = getattr(importlib.import_module(f"onetribe_bc.cli.{module}"), name)
+    for listed in COMMANDS.values():
+        module = importlib.import_module(f"onetribe_bc.cli.{listed.module}")
+        command = getattr(module, listed.name)
         texts.append(command.help or "")
         texts += [each.help or "" for each in getattr(command, "commands", {}).values()]
     lines = "\n".join(texts).replace("\\\n", " ").splitlines()
-    found = [re.search(r"(?:^ *|\| |: +)(bc2ot [^|>]*)", line) for line in lines]
+    found = [re.search(r"(?:^ *|\| |: +)(bc2ot [^|<>]*)", line) for line in lines]
     return [match[1].strip() for match in found if match]
 
 

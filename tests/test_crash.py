@@ -22,7 +22,7 @@ from onetribe_bc.ledger.run_log import RunLog
 from onetribe_bc.sandbox import Sandbox
 from tests.clocks import FakeClock
 from tests.conftest import SandboxFactory
-from tests.delivering import Desk
+from tests.delivering import Desk, inquire
 
 ORDERS = 600
 WORKERS = 6
@@ -80,7 +80,7 @@ def duplicated(desk: Desk) -> set[int]:
 
 def flagged(desk: Desk) -> set[int]:
     def ask(book: Book) -> set[int]:
-        entries = (book.entry(order_id) for order_id in desk.sandbox.store.ids())
+        entries = (inquire(book).entry(order_id) for order_id in desk.sandbox.store.ids())
         return {e.order_id for e in entries if e is not None and e.possible_duplicates}
 
     found: set[int] = desk.ask(ask)

@@ -31,6 +31,7 @@ from onetribe_bc.ledger.in_flight import boot_id
 from onetribe_bc.ledger.run_log import RunLog
 from onetribe_bc.sandbox import Request, Sandbox
 from tests.conftest import SandboxFactory
+from tests.delivering import inquire
 from tests.syncing import LONG_AGO, Station
 
 ORDERS = 2_000
@@ -117,7 +118,7 @@ def take_over(desk: Station) -> int:
     with closing(Database(desk.ledger)) as database:
         book = desk.book(database)
         log: RunLog = book._log
-        entries = [book.entry(order_id) for order_id in log.take_over()]
+        entries = [inquire(book).entry(order_id) for order_id in log.take_over()]
     return sum(e is not None and e.state is State.UNKNOWN for e in entries)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -16,9 +18,9 @@ from onetribe_bc.ledger.book import Book, Seen
 from onetribe_bc.ledger.database import Database
 from onetribe_bc.ledger.entry import Outcome, Result, State
 from onetribe_bc.ledger.in_flight import boot_id
-from onetribe_bc.ledger.locks import Locks
+from onetribe_bc.ledger.locks import FileLock, Locks, locks_folder
 from tests.clocks import FakeClock
-from tests.delivering import make_book, make_order
+from tests.delivering import inquire, make_book, make_order
 from tests.puppets import Puppet, Stage
 
 trusting = pytest.mark.skipif(not boot_id(), reason="without a boot id every claim is in doubt")
@@ -62,7 +64,7 @@ def run_locks(path: Path) -> list[Path]:
 
 
 def state(book: Book, order_id: int) -> State:
-    entry = book.entry(order_id)
+    entry = inquire(book).entry(order_id)
     assert entry is not None
     return entry.state
 
@@ -97,8 +99,8 @@ def test_a_killed_run_is_known_as_dead_at_once_and_what_it_left_is_taken_over(
         ]
         assert runs(database) == [("backfill", "killed", 1), ("sync", "running", 0)]
         assert len(run_locks(path)) == 1
-    assert [attempt.result for attempt in book.attempts(2)] == ["unknown"]
-    assert book.attempts(1) == []
+    assert [attempt.result for attempt in inquire(book).attempts(2)] == ["unknown"]
+    assert inquire(book).attempts(1) == []
     assert run_locks(path) == []
 
 
@@ -112,10 +114,10 @@ def test_a_dead_run_is_not_taken_over_twice(book: Book, database: Database, pupp
     for _ in range(3):
         with book.run("sync"):
             pass
-    entry = book.entry(1)
+    entry = inquire(book).entry(1)
     assert entry is not None
     assert (entry.state, entry.arrivals) == (State.UNKNOWN, 1)
-    assert len(book.attempts(1)) == 1
+    assert len(inquire(book).attempts(1)) == 1
 
 
 def test_claims_of_a_run_whose_record_is_lost_are_in_doubt(
@@ -216,7 +218,7 @@ def test_an_outcome_that_could_not_be_written_is_told_by_the_record(
     assert state(book, 1) is State.SENDING
     later = make_book(database, FakeClock(datetime(2026, 3, 2, tzinfo=UTC)))
     with later.run("sync"):
-        entry = later.entry(1)
+        entry = inquire(later).entry(1)
     assert entry is not None
     assert (entry.state, entry.answer_status, entry.arrivals) == (State.DELIVERED, 200, 1)
     assert entry.updated_at >= datetime(2026, 3, 2, tzinfo=UTC) - timedelta(seconds=1)
@@ -246,9 +248,17 @@ def test_a_record_that_finds_no_room_ends_the_run_before_anything_is_sent(
         pass
 
 
-def test_a_run_has_its_name_to_itself(path: Path) -> None:
-    locks = Locks(path)
-    lock = locks.take_run("here")
-    with pytest.raises(LedgerError, match="already held"):
-        locks.take_run("here")
+def test_whoever_looks_whether_a_run_lives_does_not_keep_it_from_starting(path: Path) -> None:
+    folder = locks_folder(path)
+    folder.mkdir()
+    held: list[FileLock] = []
+    with (folder / "run-here.lock").open("w") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        starting = threading.Thread(target=lambda: held.append(Locks(path).take_run("here")))
+        starting.start()
+        starting.join(0.05)
+    starting.join()
+    [lock] = held
+    assert Locks(path).lives("here")
     lock.close()
+    assert not Locks(path).lives("here")

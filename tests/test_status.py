@@ -12,11 +12,15 @@ from typing import Any
 
 import pytest
 
+from onetribe_bc.api.onetribe import fingerprint
+from onetribe_bc.clock import SystemClock
 from onetribe_bc.ledger.book import Seen
 from onetribe_bc.ledger.database import Database
 from onetribe_bc.ledger.entry import Outcome, Result, State
+from onetribe_bc.ledger.inbox import Inbox
 from onetribe_bc.ledger.inventory import Bookmark, Inventory
-from onetribe_bc.sandbox import Fault
+from onetribe_bc.sandbox import Fault, Gate
+from onetribe_bc.secret import Secret
 from tests.clocks import STARTED_AT, FakeClock
 from tests.conftest import SandboxFactory
 from tests.delivering import DESTINATION, make_book, make_order
@@ -143,6 +147,8 @@ def test_history_of_an_order_that_was_never_tried(varied: Shell) -> None:
 def test_history_of_an_unknown_order_says_what_to_do(shell: Shell) -> None:
     shell.run("history", "999").says(1, "does not know order 999", "bc2ot push-order 999")
     shell.run("history", "0").says(2)
+    told = shell.run("history", "999", "--json").says(1, "does not know order 999")
+    assert told.json == {"order_id": 999, "state": None, "history": []}
 
 
 # Export
@@ -253,7 +259,7 @@ def test_what_is_being_sent_is_owed(tmp_path: Path) -> None:
             status = inventory.status()
             assert (status.owed, status.states) == (1, {State.SENDING: 1})
             assert status.oldest_owed_at == clock.now()
-            assert status.runs[0].ended_at is None
+            assert (status.runs[0].ended_at, status.runs[0].outcome) == (None, "running")
             book.settle(claimed, Outcome(Result.DELIVERED, "", 200))[1].result()
         status = inventory.status()
         assert (status.owed, status.oldest_owed_at) == (0, None)
@@ -261,3 +267,33 @@ def test_what_is_being_sent_is_owed(tmp_path: Path) -> None:
         found = inventory.entry(218)
         assert found is not None
         assert len(inventory.attempts(218)) == 1
+
+
+def test_a_run_that_was_killed_is_told_as_killed_before_the_next_one_notices(
+    shell: Shell, make_sandbox: SandboxFactory
+) -> None:
+    shell.use(make_sandbox(5))
+    gate = Gate()
+    shell.sandbox.faults.add(Fault("onetribe", "hold", gate=gate))
+    process = shell.start("backfill")
+    gate.wait_arrival()
+    assert shell.run("status", "--json").json["runs"][0]["outcome"] == "running"
+    process.kill()
+    process.wait()
+    for _ in range(2):  # looking changes nothing
+        run = shell.run("status", "--json").json["runs"][0]
+        assert (run["outcome"], run["ended_at"]) == ("killed", None)
+
+
+def test_orders_that_callbacks_named_are_told_of_until_someone_looked(shell: Shell) -> None:
+    assert shell.run("sync").code == 0
+    assert "callback" not in shell.run("status").out
+    order_id = shell.sandbox.store.ids()[0]
+    with closing(Database(shell.ledger)) as database:
+        destination = fingerprint(Secret(shell.sandbox.onetribe_url))
+        of = {"store_hash": shell.sandbox.store_hash, "destination": destination}
+        Inbox(database, SystemClock(), **of).put(order_id).result()
+    assert "Named by callbacks, not looked at yet: 1" in shell.run("status").out
+    assert shell.run("status", "--json").json["callbacks_waiting"] == 1
+    shell.run("sync").says(0)
+    assert shell.run("status", "--json").json["callbacks_waiting"] == 0

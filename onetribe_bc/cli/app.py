@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import importlib
-import platform
+import os
 import sys
-import traceback
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from onetribe_bc.cli.catalogue import COMMANDS, GROUPS
+from onetribe_bc.cli.completion import COMPLETION_VARIABLE, complete_stores
 from onetribe_bc.cli.invocation import Invocation
 from onetribe_bc.cli.streams import drop
 from onetribe_bc.errors import Bc2otError, ExitCode, InterruptedRunError
 
-COMMANDS = {
-    "hooks": "hooks:hooks",
-    "push-order": "push_order:push_order",
-    "backfill": "backfill:backfill",
-    "sync": "sync:sync",
-    "retry": "retry:retry",
-    "reconcile": "reconcile:reconcile",
-    "status": "status:status",
-    "history": "status:history",
-    "export": "status:export",
-    "sandbox": "sandbox:sandbox",
-    "demo": "demo:demo",
-}
-"""Each command's module and name, imported when it is needed."""
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+_ANYWHERE = "Options of bc2ot itself (-v, -q, --store NAME ...) may stand here, too."
 
 
 class _Commands(click.Group):
@@ -36,12 +30,39 @@ class _Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
+        listed = COMMANDS.get(cmd_name)
+        if listed is None:
             return None
-        module, name = COMMANDS[cmd_name].split(":")
-        command = getattr(importlib.import_module(f"onetribe_bc.cli.{module}"), name)
-        assert isinstance(command, click.Command)  # noqa: S101 - the table above is ours
-        return command
+        module = importlib.import_module(f"onetribe_bc.cli.{listed.module}")
+        command = getattr(module, listed.name)
+        assert isinstance(command, click.Command)  # noqa: S101 - the catalogue is ours
+        return _taking_ours(command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        for title, group in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, listed.about) for name, listed in group.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """From the catalogue alone: click would import every command to look for its help."""
+        from click.shell_completion import CompletionItem
+
+        named = [
+            CompletionItem(name, help=listed.about)
+            for name, listed in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            from onetribe_bc.cli.overview import show_overview
+
+            show_overview(ctx)
+            ctx.exit()
+        if args[:1] == ["help"]:
+            args = [*args[1:], "--help"]
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -64,24 +85,93 @@ class _Commands(click.Group):
             raise
 
 
+# The options of bc2ot itself
+
+
 def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
-    if not wanted:
+    if not wanted or ctx.resilient_parsing:
         return
-    click.echo(f"bc2ot {_version()} (Python {platform.python_version()})")
+    from onetribe_bc.cli.crash import version
+
+    python = ".".join(map(str, sys.version_info[:3]))
+    click.echo(f"bc2ot {version()} (Python {python})")
     ctx.exit()
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--config", type=click.Path(path_type=Path), metavar="FILE", help="The configuration file."
+_OURS = (
+    click.Option(
+        ["--config"],
+        type=click.Path(),
+        metavar="FILE",
+        help="The configuration file.  [default: ./bc2ot.yaml, else the user's]",
+    ),
+    click.Option(
+        ["--store"],
+        metavar="NAME",
+        shell_complete=complete_stores,
+        help="Which of the file's stores.  [default: the one at its top]",
+    ),
+    click.Option(
+        ["-v", "--verbose"], count=True, help="Show each request; -vv shows waits as well."
+    ),
+    click.Option(["-q", "--quiet"], is_flag=True, help="Say nothing unless something is wrong."),
+    click.Option(
+        ["--log-format"],
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="What messages look like on stderr.",
+    ),
+    click.Option(["--no-input"], is_flag=True, help="Never ask; fail where an answer is needed."),
 )
-@click.option("--store", metavar="NAME", help="Which of the file's stores.")
-@click.option("-v", "--verbose", count=True, help="Show each request; -vv shows waits as well.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something is wrong.")
-@click.option(
-    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
+
+
+def _taking_ours(command: click.Command) -> click.Command:
+    """`command`, with our own options understood after its name as well: people put them there."""
+    taking = copy(command)
+    taking.params = [*command.params, *map(_late, _OURS)]
+    taking.epilog = f"{command.epilog}\n\n{_ANYWHERE}" if command.epilog else _ANYWHERE
+    if isinstance(taking, click.Group):
+        taking.commands = {name: _taking_ours(one) for name, one in taking.commands.items()}
+    return taking
+
+
+def _late(option: click.Option) -> click.Option:
+    late = copy(option)
+    late.hidden, late.expose_value, late.callback = True, False, _take_late
+    return late
+
+
+def _take_late(ctx: click.Context, option: click.Parameter, value: Any) -> None:
+    """Let one of our options count as if it stood before the command."""
+    assert option.name is not None  # noqa: S101 - all of them have one
+    given = ctx.get_parameter_source(option.name) is not click.core.ParameterSource.DEFAULT
+    if ctx.resilient_parsing or not given:
+        return
+    root = ctx.find_root()
+    if option.name == "verbose":
+        value += root.params[option.name]
+    root.params[option.name] = value
+    root.obj = ctx.obj = _invocation(root.params)
+
+
+def _invocation(given: Mapping[str, Any]) -> Invocation:
+    from pathlib import Path
+
+    if given["verbose"] and given["quiet"]:
+        raise click.UsageError("-v and -q contradict each other.")
+    return Invocation(
+        config=Path(given["config"]) if given["config"] else None,
+        store=given["store"],
+        verbosity=-1 if given["quiet"] else given["verbose"],
+        log_format=given["log_format"],
+        no_input=given["no_input"],
+    )
+
+
+@click.group(
+    cls=_Commands, params=list(_OURS), context_settings={"help_option_names": ["-h", "--help"]}
 )
-@click.option("--no-input", is_flag=True, help="Never ask; fail where an answer is needed.")
 @click.option(
     "--version",
     is_flag=True,
@@ -91,36 +181,39 @@ def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -
     help="Print the version, and Python's.",
 )
 @click.pass_context
-def bc2ot(
-    ctx: click.Context,
-    config: Path | None,
-    store: str | None,
-    verbose: int,
-    quiet: bool,
-    log_format: str,
-    no_input: bool,
-) -> None:
+def bc2ot(ctx: click.Context, /, **given: object) -> None:
     """Sends BigCommerce orders to One Tribe: every one, and none twice unseen.
 
     \b
     To see it work:          bc2ot demo
     To send what there is:   bc2ot backfill --since 30d
     """
-    if verbose and quiet:
-        raise click.UsageError("-v and -q contradict each other.")
-    ctx.obj = Invocation(
-        config=config,
-        store=store,
-        verbosity=-1 if quiet else verbose,
-        log_format=log_format,
-        no_input=no_input,
-    )
+    ctx.obj = _invocation(given)
+
+
+# Running
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code. Nothing else here ends the process."""
+    if COMPLETION_VARIABLE in os.environ:
+        return _complete()
+    crashed: list[BaseException] = []
+
+    def tell_crash(error: BaseException) -> None:
+        from onetribe_bc.cli.crash import report
+
+        crashed.append(error)
+        _say(report(error, arguments))
+
     try:
-        result = bc2ot.main(list(arguments), prog_name="bc2ot", standalone_mode=False)
+        with _crashing_threads(tell_crash):
+            result = bc2ot.main(
+                list(arguments),
+                prog_name="bc2ot",
+                standalone_mode=False,
+                terminal_width=_narrow_width(),
+            )
     except click.ClickException as error:
         _say(error.show)
         return ExitCode.USAGE
@@ -131,9 +224,57 @@ def run(arguments: Sequence[str]) -> int:
         drop(sys.stdout)
         return ExitCode.DONE
     except Exception as error:  # noqa: BLE001 - the last resort
-        _say(_crash_report(error, arguments))
+        if isinstance(error, OSError) and _came_from_printing(error):
+            drop(sys.stdout)
+            _say(f"bc2ot: The output cannot be written: {error.strerror}.")
+            return ExitCode.CONFIGURATION
+        tell_crash(error)
+    if crashed:
         return ExitCode.BUG
     return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _complete() -> int:
+    """Answer the shell. Whatever goes wrong, nothing may come out on somebody's prompt."""
+    try:
+        bc2ot.main([], prog_name="bc2ot", complete_var=COMPLETION_VARIABLE)
+    except SystemExit as ended:
+        return ExitCode.DONE if not ended.code else ExitCode.INCOMPLETE
+    except (Exception, KeyboardInterrupt):  # noqa: BLE001 - see above
+        drop(sys.stdout)
+    return ExitCode.INCOMPLETE
+
+
+@contextmanager
+def _crashing_threads(tell: Callable[[BaseException], None]) -> Iterator[None]:
+    """Python prints what ends a thread with all of its values; `tell` is given it instead."""
+
+    def on_crash(crash: threading.ExceptHookArgs) -> None:
+        if crash.exc_value is not None:
+            tell(crash.exc_value)
+
+    before, threading.excepthook = threading.excepthook, on_crash
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+def _came_from_printing(error: BaseException) -> bool:
+    """Whether it was click.echo that failed: a full disk, say, and not a bug."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place is not None and place.tb_frame.f_code is click.echo.__code__
+
+
+def _narrow_width() -> int | None:
+    """The width of a terminal that is narrower than click takes any for."""
+    try:
+        columns = int(os.environ.get("COLUMNS") or 0) or os.get_terminal_size().columns
+    except (OSError, ValueError):
+        return None
+    return columns - 2 if 20 <= columns < 52 else None
 
 
 def _explain(error: Bc2otError, invocation: Invocation) -> None:
@@ -151,34 +292,3 @@ def _say(text: str | Callable[[], None]) -> None:
         text() if callable(text) else click.echo(text, err=True)
     except OSError:  # whoever read it has gone
         drop(sys.stderr)
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("onetribe-bc")
-    except PackageNotFoundError:
-        return "(not installed)"
-
-
-def _crash_report(error: Exception, arguments: Sequence[str]) -> str:
-    """What to paste into a bug report: where it happened, but no values, which may be secret."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = [
-        f"  {Path(f.filename).name}:{f.lineno} {f.name}"
-        for f in frames
-        if "onetribe_bc" in f.filename
-    ]
-    commands = [word for word in arguments if word in COMMANDS]
-    report = [
-        (
-            f"  bc2ot {_version()}, Python {platform.python_version()}, {sys.platform}, "
-            f"command {' '.join(commands) or '?'}, {type(error).__name__}"
-        ),
-        *where,
-    ]
-    return (
-        "bc2ot: This is a bug in bc2ot. Nothing is lost: what was not delivered stays owed. "
-        "Please report it with these lines:\n" + "\n".join(report)
-    )

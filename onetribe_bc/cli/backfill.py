@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import click
 
+from onetribe_bc.cli.completion import complete_statuses
 from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocation
 from onetribe_bc.cli.options import (
+    WHEN,
     force_option,
     json_option,
+    order_id,
     read_ids,
     window_bounds,
     workers_option,
 )
 
 
-@click.command(short_help="Send every order of a date or id range.")
-@click.option("--since", metavar="WHEN", help="From: 2026-03-01, 2026-03-01T12:00, 7d, yesterday.")
-@click.option("--until", metavar="WHEN", help="Up to and including. Default: now.")
+@click.command(epilog=WHEN)
+@click.option(
+    "--since", metavar="WHEN", help="Orders from here on.  [default: from the first one on]"
+)
+@click.option("--until", metavar="WHEN", help="Up to and including this.  [default: now]")
 @click.option(
     "--by",
     type=click.Choice(["created", "modified"]),
@@ -25,15 +30,18 @@ from onetribe_bc.cli.options import (
     help="Which date of an order counts.",
 )
 @click.option(
-    "--ids", metavar="IDS", help="Ids and ranges: 218,300-310. `-` reads them from stdin."
+    "--ids",
+    metavar="IDS",
+    help="Only these, instead of a date range: 218,300-310. `-` reads them from stdin.",
 )
-@click.option("--from-id", type=click.IntRange(min=1), metavar="ID", help="From this id on.")
-@click.option("--to-id", type=click.IntRange(min=1), metavar="ID", help="Up to this id.")
+@click.option("--from-id", type=order_id, metavar="ID", help="From this id on.")
+@click.option("--to-id", type=order_id, metavar="ID", help="Up to this id.")
 @click.option(
     "--status",
     "statuses",
     multiple=True,
     metavar="STATUS",
+    shell_complete=complete_statuses,
     help="Only orders with this status, by name or id. Repeatable.",
 )
 @click.option(
@@ -41,9 +49,14 @@ from onetribe_bc.cli.options import (
     "channel_id",
     type=click.IntRange(min=1),
     metavar="ID",
-    help="Only orders of this channel.",
+    help="Only orders of this sales channel, by BigCommerce's id of it.",
 )
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Send at most N orders.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Send at most N orders.  [default: all of them]",
+)
 @workers_option
 @click.option("--dry-run", is_flag=True, help="Say what would be sent, and send nothing.")
 @force_option
@@ -75,6 +88,7 @@ def backfill(
       bc2ot backfill --since 30d
       bc2ot backfill --since 2026-01-01 --until 2026-01-31 --dry-run
       bc2ot backfill --ids 218,300-310
+      bc2ot backfill --status Shipped --status 'Awaiting Fulfillment' --limit 10
     """
     from onetribe_bc.cli.running import about, describe, show_preview, show_run, until_stopped
     from onetribe_bc.runs.backfill import backfill as run_backfill

@@ -24,7 +24,7 @@ HOOK_DESTINATION = "https://onetribe.example/direct/webhook/big-commerce/order/d
 FAULTS = ("bigcommerce:5xx=0.2", "bigcommerce:cut_json=0.2", "onetribe:5xx=0.04")
 
 
-@click.command(short_help="See it all work, against two simulated services.")
+@click.command()
 @click.option(
     "--orders",
     type=click.IntRange(1, 100_000),
@@ -73,8 +73,8 @@ def demo(invocation: Invocation, orders: int) -> int:
         console.say("\n4. Both sides")
         agree = _compare(console, sandbox, sent=first["delivered"] + second["delivered"])
         console.say(
-            "\nYour own store: set BC2OT_STORE_HASH, BC2OT_ACCESS_TOKEN and BC2OT_ONETRIBE_URL, "
-            "then\n  bc2ot backfill --since 7d --dry-run"
+            "\nYour own store: bc2ot init asks for what it needs, then\n"
+            "  bc2ot backfill --since 7d --dry-run"
         )
         return 0 if agree else 1
 

@@ -124,11 +124,17 @@ def _say_problem(desk: Desk, outcome: Outcome) -> None:
         )
 
 
-def say_what_comes_next(desk: Desk, outcomes: Iterable[Outcome]) -> None:
+def say_what_comes_next(desk: Desk, outcomes: Iterable[Outcome], *, to_receiver: bool) -> None:
     from onetribe_bc.runs.hooks import Change
 
     created = [o.hook for o in outcomes if o.change is Change.CREATED and o.hook is not None]
     if not created or desk.as_json:
+        return
+    if to_receiver:
+        desk.console.say(
+            "BigCommerce may take a minute until it calls a new hook.\n"
+            "Next, if it does not run yet, the receiver: bc2ot serve"
+        )
         return
     desk.console.say(
         "BigCommerce may take a minute until it calls a new hook.\n"

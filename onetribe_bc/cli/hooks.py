@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from onetribe_bc.api.bigcommerce import ApiVersion
     from onetribe_bc.cli.console import Console
 
-DEFAULT_SCOPE = "store/order/created"
+DEFAULT_SCOPES = ("store/order/created",)
+RECEIVER_SCOPES = ("store/order/created", "store/order/updated")
+"""A new order is told of by the first, also while it is incomplete; whatever becomes of it then,
+its status included, by the second.
+"""
 
 _api_version_option = click.option(
     "--api-version",
@@ -50,7 +54,7 @@ _ids_argument = click.argument(
 )
 
 
-@click.group(short_help="List, create, change and delete BigCommerce's webhooks.")
+@click.group
 def hooks() -> None:
     """The store's webhooks: what makes BigCommerce tell of each order.
 
@@ -66,15 +70,20 @@ def hooks() -> None:
     "--scope",
     "scopes",
     multiple=True,
-    default=[DEFAULT_SCOPE],
-    show_default=True,
     metavar="SCOPE",
-    help="What BigCommerce is to tell of. Repeatable.",
+    help="What BigCommerce is to tell of. Repeatable.  [default: store/order/created; with "
+    "--receiver store/order/updated, too]",
 )
 @click.option(
     "--destination",
     metavar="URL",
     help="Where to: https, port 443. '${NAME}' works here, too.  [default: One Tribe's URL]",
+)
+@click.option(
+    "--receiver",
+    metavar="URL",
+    help="The same, to your `bc2ot serve` or `handle-callback`: callbacks carry a secret by which "
+    "it knows them.",
 )
 @_header_option
 @click.option("--inactive", is_flag=True, help="Switched off; `hooks enable` switches it on.")
@@ -85,6 +94,7 @@ def create(
     invocation: Invocation,
     scopes: tuple[str, ...],
     destination: str | None,
+    receiver: str | None,
     headers: tuple[str, ...],
     inactive: bool,
     api_version: ApiVersion,
@@ -94,6 +104,9 @@ def create(
 
     What exists already is left or corrected and never made twice, so that it can be run again at
     any time. Without --header an existing hook keeps its headers; with it, it has just those.
+    --receiver adds the header X-Bc2ot-Secret. Its secret is receiver.secret or, where that is not
+    set, made once and kept beside the ledger.
+
     The exit code is 1 when BigCommerce answers with another hook than it was asked for.
 
     \b
@@ -102,13 +115,20 @@ def create(
       bc2ot hooks create --scope store/order/created --scope store/order/updated
       bc2ot hooks create --destination https://hooks.example.com/orders \\
           --header 'X-Hook-Secret=${HOOK_SECRET}'
+      bc2ot hooks create --receiver https://hooks.example.com/bigcommerce
     """
     from onetribe_bc.runs.hooks import create_hooks
 
+    if receiver is not None and destination is not None:
+        raise click.UsageError("--receiver is the destination; leave --destination out.")
     desk = _open_desk(invocation, api_version, as_json)
-    target = _onetribe_destination(desk) if destination is None else _destination(desk, destination)
     wanted_headers = _headers(desk, headers)
+    given = receiver if destination is None else destination
+    target = _onetribe_destination(desk) if given is None else _destination(desk, given)
+    scopes = scopes or (DEFAULT_SCOPES if receiver is None else RECEIVER_SCOPES)
     _warn_of_typos(desk.console, scopes)
+    if receiver is not None:
+        wanted_headers = _with_secret(desk, target, wanted_headers)
     with desk.connect() as (client, clock):
         outcomes = create_hooks(
             client,
@@ -116,10 +136,11 @@ def create(
             target,
             is_active=not inactive,
             headers=wanted_headers,
+            adds_headers=receiver is not None and not headers,
             api_version=api_version,
         )
         done = follow(desk, outcomes, clock)
-    say_what_comes_next(desk, done)
+    say_what_comes_next(desk, done, to_receiver=receiver is not None)
     return exit_code_of(done)
 
 
@@ -370,6 +391,35 @@ def _headers(desk: Desk, texts: Iterable[str]) -> Mapping[str, str] | None:
     return headers or None
 
 
+def _with_secret(desk: Desk, receiver: str, headers: Mapping[str, str] | None) -> Mapping[str, str]:
+    """The headers with the one that the receiver knows its callbacks by. Its secret is made where
+    there is none yet. Raises InputError and ConfigurationError.
+    """
+    import secrets
+
+    from onetribe_bc.api.authenticity import SECRET_HEADER
+    from onetribe_bc.api.hook import check_destination
+    from onetribe_bc.config.receiver_secret import make_receiver_secret, receiver_secret_file
+    from onetribe_bc.errors import InputError
+
+    check_destination(receiver)
+    headers = headers or {}
+    if SECRET_HEADER.lower() in (name.lower() for name in headers):
+        raise InputError(
+            f"--receiver sets the header {SECRET_HEADER} itself.",
+            hint="To choose its value, set receiver.secret in the configuration.",
+        )
+    secret = desk.settings.receiver.secret
+    if secret is None:
+        file = receiver_secret_file(desk.settings.ledger, desk.settings.need_store_hash())
+        secret = make_receiver_secret(file, secrets.token_urlsafe)
+        desk.console.say(
+            f"Made the secret that callbacks carry, and kept it in {file}. The user that runs "
+            "the receiver must be able to read it."
+        )
+    return {**headers, SECRET_HEADER: secret.reveal()}
+
+
 def _warn_of_typos(console: Console, scopes: Iterable[str]) -> None:
     from onetribe_bc.api.hook import check_scope, nearest_scope
 
@@ -384,8 +434,8 @@ def _choose(desk: Desk, ids: tuple[int, ...], *, every: bool, yes: bool) -> tupl
     """Show what is to be deleted and ask; the ids to delete. An id that nobody can see is kept
     among them, to be reported with the others.
     """
-    from onetribe_bc.cli.summary import plural
     from onetribe_bc.runs.hooks import INVISIBLE
+    from onetribe_bc.wording import plural
 
     with desk.connect() as (client, _):
         visible = client.list_hooks(api_version=desk.api_version)

@@ -8,8 +8,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +15,9 @@ import click
 from onetribe_bc.errors import ConfigurationError, ExitCode
 
 if TYPE_CHECKING:
+    from pathlib import Path
+    from types import FrameType
+
     from onetribe_bc.cli.console import Console
     from onetribe_bc.clock import SystemClock
     from onetribe_bc.config import Settings
@@ -56,22 +57,39 @@ class Invocation:
         settings = load(
             path=self.config,
             environ=os.environ,
-            cwd=_working_folder(),
+            cwd=working_folder(),
             store=self.store,
             overrides=overrides,
         )
         for warning in settings.warnings:
-            console.warn(warning)
+            console.warn(str(warning))
         return settings
 
 
-def _working_folder() -> Path:
+def working_folder() -> Path:
+    """Where relative paths of options start. Raises ConfigurationError where it was deleted."""
+    from pathlib import Path
+
     try:
         return Path.cwd()
     except FileNotFoundError:
         raise ConfigurationError(
             "The working folder was deleted.", hint="Change to one that exists, such as `cd ~`."
         ) from None
+
+
+def line_for_cron(arguments: str) -> str:
+    """The program that runs, with `arguments`, for a crontab: cron does not know your PATH."""
+    import shlex
+    import shutil
+
+    started = os.path.basename(sys.argv[0]) == "bc2ot"  # noqa: PTH119 - quick to import
+    program = sys.argv[0] if started else shutil.which("bc2ot")
+    if program:
+        command = shlex.quote(os.path.abspath(program))  # noqa: PTH100 - links stay what they are
+    else:
+        command = f"{shlex.quote(sys.executable)} -m onetribe_bc"
+    return f"{command} {arguments}".replace("%", r"\%")  # to cron, % alone is the end of a line
 
 
 pass_invocation: Callable[..., Callable[..., None]] = click.make_pass_decorator(Invocation)
@@ -105,3 +123,25 @@ def interruptible(console: Console, notice: str = FINISHING) -> Iterator[SystemC
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM does what Ctrl-C does: the terminal shows again what is typed, and nothing stays
+    behind.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Signals wait until it is done, and not by half."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

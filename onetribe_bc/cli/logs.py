@@ -33,6 +33,8 @@ def json_line(level: str, logger: str, message: str, at: datetime) -> str:
 
 def set_up_logging(verbosity: int, log_format: str) -> None:
     """Send the package's log to stderr: warnings, with -v requests, with -vv waits."""
+    # Nothing that is shown tells them, and to find them out for each line takes its time.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = _StderrHandler()
     text = logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S")
     handler.setFormatter(_JsonFormatter() if log_format == "json" else text)

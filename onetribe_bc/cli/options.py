@@ -18,12 +18,35 @@ if TYPE_CHECKING:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 workers_option = click.option(
-    "--workers", type=click.IntRange(1, 64), metavar="N", help="How many orders to send at a time."
+    "--workers",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    help="How many orders to send at a time.  [default: delivery.workers, else 8]",
 )
+
+WHEN = (
+    "WHEN is a date (2026-03-01), a time (2026-03-01T12:00, in the configured timezone unless it "
+    "ends in an offset), a while ago (36h, 7d, 2w), today or yesterday."
+)
+"""What a date may look like, for the end of a help text."""
 
 _VARIABLE = re.compile(r"\$(?:(?P<escape>\$)|\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)\})?)")
 
 force_option = click.option("--force", is_flag=True, help="Send again what was delivered before.")
+
+
+def order_id(text: str) -> int:
+    """The type of an argument that is one order's id. Raises click.BadParameter."""
+    from onetribe_bc.errors import InputError
+    from onetribe_bc.ids import parse_ids
+
+    try:
+        found = parse_ids([text])
+    except InputError as error:
+        raise click.BadParameter(str(error)) from None
+    if len(found) != 1 or not found[0].named:
+        raise click.BadParameter(f"{text[:40]!r} is not an order id.")
+    return found[0].first
 
 
 def read_ids(texts: Sequence[str]) -> list[IdRange]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from onetribe_bc.order import Order
 
 
-@click.command("push-order", short_help="Fetch single orders and send them.")
+@click.command("push-order")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.option("--dry-run", is_flag=True, help="Print exactly what would be sent, and send nothing.")
 @force_option
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 def push_order(
     invocation: Invocation, ids: tuple[str, ...], dry_run: bool, force: bool, as_json: bool
 ) -> int:
-    """Fetch each order and send it to One Tribe; `-` reads ids from stdin.
+    """Fetch each order and send it to One Tribe. ID is an order's id, a range such as 300-310, or
+    `-` for ids from stdin.
 
-    The exit code is 1 when one of them is not at One Tribe afterwards.
+    What was delivered before is left alone, unless --force. The exit code is 1 when one of them
+    is not at One Tribe afterwards.
 
     \b
     Examples:

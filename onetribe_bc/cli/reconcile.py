@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocation
-from onetribe_bc.cli.options import json_option, window_bounds
+from onetribe_bc.cli.options import WHEN, json_option, window_bounds
 from onetribe_bc.cli.stores import all_stores_option, for_stores
 
 if TYPE_CHECKING:
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 SHOWN_GAPS = 20
 
 
-@click.command(short_help="Hold the store's orders against the ledger.")
-@click.option("--since", metavar="WHEN", help="Orders created from here on: 30d, 2026-03-01.")
-@click.option("--until", metavar="WHEN", help="Up to and including. Default: now.")
+@click.command(epilog=WHEN)
+@click.option(
+    "--since", metavar="WHEN", help="Orders created from here on.  [default: from the first one on]"
+)
+@click.option("--until", metavar="WHEN", help="Up to and including this.  [default: now]")
 @click.option("--fix", is_flag=True, help="Send what is missing, then look again.")
 @all_stores_option
 @json_option
@@ -105,8 +107,8 @@ def _compare(
 
 
 def _show(console: Console, found: Reconciliation, *, fixed: bool, resend_unknown: bool) -> None:
-    from onetribe_bc.cli.summary import plural
     from onetribe_bc.runs.reconcile import Standing
+    from onetribe_bc.wording import plural
 
     for gap in found.gaps[:SHOWN_GAPS]:
         console.urgent(
@@ -131,8 +133,8 @@ def _show(console: Console, found: Reconciliation, *, fixed: bool, resend_unknow
 
 
 def _gap_text(found: Reconciliation) -> str:
-    from onetribe_bc.cli.summary import plural
     from onetribe_bc.runs.reconcile import GAPS
+    from onetribe_bc.wording import plural
 
     gaps = sum(found.standings[standing] for standing in GAPS)
     return f"{plural(gaps, 'gap')}." if gaps else "No gap."

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocation
-from onetribe_bc.cli.options import json_option
+from onetribe_bc.cli.options import json_option, order_id
 
 
-@click.command(short_help="Send again what failed or is unknown.")
-@click.argument("ids", nargs=-1, type=click.IntRange(min=1), metavar="[ID]...")
+@click.command()
+@click.argument("ids", nargs=-1, type=order_id, metavar="[ID]...")
 @click.option("--failed", is_flag=True, help="All orders that One Tribe refused.")
 @click.option("--unknown", is_flag=True, help="All orders that may or may not have arrived.")
 @json_option
@@ -20,6 +20,7 @@ def retry(
     """Send again what failed or is unknown: single orders, or all in one of these states.
 
     An unknown order may have arrived: sending it again may make a duplicate, which is flagged.
+    `bc2ot status` tells how many there are of each, `bc2ot export --state failed` which ones.
 
     \b
     Examples:

@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 from onetribe_bc.cli.console import Console
 from onetribe_bc.cli.summary import (
     alarm_text,
-    plural,
     problem_lines,
     spans,
     summary_json,
@@ -21,6 +20,7 @@ from onetribe_bc.delivery import Kind, Report
 from onetribe_bc.errors import Bc2otError, InterruptedRunError
 from onetribe_bc.runs.selection import Selection
 from onetribe_bc.runs.tally import Tally
+from onetribe_bc.wording import plural
 
 T = TypeVar("T")
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import tempfile
 
 import click
 
 from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocation
 
 
-@click.command(short_help="Simulate both services on this machine.")
+@click.command()
 @click.option(
     "--orders",
     type=click.IntRange(0, 1_000_000),
@@ -18,7 +19,9 @@ from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocatio
     show_default=True,
     help="How many orders the store has.",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Makes other orders.")
+@click.option(
+    "--seed", type=int, default=1, show_default=True, help="Another number makes other orders."
+)
 @click.option(
     "--port",
     type=click.IntRange(0, 65534),
@@ -37,8 +40,8 @@ from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocatio
     "--fault",
     "faults",
     multiple=True,
-    metavar="SERVICE:KIND=RATE",
-    help="What goes wrong and how often, such as onetribe:5xx=0.1. Repeatable.",
+    metavar="SERVICE:KIND[=RATE]",
+    help="What goes wrong and how often, see above. Repeatable.  [default: nothing]",
 )
 @pass_invocation
 def sandbox(
@@ -52,11 +55,37 @@ def sandbox(
     """Simulate BigCommerce and One Tribe on this machine, until Ctrl-C.
 
     Prints the environment variables that point bc2ot at it: paste them into another terminal.
+    They name a ledger of its own, too, so that yours is left alone; it goes when the sandbox ends.
+    BigCommerce calls https addresses only: for a hook, give `bc2ot hooks create` such a
+    --destination.
 
     \b
     Examples:
       bc2ot sandbox
-      bc2ot sandbox --orders 5000 --fault onetribe:5xx=0.1 --fault bigcommerce:reset=0.05
+      bc2ot sandbox --orders 5000 --fault onetribe:5xx=0.1
+      bc2ot sandbox --fault 'onetribe:status@422*3' --fault bigcommerce:slow=0.2@1.5
+
+    \b
+    A fault is SERVICE:KIND[=RATE][@ARGUMENT][*TIMES][#ID,ID...]
+      SERVICE   bigcommerce or onetribe
+      RATE      how often it strikes, from 0 to 1; always without it
+      ARGUMENT  a status, or seconds, for the kinds that take one
+      TIMES     how often it strikes at most
+      ID        strikes only requests about these orders
+
+    \b
+    Instead of doing what was asked:
+      5xx       500, 502, 503 or 504       status    @STATUS, else 500
+      html      a page, @STATUS or 502     bare_429  429 without a word on the quota
+      reset     the connection breaks
+    After it was done:
+      lost_reply  no answer comes          empty     200 and nothing in it
+      garbled     200 and broken JSON      truncated half an answer, cut off
+      cut_json    half an answer           drip      a byte every @SECONDS, else 0.01
+    Late:
+      slow      @SECONDS, else 1
+    Lists of orders (bigcommerce only):
+      object_for_list  row_without_id  not_ascending  date_filter_ignored
     """
     from onetribe_bc.errors import InputError, InterruptedRunError
     from onetribe_bc.sandbox import FAULT_SYNTAX, Sandbox, parse_fault
@@ -76,9 +105,14 @@ def sandbox(
             f"Port {port} or {onetribe_port} cannot be used: {error.strerror}.",
             hint="Give another --port, or 0 for free ones.",
         ) from None
-    with services, interruptible(console, notice="") as clock:
+    with (
+        tempfile.TemporaryDirectory(prefix="bc2ot-sandbox-") as folder,
+        services,
+        interruptible(console, notice="") as clock,
+    ):
         services.onetribe.latency_s = latency
-        for name, value in services.environment().items():
+        environment = {**services.environment(), "BC2OT_LEDGER": f"{folder}/ledger.db"}
+        for name, value in environment.items():
             console.data(f"export {name}={shlex.quote(value)}")
         console.say("Both services run. Paste these lines into another terminal. Ctrl-C ends it.")
         with contextlib.suppress(InterruptedRunError):

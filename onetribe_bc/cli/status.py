@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from onetribe_bc.cli.completion import complete_states
 from onetribe_bc.cli.invocation import Invocation, pass_invocation
 from onetribe_bc.cli.options import json_option
+from onetribe_bc.cli.options import order_id as order_id_type
 from onetribe_bc.cli.stores import all_stores_option, for_stores
 from onetribe_bc.errors import ExitCode
 
@@ -40,14 +42,15 @@ EXPORTED = (
 )
 
 
-@click.command(short_help="Show what was delivered, what is owed, and the last runs.")
+@click.command()
 @all_stores_option
 @json_option
 @pass_invocation
 def status(invocation: Invocation, all_stores: bool, as_json: bool) -> int:
     """Show what was delivered and what is owed, possible duplicates, and the last runs.
 
-    Reads the ledger alone. `bc2ot reconcile` compares it with the store.
+    Reads the ledger alone. `bc2ot reconcile` compares it with the store. Owed are orders that
+    are pending, sending or unknown.
 
     \b
     Examples:
@@ -98,16 +101,20 @@ def _show_status(console: Console, found: Status, zone: ZoneInfo) -> None:
     oldest = found.oldest_owed_at
     known = "" if oldest is None else f", the oldest known since {_moment(oldest, zone)}"
     console.data(f"Owed: {found.owed:,}{known}")
+    if found.callbacks_waiting:
+        console.data(f"Named by callbacks, not looked at yet: {found.callbacks_waiting:,}")
     console.data(f"Possible duplicates at One Tribe: {found.possible_duplicates:,}")
     console.data(f"Synced until: {_moment(found.synced_until, zone)}")
     if found.runs:
-        columns = ("run", "started", "outcome", "seen", "delivered", "failed", "unknown")
+        console.data("")
+        started = f"started ({zone})"
+        columns = ("run", started, "outcome", "seen", "delivered", "failed", "unknown")
         console.table(
             columns,
             [
                 (
                     run.command,
-                    _moment(run.started_at, zone),
+                    f"{run.started_at.astimezone(zone):%F %H:%M}",
                     textwrap.shorten(run.outcome, 40, placeholder="..."),
                     f"{run.seen:,}",
                     f"{run.delivered:,}",
@@ -119,16 +126,19 @@ def _show_status(console: Console, found: Status, zone: ZoneInfo) -> None:
         )
 
 
-@click.command(short_help="Show every attempt at one order.")
-@click.argument("order_id", type=click.IntRange(min=1), metavar="ID")
+@click.command()
+@click.argument("order_id", type=order_id_type, metavar="ID")
 @json_option
 @pass_invocation
 def history(invocation: Invocation, order_id: int, as_json: bool) -> int:
     """Show where one order stands, and every attempt at sending it.
 
+    Reads the ledger alone. The exit code is 1 when it does not know the order.
+
     \b
-    Example:
+    Examples:
       bc2ot history 218
+      bc2ot history 218 --json
     """
     from onetribe_bc.runs.services import open_inventory
 
@@ -138,6 +148,8 @@ def history(invocation: Invocation, order_id: int, as_json: bool) -> int:
         entry = inventory.entry(order_id)
         attempts = inventory.attempts(order_id)
     if entry is None:
+        if as_json:
+            console.json({"order_id": order_id, "state": None, "history": []})
         console.urgent(
             f"The ledger does not know order {order_id}. To send it: bc2ot push-order {order_id}"
         )
@@ -176,11 +188,24 @@ def history(invocation: Invocation, order_id: int, as_json: bool) -> int:
     return ExitCode.DONE
 
 
-@click.command(short_help="Write the proof: one line per order.")
+@click.command()
 @click.option(
-    "--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True
+    "--format",
+    "form",
+    type=click.Choice(["csv", "jsonl"]),
+    default="csv",
+    show_default=True,
+    help="A table for spreadsheets, or a JSON object per line.",
 )
-@click.option("--state", "states", multiple=True, metavar="STATE", help="Only these. Repeatable.")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    metavar="STATE",
+    shell_complete=complete_states,
+    help="Only orders in this state: pending, sending, delivered, unknown, failed, skipped or "
+    "gone. Repeatable.  [default: all]",
+)
 @pass_invocation
 def export(invocation: Invocation, form: str, states: tuple[str, ...]) -> int:
     """Write one line per order to stdout: its state, the SHA-256 of what was sent, when, and

@@ -10,22 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from onetribe_bc.cli.invocation import Invocation
-from onetribe_bc.errors import Bc2otError, ConfigurationError, ExitCode
+from onetribe_bc.errors import WORST_FIRST, Bc2otError, ConfigurationError, ExitCode
 
 if TYPE_CHECKING:
     from onetribe_bc.cli.console import Console
     from onetribe_bc.config import Settings
-
-_WORST_FIRST = (
-    ExitCode.INTERRUPTED,
-    ExitCode.USAGE,
-    ExitCode.CONFIGURATION,
-    ExitCode.REFUSED,
-    ExitCode.UNREACHABLE,
-    ExitCode.BUSY,
-    ExitCode.INCOMPLETE,
-    ExitCode.DONE,
-)
 
 all_stores_option = click.option(
     "--all-stores", is_flag=True, help="Do it for each store of the file, one after the other."
@@ -38,11 +27,13 @@ def for_stores(
     *,
     all_stores: bool,
     as_json: bool,
+    unusable: Callable[[Console, ConfigurationError], int] | None = None,
 ) -> int:
     """Do `work` for the chosen store, or for all: one store's trouble does not stop the others.
 
-    What it prints as JSON of each store comes as one list then. Returns the worst exit code.
-    Raises what `work` raises for a single store.
+    What it prints as JSON of each store comes as one list then. `unusable` is done in its place
+    for one of all whose settings cannot be loaded. Returns the worst exit code. Raises what
+    `work` raises for a single store.
     """
     console = invocation.console(json=as_json)
     if not all_stores:
@@ -55,20 +46,24 @@ def for_stores(
         title = f"Store {name or '(top of the file)'}"
         console.say(f"{title}:")
         own, printed = _own_console(invocation, as_json=as_json)
-        error_text = None
+        error_text = settings = None
         try:
             settings = invocation.for_store(name).settings(console)
             code = ExitCode(work(own, settings))
         except Bc2otError as error:
-            console.fail(f"{title}: {error}", error.hint)
-            code, error_text = error.exit_code, str(error)
+            error_text = str(error)
+            if unusable and settings is None and isinstance(error, ConfigurationError):
+                code = ExitCode(unusable(own, error))
+            else:
+                console.fail(f"{title}: {error}", error.hint)
+                code = error.exit_code
         told.append({"store": name, "exit_code": code, "error": error_text, **printed})
         codes.append(code)
         if code is ExitCode.INTERRUPTED:
             break
     if as_json:
         console.json(told)
-    return min(codes, key=_WORST_FIRST.index)
+    return min(codes, key=WORST_FIRST.index)
 
 
 def _own_console(invocation: Invocation, *, as_json: bool) -> tuple[Console, dict[str, object]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from onetribe_bc.delivery import Kind, Report
 from onetribe_bc.runs.pipeline import NOT_TRIED
 from onetribe_bc.runs.tally import KEPT_PROBLEMS, Tally
+from onetribe_bc.wording import plural
 
 SHOWN_PROBLEMS = 20
 
@@ -39,11 +40,6 @@ _NEXT = {
     Kind.MISSING: "Check the ids of what is not in the store: an Incomplete order vanishes when "
     "its shopper starts over.",
 }
-
-
-def plural(number: int, noun: str) -> str:
-    """`1 order`, `2,000 orders`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def progress_text(tally: Tally, elapsed_s: float) -> str:
@@ -94,8 +90,11 @@ def problem_lines(tally: Tally) -> Iterator[str]:
 
 def alarm_text(tally: Tally) -> str:
     """All of that in one line, for -q."""
+    first = problem_line(tally.problems[0]).rstrip(".")
+    if tally.seen == 1 and not tally.possible_duplicates:
+        return f"{first}."
     more = "" if tally.troubled < 2 else f", and {tally.troubled - 1:,} more"
-    return f"{summary_text(tally)} {problem_line(tally.problems[0])}{more}."
+    return f"{summary_text(tally)} {first}{more}."
 
 
 def problem_line(report: Report) -> str:

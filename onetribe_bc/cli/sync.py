@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocation
-from onetribe_bc.cli.options import json_option, window_bounds
+from onetribe_bc.cli.options import WHEN, json_option, window_bounds
 from onetribe_bc.cli.stores import all_stores_option, for_stores
 from onetribe_bc.errors import Bc2otError, ExitCode
 
@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from onetribe_bc.runs.sync import SyncPlan
 
 
-@click.command(short_help="For cron: send what changed, and all that is owed.")
-@click.option("--since", metavar="WHEN", help="Begin here instead of where the last sync ended.")
+@click.command(epilog=WHEN)
+@click.option(
+    "--since",
+    metavar="WHEN",
+    help="Look at what changed from here on.  [default: where the last sync ended, else now]",
+)
 @all_stores_option
 @json_option
 @pass_invocation
@@ -36,7 +40,8 @@ def sync(invocation: Invocation, since: str | None, all_stores: bool, as_json: b
     \b
     Examples:
       bc2ot sync --since 7d
-      bc2ot -q sync
+      bc2ot sync -q
+      bc2ot --store uk sync
     """
 
     def work(console: Console, settings: Settings) -> int:
@@ -74,11 +79,11 @@ def _run(console: Console, settings: Settings, since: str | None, *, as_json: bo
         plan = plan_sync(services.inventory, since=begin, overlap=overlap, now=now)
         store_hash = services.bigcommerce.store_hash
         console.say(f"Store {store_hash}, {describe_plan(plan, settings.timezone)}.")
+        if not policy.resend_unknown:
+            _say_what_is_held(console, services)
         try:
             skip = resolve_statuses(services.bigcommerce, settings.orders.skip_statuses)
-            reports = run_sync(
-                services, plan, skip_status_ids=skip, resend_unknown=policy.resend_unknown
-            )
+            reports = run_sync(services, plan, skip_status_ids=skip)
             begins = None if plan.since is None else plan.since.isoformat(timespec="seconds")
             facts = {"store_hash": store_hash, "since": begins} if as_json else None
             code = show_run(console, reports, expected=None, facts=facts, routine=True)
@@ -90,6 +95,19 @@ def _run(console: Console, settings: Settings, since: str | None, *, as_json: bo
             raise
         _write_metrics(settings, services)
         return code
+
+
+def _say_what_is_held(console: Console, services: Services) -> None:
+    """A sync leaves held orders alone, and would never tell of them."""
+    from onetribe_bc.ledger.entry import State
+    from onetribe_bc.wording import plural
+
+    held = sum(1 for _ in services.inventory.iter_entries((State.UNKNOWN,)))
+    if held:
+        console.say(
+            f"{plural(held, 'unknown order')} held for you to decide (delivery.on_unknown: "
+            "hold). To send what is unknown again: bc2ot retry --unknown"
+        )
 
 
 def _write_metrics(settings: Settings, services: Services) -> None:

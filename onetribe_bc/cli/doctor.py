@@ -1,0 +1,192 @@
+"""`bc2ot doctor`: everything checked, one line each, with its mend."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import click
+
+from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocation
+from onetribe_bc.cli.options import json_option
+from onetribe_bc.cli.stores import all_stores_option, for_stores
+from onetribe_bc.errors import ConfigurationError, ExitCode
+
+if TYPE_CHECKING:
+    from onetribe_bc.cli.console import Console
+    from onetribe_bc.config import Settings
+    from onetribe_bc.runs.doctor import Finding
+
+_INDENT = 2
+_MARK = 4
+"""The characters of the longest mark."""
+_NARROWEST = 30
+"""Below this, lines are broken by the terminal."""
+
+
+@click.command
+@click.option("--fix", is_flag=True, help="Mend what can be mended safely, and check it again.")
+@all_stores_option
+@json_option
+@pass_invocation
+def doctor(invocation: Invocation, fix: bool, all_stores: bool, as_json: bool) -> int:
+    """Check configuration, credentials and scopes, clock, hooks, One Tribe's address (no order is
+    filed) and the ledger. Each finding comes with its mend.
+
+    ok: all is well. note: good to know. warn: nothing to be done now. FAIL: somebody has to mend
+    it; the worst of these decides the exit code: 3 settings or ledger, 4 credentials or an
+    address, 5 not reached, 1 hooks or sync.
+
+    --fix switches hooks on again that lead to One Tribe or your receiver, and closes files of
+    yours that hold secrets to other users. It deletes nothing.
+
+    \b
+    Examples:
+      bc2ot doctor
+      bc2ot doctor --fix
+      bc2ot -q doctor || echo "someone has to look"
+      bc2ot doctor --json
+    """
+
+    def work(console: Console, settings: Settings) -> int:
+        return _examine(console, settings, fix=fix, as_json=as_json)
+
+    def unusable(console: Console, error: ConfigurationError) -> int:
+        return _show_unusable(console, error, as_json=as_json)
+
+    patient = _Patient(**vars(invocation))
+    try:
+        return for_stores(patient, work, all_stores=all_stores, as_json=as_json, unusable=unusable)
+    except ConfigurationError as error:  # the settings' own: what fails in `work` is a finding
+        return unusable(invocation.console(json=as_json), error)
+
+
+class _Patient(Invocation):
+    """An invocation that keeps its configuration's warnings to itself: they are findings here."""
+
+    def settings(self, console: Console, overrides: Mapping[str, object] | None = None) -> Settings:  # noqa: ARG002
+        from onetribe_bc.cli.console import Console
+
+        return super().settings(Console(quiet=True), overrides)
+
+
+def _examine(console: Console, settings: Settings, *, fix: bool, as_json: bool) -> int:
+    from onetribe_bc.cli.running import until_stopped
+    from onetribe_bc.runs.doctor import examine, worst
+
+    found: list[Finding] = []
+    complete = False
+    try:
+        with (
+            interruptible(console) as clock,
+            closing(examine(settings, clock, fix=fix)) as findings,
+        ):
+            shown = _Shown(console, as_json=as_json)
+            for finding in until_stopped(findings, clock):
+                found.append(finding)
+                shown.add(finding)
+        complete = True
+    finally:
+        if as_json:
+            store_hash = settings.bigcommerce.store_hash or None
+            console.json(_as_json(found, store_hash=store_hash, complete=complete))
+    console.say(_summary(found, fixed=fix))
+    return worst(found)
+
+
+def _show_unusable(console: Console, error: ConfigurationError, *, as_json: bool) -> int:
+    """The one finding that there is when the settings cannot be loaded."""
+    from onetribe_bc.runs.doctor import Check, failed, worst
+
+    finding = failed(Check.FILE, error)
+    _Shown(console, as_json=as_json).add(finding)
+    if as_json:
+        console.json(_as_json([finding], store_hash=None, complete=True))
+    console.say(_summary([finding], fixed=True))
+    return worst([finding])
+
+
+class _Shown:
+    """Findings as people see them, under their groups. With -q, those alone that mean trouble."""
+
+    def __init__(self, console: Console, *, as_json: bool) -> None:
+        self._console = console
+        self._silent = as_json
+        self._group = ""
+        width = shutil.get_terminal_size().columns if console.for_people else 0
+        self._width = width if width >= _NARROWEST else 0
+
+    def add(self, finding: Finding) -> None:
+        from onetribe_bc.runs.doctor import Level
+
+        harmless = finding.level in (Level.OK, Level.NOTE)
+        if self._silent or (self._console.quiet and harmless):
+            return
+        if finding.check.group != self._group:
+            self._group = finding.check.group
+            self._console.data(self._group)
+        self._line(f"{finding.level:<{_MARK}}", finding.text)
+        if finding.mend:
+            self._line(" " * _MARK, f"-> {finding.mend}")
+
+    def _line(self, mark: str, text: str) -> None:
+        """`text` beside `mark`, at a terminal in as many lines as it takes."""
+        begin = f"{' ' * _INDENT}{mark}  "
+        line = " ".join(text.split())
+        if self._width:
+            line = textwrap.fill(
+                line,
+                self._width,
+                initial_indent=begin,
+                subsequent_indent=" " * len(begin),
+                break_on_hyphens=False,
+                break_long_words=False,
+            )
+        else:
+            line = f"{begin}{line}"
+        self._console.data(line)
+
+
+def _summary(findings: Iterable[Finding], *, fixed: bool) -> str:
+    from onetribe_bc.runs.doctor import Level
+
+    found = list(findings)
+    levels = Counter(finding.level for finding in found)
+    counted = ", ".join(
+        f"{levels[level]} {level}"
+        for level in (Level.FAIL, Level.WARN, Level.NOTE, Level.OK)
+        if levels[level]
+    )
+    verdict = "Something has to be mended" if levels[Level.FAIL] else "Nothing has to be mended now"
+    fixable = sum(finding.fix is not None for finding in found)
+    offer = f" bc2ot doctor --fix mends {fixable} of them." if fixable and not fixed else ""
+    return f"{verdict}: {counted}.{offer}"
+
+
+def _as_json(
+    findings: Iterable[Finding], *, store_hash: str | None, complete: bool
+) -> dict[str, object]:
+    from onetribe_bc.runs.doctor import worst
+
+    found = list(findings)
+    return {
+        "store_hash": store_hash,
+        "complete": complete,
+        "exit_code": worst(found) if complete else ExitCode.INTERRUPTED,
+        "findings": [
+            {
+                "check": finding.check,
+                "level": finding.level.lower(),
+                "text": finding.text,
+                "mend": finding.mend,
+                "exit_code": finding.exit_code,
+                "fixable": finding.fix is not None,
+                "mended": finding.mended,
+            }
+            for finding in found
+        ],
+    }

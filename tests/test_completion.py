@@ -1,0 +1,208 @@
+"""`bc2ot completion`: the scripts in the shells themselves, and what is completed."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from onetribe_bc.cli.catalogue import COMMANDS
+from tests.shell import Outcome, Shell, shell_fixture  # noqa: F401
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def _needs(name: str) -> None:
+    if shutil.which(name) is None:
+        pytest.skip(f"{name} is not installed")
+
+
+@pytest.fixture(name="stores")
+def stores_fixture(shell: Shell) -> Shell:
+    """A configuration file with two stores, and bc2ot on the PATH."""
+    shell.unset_all()
+    store = {"bigcommerce": {"store_hash": "abc"}}
+    shell.configure(stores={"uk": store, "us": store})
+    command = shell.folder / "bin" / "bc2ot"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m onetribe_bc "$@"\n')
+    command.chmod(0o755)
+    shell.set(PATH=f"{command.parent}:{os.environ['PATH']}")
+    return shell
+
+
+def asked(shell: Shell, line: str, *, as_shell: str = "bash") -> Outcome:
+    """What a shell is told when its user presses TAB at the end of `line`."""
+    words = line.split(" ")
+    shell.set(
+        _BC2OT_COMPLETE=f"{as_shell}_complete",
+        COMP_WORDS=line,
+        COMP_CWORD=words[-1] if as_shell == "fish" else str(len(words) - 1),
+    )
+    try:
+        return shell.run()
+    finally:
+        shell.set(_BC2OT_COMPLETE=None)
+
+
+def completed(shell: Shell, line: str) -> list[str]:
+    """The completions of `line`."""
+    told = asked(shell, line)
+    assert (told.code, told.err) == (0, "")
+    return [item.partition(",")[2] for item in told.out.split("\n") if item]
+
+
+# What is completed
+
+
+def test_commands_are_completed(shell: Shell) -> None:
+    assert completed(shell, "bc2ot ") == list(COMMANDS)
+    assert completed(shell, "bc2ot h") == ["hooks", "handle-callback", "history"]
+    assert {"create", "list", "enable"} < set(completed(shell, "bc2ot hooks "))
+    assert completed(shell, "bc2ot sync hooks ") == []
+
+
+def test_options_are_completed(shell: Shell) -> None:
+    assert "--log-format" in completed(shell, "bc2ot --")
+    assert completed(shell, "bc2ot push-order --d") == ["--dry-run"]
+    assert "--destination" in completed(shell, "bc2ot hooks create --")
+
+
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ("bc2ot backfill --by ", ["created", "modified"]),
+        ("bc2ot completion ", list(SHELLS)),
+        ("bc2ot export --state SK", ["skipped"]),
+        ("bc2ot backfill --status ship", ["Shipped"]),
+        ("bc2ot backfill --status partially", ['"Partially Shipped"', '"Partially Refunded"']),
+        ("bc2ot --store ", ["uk", "us"]),
+        ("bc2ot sync --store uk", ["uk"]),
+        ("bc2ot hooks list --store u", ["uk", "us"]),
+    ],
+)
+def test_values_are_completed(stores: Shell, line: str, values: list[str]) -> None:
+    assert completed(stores, line) == values
+
+
+def test_other_shells_are_told_what_each_command_does(shell: Shell) -> None:
+    for as_shell in ("zsh", "fish"):
+        assert COMMANDS["sync"].about in asked(shell, "bc2ot syn", as_shell=as_shell).out
+
+
+def test_completion_asks_neither_service_and_leaves_the_ledger_alone(stores: Shell) -> None:
+    completed(stores, "bc2ot sync --store ")
+    assert not stores.sandbox.requests
+    assert not stores.ledger.exists()
+
+
+# Nothing but completions ever comes out
+
+
+@pytest.mark.parametrize(
+    "line", ["bc2ot --config nowhere.yaml --store ", "bc2ot retry abc --", "bc2ot -v -q sync "]
+)
+def test_completion_says_nothing_of_errors(shell: Shell, line: str) -> None:
+    assert asked(shell, line).err == ""
+
+
+@pytest.mark.parametrize("asking", ["tcsh_complete", "bash_nonsense", "bash_complete", "x"])
+def test_a_shell_that_asks_wrongly_gets_no_answer(shell: Shell, asking: str) -> None:
+    shell.set(_BC2OT_COMPLETE=asking, COMP_WORDS=None, COMP_CWORD=None)
+    told = shell.run()
+    assert (told.code, told.stdout, told.stderr) == (1, b"", b"")
+
+
+def test_a_bug_while_completing_is_not_told_on_the_prompt(stores: Shell) -> None:
+    broken = stores.folder / "broken"
+    broken.mkdir()
+    (broken / "platformdirs.py").write_text("raise KeyError('hunter2')\n")
+    stores.set(PYTHONPATH=str(broken), _BC2OT_COMPLETE="bash_complete")
+    stores.set(COMP_WORDS="bc2ot --store ", COMP_CWORD="2")
+    told = stores.spawn()
+    assert (told.code, told.stdout, told.stderr) == (1, b"", b"")
+
+
+def test_a_bug_while_completing_is_not_told_in_this_process_either(stores: Shell) -> None:
+    stores.monkeypatch.setitem(sys.modules, "platformdirs", None)
+    told = asked(stores, "bc2ot --store ")
+    assert (told.code, told.stdout, told.stderr) == (1, b"", b"")
+
+
+# In the shells
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_each_script_is_one_that_its_shell_understands(shell: Shell, name: str) -> None:
+    _needs("bash")
+    told = shell.run("completion", name)
+    assert (told.code, told.err) == (0, "")
+    _needs(name)
+    script = shell.write(told.out, name="script")
+    done = subprocess.run([name, "-n", str(script)], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_help_has_a_line_for_each_shell(shell: Shell) -> None:
+    told = shell.run("completion", "--help").out
+    assert all(f"bc2ot completion {name}" in told for name in SHELLS)
+
+
+def test_bash_completes(stores: Shell) -> None:
+    _needs("bash")
+    script = (
+        'eval "$(bc2ot completion bash)"\n'
+        "COMP_WORDS=(bc2ot sync --store u) COMP_CWORD=3\n"
+        '_bc2ot_completion bc2ot\nprintf "%s\\n" "${COMPREPLY[@]}"\n'
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("uk\nus\n", "")
+
+
+def test_fish_completes(stores: Shell) -> None:
+    _needs("fish")
+    script = "bc2ot completion fish | source; complete -C 'bc2ot sync --store u'"
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", script], capture_output=True, text=True, check=True
+    )
+    assert (done.stdout.split(), done.stderr) == (["uk", "us"], "")
+
+
+def test_zsh_completes(stores: Shell) -> None:
+    _needs("zsh")
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        ["zsh", "-f", "-i"],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        env={**os.environ, "TERM": "dumb"},
+    ) as zsh:
+        os.close(slave)
+        try:
+            script = 'autoload -Uz compinit && compinit -u && eval "$(bc2ot completion zsh)"'
+            os.write(master, f"{script} && echo 'rea''dy'\n".encode())
+            _wait_for(master, b"ready\r")
+            os.write(master, b"bc2ot history --js\t")
+            _wait_for(master, b"--json")
+        finally:
+            zsh.kill()
+            os.close(master)
+
+
+def _wait_for(terminal: int, words: bytes) -> None:
+    shown = b""
+    while words not in shown:
+        assert select.select([terminal], [], [], 30)[0], shown
+        shown += os.read(terminal, 4096)
+
+
+def test_the_script_is_for_the_installed_name(shell: Shell) -> None:
+    _needs("bash")
+    assert "complete -o nosort -F _bc2ot_completion bc2ot" in shell.run("completion", "bash").out

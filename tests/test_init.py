@@ -1,0 +1,811 @@
+"""`bc2ot init`: from questions, or from options, to a file that works."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+import responses
+import yaml
+
+from onetribe_bc.config import Settings, load
+from onetribe_bc.sandbox import (
+    INFORMATION_SCOPE,
+    ORDERS_SCOPE,
+    Fault,
+    FaultKind,
+    Sandbox,
+    Service,
+)
+from tests.shell import Shell, shell_fixture  # noqa: F401
+from tests.terminal import Terminal
+from tests.wire import WireServer, answer
+
+HASH = "Store hash or API path"
+HOW = "How [1] (hidden; or paste it right here):"
+TOKEN = "Access token (hidden"
+URL = "One Tribe's URL (hidden"
+WHERE = "Where [1]:"
+WRONG_TOKEN = "0wr0ngt0ken0"
+KEY = "s3cretmerchantkey"
+HTTPS_URL = f"https://127.0.0.1:1/direct/webhook/big-commerce/order/{KEY}"
+ONETRIBE = f"https://api.example.com/direct/webhook/big-commerce/order/{KEY}"
+
+Open = Callable[..., AbstractContextManager[Terminal]]
+
+
+@pytest.fixture
+def open_init(shell: Shell) -> Open:
+    """Starts `init` on a terminal, with nothing but BigCommerce's address in the environment.
+
+    Afterwards it is looked whether a secret was on the screen, or anything on stdout.
+    """
+    shell.unset_all()
+    shell.set(BC2OT_API_URL=shell.sandbox.api_url)
+
+    @contextmanager
+    def open_terminal(*arguments: str, columns: int = 80) -> Iterator[Terminal]:
+        command = arguments or ("--config", "shop.yaml", "init")
+        terminal = Terminal(*command, folder=shell.folder, environ=os.environ, columns=columns)
+        with terminal:
+            yield terminal
+            shell.check(terminal.shown)
+            assert WRONG_TOKEN not in terminal.shown
+            assert KEY not in terminal.shown
+            assert terminal.stdout == b""
+
+    return open_terminal
+
+
+def files(shell: Shell) -> list[str]:
+    return sorted(path.name for path in shell.folder.iterdir() if path.name != "ledger.db")
+
+
+def loaded(shell: Shell, file: Path | None = None) -> Settings:
+    """What the written file says by itself."""
+    return load(path=file or shell.folder / "shop.yaml", environ={}, cwd=shell.folder)
+
+
+def configuration(shell: Shell) -> dict[str, dict[str, str]]:
+    document: dict[str, dict[str, str]] = yaml.safe_load((shell.folder / "shop.yaml").read_text())
+    return document
+
+
+def user_file() -> Path:
+    return Path(os.environ["XDG_CONFIG_HOME"]) / "bc2ot" / "config.yaml"
+
+
+def give_store(terminal: Terminal, sandbox: Sandbox) -> None:
+    terminal.answers(HASH, sandbox.store_hash)
+    terminal.answers(HOW, "1").answers_hidden(TOKEN, sandbox.access_token)
+    terminal.sees('OK: the store is "Sandbox Store"; the token reads its 21 orders.')
+
+
+def give_onetribe(terminal: Terminal, url: str) -> None:
+    terminal.answers(HOW, "1").answers_hidden(URL, url)
+
+
+# All the way
+
+
+def test_from_nothing_to_a_file_that_works(shell: Shell, open_init: Open) -> None:
+    with open_init("init") as terminal:
+        terminal.answers(WHERE, "")
+        terminal.sees("1 of 3: the store").sees("Settings > Store-level API accounts")
+        terminal.sees('"Orders: read-only"').sees('"Information & Settings: read-only"')
+        api_path = f"https://api.bigcommerce.com/stores/{shell.sandbox.store_hash}/v3/"
+        terminal.answers(HASH, api_path)
+        terminal.answers(HOW, "").answers_hidden(TOKEN, shell.sandbox.access_token)
+        terminal.sees('OK: the store is "Sandbox Store"; the token reads its 21 orders.')
+        terminal.sees('integration page: "Payload URL"')
+        give_onetribe(terminal, shell.sandbox.onetribe_url)
+        terminal.sees("OK: One Tribe is reached at").sees("/big-commerce/order/****. No order")
+        terminal.sees("Whether the key is right shows with the first one.")
+        terminal.sees("No hook to One Tribe can be made: BigCommerce calls hooks over https only")
+        terminal.sees("Written, readable by you alone:")
+        terminal.sees("bc2ot doctor").sees("bc2ot backfill --since 30d --dry-run")
+        terminal.sees("bc2ot sync --since 30d").sees("docs/scheduling.md")
+        terminal.sees("*/5 * * * * /").sees(" -q sync").sees('"Check Integration"').ends(0)
+    assert not shell.sandbox.onetribe.received
+    assert stat.S_IMODE(user_file().stat().st_mode) == 0o600
+    settings = loaded(shell, user_file())
+    assert settings.need_store_hash() == shell.sandbox.store_hash
+    assert settings.need_access_token().reveal() == shell.sandbox.access_token
+    assert settings.need_onetribe_url().reveal() == shell.sandbox.onetribe_url
+    assert settings.bigcommerce.api_url == shell.sandbox.api_url
+    shell.set(BC2OT_API_URL=None, BC2OT_LEDGER=str(shell.ledger))
+    shell.run("backfill").says(0, "21 orders seen")
+
+
+def test_beside_a_sandbox_whose_lines_were_pasted_enter_is_enough(
+    shell: Shell, open_init: Open
+) -> None:
+    """The file takes the secrets from the variables in which it found them."""
+    shell.set(**shell.sandbox.environment())
+    with open_init() as terminal:
+        terminal.answers(f"{HASH} [{shell.sandbox.store_hash}]", "")
+        terminal.answers("How [2] (hidden; or paste it right here):", "").answers(
+            "[BC2OT_ACCESS_TOKEN]", ""
+        )
+        terminal.answers("How [2] (hidden; or paste it right here):", "").answers(
+            "[BC2OT_ONETRIBE_URL]", ""
+        )
+        terminal.sees("Set and export BC2OT_ACCESS_TOKEN and BC2OT_ONETRIBE_URL").ends(0)
+    assert configuration(shell)["bigcommerce"]["access_token"] == "${BC2OT_ACCESS_TOKEN}"
+    assert configuration(shell)["onetribe"] == {"url": "${BC2OT_ONETRIBE_URL}"}
+    shell.run("--config", "shop.yaml", "backfill").says(0, "21 orders seen")
+
+
+def test_a_hook_is_made_when_the_file_is_there(shell: Shell, open_init: Open) -> None:
+    with open_init() as terminal:
+        give_store(terminal, shell.sandbox)
+        give_onetribe(terminal, HTTPS_URL.replace(":1", ""))
+        terminal.sees("No connection to 127.0.0.1").answers("Keep it unchecked?", "y")
+        terminal.answers("Create the hook? [Y/n]", "")
+        terminal.sees("Written").sees("created: store/order/created to").sees("/order/****")
+        terminal.ends(0)
+    (hook,) = shell.sandbox.hooks.all()
+    assert (hook.scope, hook.destination) == (
+        "store/order/created", HTTPS_URL.replace(":1", "")
+    )  # fmt: skip
+
+
+def test_an_existing_hook_is_left(shell: Shell, open_init: Open) -> None:
+    url = HTTPS_URL.replace(":1", "")
+    shell.sandbox.hooks.add("store/order/created", url)
+    with open_init("--config", "shop.yaml", "init", "--hook") as terminal:
+        give_store(terminal, shell.sandbox)
+        give_onetribe(terminal, url)
+        terminal.answers("Keep it unchecked?", "y").sees("unchanged: store/order/created").ends(0)
+    assert len(shell.sandbox.hooks.all()) == 1
+
+
+@pytest.mark.parametrize("arguments", [(), ("--no-hook",)])
+def test_no_hook_is_made_when_it_is_not_wanted(
+    shell: Shell, open_init: Open, arguments: tuple[str, ...]
+) -> None:
+    with open_init("--config", "shop.yaml", "init", *arguments) as terminal:
+        give_store(terminal, shell.sandbox)
+        give_onetribe(terminal, HTTPS_URL.replace(":1", ""))
+        terminal.answers("Keep it unchecked?", "y")
+        if not arguments:
+            terminal.answers("Create the hook?", "n")
+        terminal.sees("Written").ends(0)
+    assert not shell.sandbox.hooks.all()
+
+
+def test_a_hook_that_fails_does_not_undo_the_file(shell: Shell, open_init: Open) -> None:
+    for number in range(10):
+        shell.sandbox.hooks.add("store/order/created", f"https://example.com/{number}")
+    with open_init() as terminal:
+        give_store(terminal, shell.sandbox)
+        give_onetribe(terminal, HTTPS_URL.replace(":1", ""))
+        terminal.answers("Keep it unchecked?", "y").answers("Create the hook?", "y")
+        terminal.sees("Written").sees("There are 10 hooks").sees("Later: bc2ot hooks create")
+        terminal.sees("Next:").ends(2)
+    assert loaded(shell).need_store_hash() == shell.sandbox.store_hash
+
+
+def test_a_hook_answered_otherwise_than_asked_for_is_told(shell: Shell, open_init: Open) -> None:
+    shell.sandbox.hooks.answer_destination = "https://elsewhere.example.com/x"
+    with open_init() as terminal:
+        give_store(terminal, shell.sandbox)
+        give_onetribe(terminal, HTTPS_URL.replace(":1", ""))
+        terminal.answers("Keep it unchecked?", "y").answers("Create the hook?", "")
+        terminal.sees("answered with another destination").ends(1)
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_it_works_on_a_narrow_and_on_a_dumb_terminal(
+    shell: Shell, open_init: Open, environment: dict[str, str]
+) -> None:
+    shell.set(**environment)
+    with open_init(columns=40) as terminal:
+        give_store(terminal, shell.sandbox)
+        give_onetribe(terminal, shell.sandbox.onetribe_url)
+        terminal.sees("Next:").ends(0)
+        prose = terminal.shown[: terminal.shown.index(HASH)]
+        assert max(map(len, prose.splitlines())) <= 40
+
+
+# Answers that are wrong, and then right
+
+
+def test_a_store_hash_that_cannot_be_one_is_asked_for_again(shell: Shell, open_init: Open) -> None:
+    with open_init() as terminal:
+        terminal.answers(HASH, "").answers(HASH, "   ")
+        terminal.answers(HASH, "my shop").sees("Not taken: it expects the store hash alone")
+        terminal.answers(HASH, f"\x1b[200~ {shell.sandbox.store_hash} \x1b[201~")
+        terminal.answers(HOW, "1").answers_hidden(TOKEN, shell.sandbox.access_token)
+        terminal.sees("OK: the store").sees(HOW).leaves("\x03").ends(130)
+
+
+def test_a_token_that_cannot_be_one_is_asked_for_again(shell: Shell, open_init: Open) -> None:
+    with open_init() as terminal:
+        terminal.answers(HASH, shell.sandbox.store_hash)
+        terminal.answers(HOW, "1").answers_hidden(TOKEN, "")
+        terminal.answers_hidden(TOKEN, f"{WRONG_TOKEN} and more").sees(
+            "Not taken: it holds a space"
+        )
+        terminal.answers(HOW, "1").answers_hidden(TOKEN, f"  {shell.sandbox.access_token} ")
+        terminal.sees("OK: the store").sees(HOW).leaves("\x03").ends(130)
+
+
+def test_a_refused_token_is_asked_for_again_with_the_store(shell: Shell, open_init: Open) -> None:
+    with open_init() as terminal:
+        terminal.answers(HASH, "another1")
+        terminal.answers(HOW, "1").answers_hidden(TOKEN, shell.sandbox.access_token)
+        terminal.sees("BigCommerce answered 401").sees("not valid for this store")
+        terminal.answers(HOW, "").answers_hidden("Enter for the one before", WRONG_TOKEN)
+        terminal.answers(f"{HASH} [another1]", shell.sandbox.store_hash)
+        terminal.sees("BigCommerce answered 401")
+        terminal.answers(HOW, shell.sandbox.access_token)
+        terminal.answers(f"{HASH} [{shell.sandbox.store_hash}]", "")
+        terminal.sees("OK: the store").sees(HOW).leaves("\x03").ends(130)
+
+
+def test_a_missing_scope_is_named_and_enter_asks_again(shell: Shell, open_init: Open) -> None:
+    shell.sandbox.scopes.discard(ORDERS_SCOPE)
+    with open_init() as terminal:
+        terminal.answers(HASH, shell.sandbox.store_hash)
+        terminal.answers(HOW, "1").answers_hidden(TOKEN, shell.sandbox.access_token)
+        terminal.sees("lacks the scope Orders: read-only (store_v2_orders_read_only)")
+        shell.sandbox.scopes.add(ORDERS_SCOPE)
+        terminal.answers(HOW, "").answers_hidden("Enter for the one before", "").answers(HASH, "")
+        terminal.sees("OK: the store").sees(HOW).leaves("\x03").ends(130)
+
+
+def test_a_token_without_the_stores_name_is_fine(shell: Shell, open_init: Open) -> None:
+    shell.sandbox.scopes.discard(INFORMATION_SCOPE)
+    with open_init() as terminal:
+        terminal.answers(HASH, shell.sandbox.store_hash)
+        terminal.answers(HOW, "1").answers_hidden(TOKEN, shell.sandbox.access_token)
+        terminal.sees("the token reads the store's 21 orders").sees("which is fine")
+        terminal.sees(HOW).leaves("\x03").ends(130)
+
+
+def test_a_wrong_url_is_asked_for_again(shell: Shell, open_init: Open) -> None:
+    redirect = answer(b"", "Location: https://elsewhere.example.com/", status="302 Found")
+    with WireServer([redirect]) as server, open_init() as terminal:
+        give_store(terminal, shell.sandbox)
+        give_onetribe(terminal, f"api.example.com/order/{KEY}")
+        terminal.sees("Not taken: it expects a web address that begins with https://")
+        give_onetribe(terminal, "https://api.example.com/direct/webhook/big-commerce/order/")
+        terminal.sees("Not taken: it lacks the merchant key")
+        give_onetribe(terminal, f"{server.url}/{KEY}")
+        terminal.sees("One Tribe answered 302, a redirect: the address is wrong")
+        terminal.answers(HOW, "").answers_hidden(
+            "Enter for the one before", shell.sandbox.onetribe_url
+        )
+        terminal.sees("OK: One Tribe is reached").ends(0)
+    assert [request.split()[0] for request in server.requests] == [b"HEAD"]
+
+
+def test_an_address_that_does_not_look_like_one_tribes_is_told(
+    shell: Shell, open_init: Open
+) -> None:
+    with WireServer([answer()]) as server, open_init() as terminal:
+        give_store(terminal, shell.sandbox)
+        give_onetribe(terminal, f"{server.url}/elsewhere/{KEY}")
+        terminal.sees("Warning: the address is not of the form").ends(0)
+
+
+def test_what_cannot_be_reached_is_kept_only_when_asked_for(shell: Shell, open_init: Open) -> None:
+    with open_init() as terminal:
+        give_store(terminal, shell.sandbox)
+        give_onetribe(terminal, HTTPS_URL)
+        terminal.sees("No connection to 127.0.0.1").answers("Keep it unchecked? [y/N]", "")
+        terminal.sees("Once more").answers(HOW, "").answers_hidden("Enter for the one before", "")
+        terminal.answers("Keep it unchecked?", "y")
+        terminal.sees("this destination has port 1").sees("Written").ends(0)
+    assert loaded(shell).need_onetribe_url().reveal() == HTTPS_URL
+
+
+def test_an_unreachable_bigcommerce_is_kept_without_a_hook(shell: Shell, open_init: Open) -> None:
+    shell.set(BC2OT_API_URL="http://127.0.0.1:1")
+    with open_init() as terminal:
+        terminal.answers(HASH, shell.sandbox.store_hash)
+        terminal.answers(HOW, "1").answers_hidden(TOKEN, shell.sandbox.access_token)
+        terminal.sees("No connection to 127.0.0.1").answers("Keep it unchecked?", "y")
+        give_onetribe(terminal, shell.sandbox.onetribe_url)
+        terminal.sees("A hook can be made later, by: bc2ot hooks create").ends(0)
+    assert loaded(shell).bigcommerce.api_url == "http://127.0.0.1:1"
+
+
+def test_a_clock_that_is_wrong_is_told(shell: Shell, open_init: Open) -> None:
+    shell.sandbox.clock_offset_s = 90 + time.time() - shell.sandbox.clock.now()
+    with open_init() as terminal:
+        give_store(terminal, shell.sandbox)
+        terminal.sees("Warning: This machine's clock is").sees("seconds behind BigCommerce's.")
+        terminal.sees("NTP").sees(HOW).leaves("\x03").ends(130)
+
+
+def test_a_secret_that_is_pasted_a_question_early_is_taken_and_not_shown(
+    shell: Shell, open_init: Open
+) -> None:
+    with open_init() as terminal:
+        terminal.answers(HASH, shell.sandbox.store_hash)
+        terminal.answers(HOW, WRONG_TOKEN).sees("BigCommerce answered 401")
+        terminal.answers(HOW, shell.sandbox.access_token).answers(HASH, "").sees("OK: the store")
+        terminal.answers(HOW, shell.sandbox.onetribe_url).sees("Written, readable by you").ends(0)
+        assert WRONG_TOKEN not in terminal.shown
+
+
+def test_the_name_of_a_variable_is_taken_and_not_its_value(shell: Shell, open_init: Open) -> None:
+    shell.set(SHOP_TOKEN=shell.sandbox.access_token, SHOP_URL=shell.sandbox.onetribe_url)
+    with open_init() as terminal:
+        terminal.answers(HASH, shell.sandbox.store_hash)
+        terminal.answers(HOW, "2").answers("Name of the variable", "no-name")
+        terminal.sees("Not taken: it is not the name of a variable")
+        terminal.answers(HOW, "2").answers("Name of the variable", "SHOP_TOKEM")
+        terminal.answers("It is not set here. Keep it unchecked? [y/N]", "n")
+        terminal.answers("How [2] (hidden; or paste it right here):", "").answers(
+            "[SHOP_TOKEM]", "${SHOP_TOKEN}"
+        )
+        terminal.sees("OK: the store")
+        terminal.answers(HOW, "2").answers("Name of the variable", "$SHOP_URL")
+        terminal.sees("is reached").sees("Set and export SHOP_TOKEN and SHOP_URL").ends(0)
+    text = (shell.folder / "shop.yaml").read_text()
+    assert "${SHOP_TOKEN}" in text
+    assert "${SHOP_URL}" in text
+    shell.check(text)
+
+
+def test_a_variable_that_is_not_set_yet_can_be_kept(shell: Shell, open_init: Open) -> None:
+    with open_init() as terminal:
+        terminal.answers(HASH, shell.sandbox.store_hash)
+        terminal.answers(HOW, "2").answers("Name of the variable", "LATER_TOKEN")
+        terminal.answers("Keep it unchecked?", "y")
+        terminal.answers(HOW, "2").answers("Name of the variable", "LATER_URL")
+        terminal.answers("Keep it unchecked?", "y")
+        terminal.sees("A hook can be made later").sees("Set and export LATER_TOKEN").ends(0)
+    assert configuration(shell)["onetribe"] == {"url": "${LATER_URL}"}
+
+
+def test_the_path_of_a_file_is_taken_and_what_is_wrong_with_it_told(
+    shell: Shell, open_init: Open
+) -> None:
+    shell.write(shell.sandbox.access_token + "\n", name="token file")
+    shell.write(shell.sandbox.onetribe_url, name="url", mode=0o644)
+    shell.write("one\ntwo\n", name="two")
+    shell.write("one two", name="odd")
+    with open_init() as terminal:
+        terminal.answers(HASH, shell.sandbox.store_hash)
+        terminal.answers(HOW, "3").answers("Path of the file", "nowhere")
+        terminal.sees("Not taken: it names a file that cannot be read: No such file")
+        terminal.answers("How [3] (hidden; or paste it right here):", "").answers(
+            "/nowhere]", "~nobody/x"
+        ).sees("begins with a ~")
+        terminal.answers("How [3] (hidden; or paste it right here):", "").answers(
+            "/nowhere]", "two"
+        ).sees("more than one line")
+        terminal.answers("How [3] (hidden; or paste it right here):", "").answers(
+            "Path of the file", "odd"
+        ).sees("holds a space")
+        terminal.answers("How [3] (hidden; or paste it right here):", "").answers(
+            "Path of the file", "token file"
+        )
+        terminal.sees("OK: the store")
+        terminal.answers(HOW, "3").answers("Path of the file", f"{shell.folder}/url")
+        terminal.sees("open to other users").sees("is reached").ends(0)
+    assert configuration(shell)["bigcommerce"]["access_token_file"] == f"{shell.folder}/token file"
+    assert configuration(shell)["onetribe"] == {"url_file": f"{shell.folder}/url"}
+    assert loaded(shell).need_access_token().reveal() == shell.sandbox.access_token
+
+
+def test_variables_that_overrule_the_file_are_named(shell: Shell, open_init: Open) -> None:
+    shell.set(BC2OT_ACCESS_TOKEN="older-token", BC2OT_STORE_HASH="older1")
+    with open_init() as terminal:
+        terminal.answers(f"{HASH} [older1]", shell.sandbox.store_hash)
+        terminal.answers("How [2] (hidden; or paste it right here):", "1").answers_hidden(
+            TOKEN, shell.sandbox.access_token
+        )
+        terminal.sees("OK: the store")
+        give_onetribe(terminal, shell.sandbox.onetribe_url)
+        terminal.sees("Warning: BC2OT_STORE_HASH is set").sees("comes before the file")
+        terminal.sees("Warning: BC2OT_ACCESS_TOKEN is set").ends(0)
+
+
+# Places
+
+
+def test_the_working_folder_can_be_chosen(shell: Shell, open_init: Open) -> None:
+    with open_init("init") as terminal:
+        terminal.answers(WHERE, "2")
+        give_store(terminal, shell.sandbox)
+        give_onetribe(terminal, shell.sandbox.onetribe_url)
+        terminal.sees("bc2ot doctor").sees(f" -q --config {shell.folder}/bc2ot.yaml sync")
+        terminal.ends(0)
+    assert files(shell) == ["bc2ot.yaml"]
+
+
+def test_the_next_commands_name_a_file_that_is_not_found_by_itself(
+    shell: Shell, open_init: Open
+) -> None:
+    with open_init("--config", "a b/shop.yaml", "init") as terminal:
+        give_store(terminal, shell.sandbox)
+        give_onetribe(terminal, shell.sandbox.onetribe_url)
+        terminal.sees(f"bc2ot --config '{shell.folder}/a b/shop.yaml' doctor").ends(0)
+        command = re.search(r"bc2ot (--config '.*') backfill --since 30d --dry-run", terminal.shown)
+        assert command
+    loaded(shell, shell.folder / "a b" / "shop.yaml")
+
+
+def test_the_variable_for_the_file_says_where(shell: Shell, open_init: Open) -> None:
+    shell.set(BC2OT_CONFIG="~/shops/one.yaml")
+    with open_init("init") as terminal:
+        give_store(terminal, shell.sandbox)
+        give_onetribe(terminal, shell.sandbox.onetribe_url)
+        terminal.sees("Next: bc2ot doctor").sees(" -q --config").ends(0)
+    loaded(shell, Path(os.environ["HOME"]) / "shops" / "one.yaml")
+
+
+def test_a_file_that_is_there_stays_unless_it_is_to_be_replaced(
+    shell: Shell, open_init: Open
+) -> None:
+    file = shell.write("timezone: UTC\n", name="bc2ot.yaml")
+    with open_init("init") as terminal:
+        terminal.sees("1").answers("Where [1]:", "")
+        terminal.sees("bc2ot.yaml already.").answers("Replace it, and keep it as", "n")
+        terminal.sees("Nothing was written.").ends(0)
+    assert file.read_text() == "timezone: UTC\n"
+    assert files(shell) == ["bc2ot.yaml"]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_file_that_is_replaced_is_kept_beside_it(
+    shell: Shell, open_init: Open, asked: bool
+) -> None:
+    shell.write("timezone: UTC\n", name="shop.yaml", mode=0o644)
+    overwrite = () if asked else ("--overwrite",)
+    with open_init("--config", "shop.yaml", "init", *overwrite) as terminal:
+        if asked:
+            terminal.answers("Replace it, and keep it as shop.yaml.bak? [y/N]", "y")
+        give_store(terminal, shell.sandbox)
+        give_onetribe(terminal, shell.sandbox.onetribe_url)
+        terminal.sees("The old one is kept").ends(0)
+    backup = shell.folder / "shop.yaml.bak"
+    assert backup.read_text() == "timezone: UTC\n"
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+    assert files(shell) == ["shop.yaml", "shop.yaml.bak"]
+
+
+def test_an_older_copy_is_never_given_up(shell: Shell, open_init: Open) -> None:
+    shell.write("by hand", name="shop.yaml")
+    shell.set(**shell.sandbox.environment())
+    shell.run(*no_input(shell, "--overwrite")).says(0, "shop.yaml.bak")
+    with open_init() as terminal:
+        terminal.answers("keep it as shop.yaml.bak.2? [y/N]", "y").sees(HASH)
+        terminal.leaves("\x03").ends(130)
+    shell.run(*no_input(shell)).says(2, "keeps it as shop.yaml.bak.2")
+    shell.run(*no_input(shell, "--overwrite")).says(0, "shop.yaml.bak.2")
+    assert (shell.folder / "shop.yaml.bak").read_text() == "by hand"
+    assert files(shell) == ["shop.yaml", "shop.yaml.bak", "shop.yaml.bak.2"]
+
+
+# What to do next
+
+
+def crontab_line(shell: Shell, *arguments: str) -> str:
+    """What `init` proposes for cron, behind the times."""
+    told = shell.run(*(arguments or no_input(shell, "--no-check"))).says(0)
+    (line,) = [line for line in told.lines if line.strip().startswith("*/5")]
+    return line.split("* * * *")[1].strip()
+
+
+def test_the_line_for_cron_has_the_whole_path(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = shell.folder / "my bin" / "bc2ot"
+    program.parent.mkdir()
+    program.touch(0o755)
+    shell.set(PATH=str(program.parent))
+    config = shell.folder / "shop.yaml"
+    assert crontab_line(shell) == f"'{program}' -q --config {config} sync"
+    config.unlink()
+    shell.set(PATH="my bin")
+    assert crontab_line(shell).startswith(f"'{program}' -q")
+    config.unlink()
+    monkeypatch.setattr(sys, "argv", ["/opt/100%/bin/bc2ot"])
+    assert crontab_line(shell).startswith(r"/opt/100\%/bin/bc2ot -q")
+
+
+def test_without_a_program_on_the_path_cron_runs_the_module(shell: Shell) -> None:
+    shell.set(PATH=str(shell.folder))
+    assert crontab_line(shell).startswith(f"{sys.executable} -m onetribe_bc -q")
+
+
+# Ended before the end
+
+QUESTIONS = 5
+
+
+def reach(terminal: Terminal, sandbox: Sandbox, question: int) -> None:
+    """Answer the questions before this one, and wait for it."""
+    if question == 0:
+        terminal.sees(HASH)
+        return
+    terminal.answers(HASH, sandbox.store_hash).sees(HOW)
+    if question == 1:
+        return
+    terminal.types("1").sees(TOKEN)
+    if question == 2:
+        return
+    terminal.answers_hidden("", sandbox.access_token).sees("OK: the store").sees(HOW)
+    if question == 3:
+        return
+    terminal.types("1").answers_hidden(URL, HTTPS_URL.replace(":1", ""))
+    terminal.answers("Keep it unchecked?", "y").sees("Create the hook?")
+
+
+@pytest.mark.parametrize("question", range(QUESTIONS))
+@pytest.mark.parametrize("keys", ["\x03", "\x04"], ids=["Ctrl-C", "Ctrl-D"])
+def test_leaving_at_any_question_leaves_no_trace(
+    shell: Shell, open_init: Open, question: int, keys: str
+) -> None:
+    with open_init() as terminal:
+        reach(terminal, shell.sandbox, question)
+        terminal.leaves(keys).sees("Nothing was written.").sees("bc2ot: Interrupted.").ends(130)
+        assert terminal.echoes
+    assert files(shell) == []
+    assert not shell.sandbox.hooks.all()
+
+
+def test_sigterm_shows_again_what_is_typed(shell: Shell, open_init: Open) -> None:
+    with open_init() as terminal:
+        reach(terminal, shell.sandbox, 2)
+        while terminal.echoes:
+            time.sleep(0.005)
+        terminal.kill(signal.SIGTERM).sees("Nothing was written.").ends(130)
+        assert terminal.echoes
+    assert files(shell) == []
+
+
+def test_ctrl_c_ends_a_check_at_once(shell: Shell, open_init: Open) -> None:
+    def be_silent(_connection: object) -> None:
+        server.stopping.wait()
+
+    with WireServer(be_silent) as server, open_init() as terminal:
+        give_store(terminal, shell.sandbox)
+        give_onetribe(terminal, f"{server.url}/{KEY}")
+        terminal.sees("Asking One Tribe")
+        while not server.connections:
+            time.sleep(0.005)
+        terminal.leaves("\x03").sees("Nothing was written.").ends(130)
+    assert files(shell) == []
+
+
+@pytest.mark.parametrize("question", range(QUESTIONS))
+def test_a_kill_leaves_no_half_of_a_file(shell: Shell, open_init: Open, question: int) -> None:
+    with open_init() as terminal:
+        reach(terminal, shell.sandbox, question)
+        terminal.kill(signal.SIGKILL).ends(-signal.SIGKILL)
+    assert files(shell) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_signal_while_the_hook_is_made_leaves_the_whole_file(
+    shell: Shell, open_init: Open, number: signal.Signals
+) -> None:
+    def strike(request: object) -> None:
+        if "hooks" in str(getattr(request, "path", "")):
+            terminal.kill(number)
+            time.sleep(0.05)
+
+    with open_init() as terminal:
+        reach(terminal, shell.sandbox, 4)
+        shell.sandbox.on_request = strike
+        terminal.types("y").ends(130 if number is signal.SIGINT else -number)
+        if number is signal.SIGINT:
+            terminal.sees("shop.yaml was written.").sees("bc2ot: Interrupted.")
+    assert files(shell) == ["shop.yaml"]
+    assert loaded(shell).need_access_token().reveal() == shell.sandbox.access_token
+
+
+# Without anybody to ask
+
+
+def no_input(shell: Shell, *arguments: str) -> tuple[str, ...]:
+    return ("--no-input", "--config", "shop.yaml", "init", *arguments)
+
+
+def test_options_and_the_environment_do_for_a_script(shell: Shell) -> None:
+    shell.unset_all()
+    shell.set(BC2OT_API_URL=shell.sandbox.api_url, SHOP_TOKEN=shell.sandbox.access_token)
+    url = shell.write(shell.sandbox.onetribe_url, name="onetribe-url")
+    told = shell.run(
+        *no_input(shell, "--store-hash", f"/stores/{shell.sandbox.store_hash}/v3/"),
+        "--access-token-env", "SHOP_TOKEN", "--onetribe-url-file", "onetribe-url", "--hook",
+    )  # fmt: skip
+    told.says(0, "Sandbox Store", "No hook to One Tribe can be made", "Set and export SHOP_TOKEN")
+    assert told.stdout == b""
+    assert configuration(shell)["bigcommerce"] == {
+        "store_hash": shell.sandbox.store_hash,
+        "access_token": "${SHOP_TOKEN}",
+        "api_url": shell.sandbox.api_url,
+    }
+    assert configuration(shell)["onetribe"] == {"url_file": str(url)}
+    assert stat.S_IMODE((shell.folder / "shop.yaml").stat().st_mode) == 0o600
+
+
+def test_the_environment_alone_will_do_and_the_file_names_it(shell: Shell) -> None:
+    shell.run("--no-input", "init").says(0, str(user_file()))
+    shell.check(user_file().read_text())
+    assert "${BC2OT_ACCESS_TOKEN}" in user_file().read_text()
+    shell.run("backfill").says(0, "21 orders seen")
+
+
+def test_a_quiet_init_says_nothing_when_all_is_well(shell: Shell) -> None:
+    told = shell.run("-q", *no_input(shell))
+    assert (told.code, told.stdout, told.stderr) == (0, b"", b"")
+
+
+def test_all_that_is_missing_is_named_with_how_to_give_it(shell: Shell) -> None:
+    shell.unset_all()
+    shell.run(*no_input(shell)).says(
+        2,
+        "bigcommerce.store_hash, bigcommerce.access_token, onetribe.url",
+        "--store-hash",
+        "--access-token-env NAME or --access-token-file FILE (or BC2OT_ACCESS_TOKEN)",
+        "--onetribe-url-env NAME or --onetribe-url-file FILE (or BC2OT_ONETRIBE_URL)",
+    )
+    told = shell.run(*no_input(shell, "--store-hash", "abc123", "--access-token-env", "X"))
+    assert "store_hash" not in told.says(2, "onetribe.url").err
+    assert files(shell) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--store-hash", "my shop"], ["--store-hash", "letters and digits"]),
+        (["--access-token-env", "a-b"], ["--access-token-env", "is not the name of a variable"]),
+        (["--access-token-env", "NOT_SET"], ["--access-token-env", "not set", "--no-check"]),
+        (["--access-token-file", "nowhere"], ["--access-token-file", "cannot be read"]),
+        (["--access-token-file", "~x/y"], ["--access-token-file", "begins with a ~"]),
+        (["--onetribe-url-env", "A", "--onetribe-url-file", "b"], ["not both"]),
+        (["--access-token-env", "A", "--access-token-file", "b"], ["not both"]),
+        (["--hook", "--no-check"], ["contradict each other"]),
+    ],
+)
+def test_options_that_are_wrong_write_nothing(
+    shell: Shell, arguments: list[str], words: list[str]
+) -> None:
+    shell.run(*no_input(shell, *arguments)).says(2, *words)
+    assert files(shell) == []
+
+
+def test_a_secret_file_that_holds_something_else_is_told(shell: Shell) -> None:
+    shell.write("https://api.example.com/", name="url")
+    told = shell.run(*no_input(shell, "--onetribe-url-file", "url"))
+    told.says(3, "--onetribe-url-file", "lacks the merchant key")
+    assert files(shell) == ["url"]
+
+
+def test_what_is_refused_writes_nothing(shell: Shell) -> None:
+    shell.set(OTHER=WRONG_TOKEN)
+    told = shell.run(*no_input(shell, "--access-token-env", "OTHER"))
+    assert WRONG_TOKEN not in told.says(4, "401").err
+    shell.sandbox.scopes.discard(ORDERS_SCOPE)
+    shell.run(*no_input(shell)).says(4, "store_v2_orders_read_only")
+    assert files(shell) == []
+
+
+def test_what_is_unreachable_writes_nothing_unless_unchecked(shell: Shell) -> None:
+    shell.set(BC2OT_ONETRIBE_URL=HTTPS_URL)
+    shell.run(*no_input(shell)).says(5, "No connection", "--no-check")
+    assert files(shell) == []
+    shell.run(*no_input(shell, "--no-check")).says(0, "Written")
+
+
+def test_unchecked_neither_variables_nor_files_need_to_be_there_yet(shell: Shell) -> None:
+    shell.unset_all()
+    shell.run(
+        *no_input(shell, "--no-check", "--store-hash", "abc123"),
+        "--access-token-env", "LATER", "--onetribe-url-file", "/run/secrets/url",
+    ).says(0, "Set and export LATER")  # fmt: skip
+    assert not shell.sandbox.requests
+
+
+def test_an_unchecked_set_up_by_a_person_asks_no_service(shell: Shell, open_init: Open) -> None:
+    with open_init("--config", "shop.yaml", "init", "--no-check") as terminal:
+        terminal.answers(HASH, "abc123")
+        terminal.answers(HOW, "1").answers_hidden(TOKEN, "t0ken")
+        give_onetribe(terminal, HTTPS_URL)
+        terminal.sees("A hook can be made later").ends(0)
+    assert not shell.sandbox.requests
+
+
+def test_a_script_overwrites_only_when_told_to(shell: Shell) -> None:
+    file = shell.write("timezone: UTC\n", name="shop.yaml")
+    shell.run(*no_input(shell)).says(2, "shop.yaml already", "--overwrite")
+    assert file.read_text() == "timezone: UTC\n"
+    assert not shell.sandbox.requests
+    shell.run(*no_input(shell, "--overwrite")).says(0, "The old one is kept")
+    assert (shell.folder / "shop.yaml.bak").read_text() == "timezone: UTC\n"
+
+
+def mock_onetribe(sandbox: Sandbox, url: str) -> responses.RequestsMock:
+    mock = responses.RequestsMock()
+    mock.add_passthru(sandbox.api_url)
+    mock.add(responses.HEAD, url, status=405)
+    return mock
+
+
+def test_a_script_makes_the_hook_when_told_to(shell: Shell) -> None:
+    shell.set(BC2OT_ONETRIBE_URL=ONETRIBE)
+    with mock_onetribe(shell.sandbox, ONETRIBE):
+        told = shell.run(*no_input(shell, "--hook"))
+    assert KEY not in told.says(0, "Written", "created: store/order/created").err
+    assert [hook.destination for hook in shell.sandbox.hooks.all()] == [ONETRIBE]
+
+
+def test_a_script_that_wants_a_hook_where_none_can_be_gets_nothing(shell: Shell) -> None:
+    url = ONETRIBE.replace(".com", ".com:8443")
+    shell.set(BC2OT_ONETRIBE_URL=url)
+    with mock_onetribe(shell.sandbox, url):
+        shell.run(*no_input(shell, "--hook")).says(2, "port 8443", "Nothing was written")
+    assert files(shell) == []
+
+
+def test_without_a_terminal_nobody_is_asked(shell: Shell) -> None:
+    shell.run("init").says(2, "no terminal", "bc2ot --no-input init")
+    assert files(shell) == []
+
+
+def test_a_named_store_is_not_for_init(shell: Shell) -> None:
+    shell.run("--store", "uk", "--no-input", "init").says(2, "top of a file", "stores:")
+
+
+def test_a_place_that_cannot_be_is_told_first(shell: Shell) -> None:
+    shell.run("--no-input", "--config", ".", "init").says(2, "is not a file")
+    shell.run("--no-input", "--config", "~x/y", "init").says(3, "begins with a ~")
+    shell.write("", name="file")
+    shell.run("--no-input", "--config", "file/x", "init").says(3, "cannot be written")
+
+
+@pytest.mark.parametrize("path", ["a" * 300, f"{'a' * 300}/shop.yaml"])
+def test_a_place_that_cannot_be_looked_at_is_told_first(
+    shell: Shell, open_init: Open, path: str
+) -> None:
+    shell.set(**shell.sandbox.environment())
+    shell.run("--config", path, "--no-input", "init", "--no-check").says(
+        3, "cannot be read: File name too long.", "--config"
+    )
+    with open_init("--config", path, "init") as terminal:
+        terminal.sees("cannot be read: File name too long.").ends(3)
+
+
+def test_an_answer_that_tells_of_trouble_is_told_as_doctor_tells_it(shell: Shell) -> None:
+    shell.sandbox.faults.add("onetribe:status@503")
+    told = shell.run(*no_input(shell)).says(0, "Warning: One Tribe is reached at", "503")
+    assert "OK: One Tribe" not in told.err
+    shell.sandbox.faults.clear()
+    shell.sandbox.faults.add("onetribe:status@401")
+    told = shell.run(*no_input(shell, "--overwrite"))
+    told.says(0, "answers 401 to a mere look", "Whether address and merchant key")
+    assert "OK: One Tribe" not in told.err
+
+
+def test_an_answer_for_another_store_is_refused(shell: Shell) -> None:
+    body = b'{"id": "another", "name": "Another"}'
+    shell.sandbox.faults.add(
+        Fault(Service.BIGCOMMERCE, FaultKind.STATUS, status=200, path="/v2/store", body=body)
+    )
+    shell.run(*no_input(shell)).says(4, "answers for the store another, not sandbox1")
+    assert files(shell) == []
+
+
+def test_the_usual_address_is_not_written(shell: Shell) -> None:
+    shell.set(BC2OT_API_URL="https://api.bigcommerce.com")
+    shell.run(*no_input(shell, "--no-check")).says(0)
+    assert "api_url" not in configuration(shell)["bigcommerce"]
+    shell.set(BC2OT_API_URL="nonsense")
+    shell.run(*no_input(shell, "--no-check", "--overwrite")).says(3, "BC2OT_API_URL")
