@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
   $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help demo test check format docs bench clean
+.PHONY: help demo test check format docs pictures bench clean
 
 help:  ## Show the targets.
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,14 +22,17 @@ check: .venv/dev  ## Lint, types, layering, and documents that must not drift.
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python tests/documents.py --check
+	@$(BIN)/python -m tests.documents --check
 
 format: .venv/dev  ## Format the code.
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 docs: .venv/dev  ## Write the generated parts of the documents anew.
-	@$(BIN)/python tests/documents.py --write
+	@$(BIN)/python -m tests.documents --write
+
+pictures: .venv/dev  ## Draw the pictures of docs/set-up.md anew.
+	@$(BIN)/python -m tests.pictures
 
 bench: .venv/dev  ## Measure speed and memory, as ratios.
 	@$(BIN)/python -m benchmarks

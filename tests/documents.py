@@ -1,17 +1,30 @@
-"""The generated parts of the documents: `--check` fails when one has drifted, `--write` mends."""
+"""The documents and what they tell of the code: `--check` fails when one has drifted, `--write`
+writes the generated parts anew.
+"""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import click
+import yaml
 
 from onetribe_bc.cli.app import bc2ot
+from onetribe_bc.cli.catalogue import GROUPS
 from onetribe_bc.config import reference
+from onetribe_bc.config.keys import KEYS, Key
 from onetribe_bc.errors import ExitCode
+from tests import man
+from tests.messages import iter_errors, iter_texts, quoted_messages, source_trees
 
 ROOT = Path(__file__).parent.parent
+COLUMNS = 78
+"""What click leaves of a terminal of 80 columns."""
 
 
 def block(document: str, name: str, content: str) -> str:
@@ -24,63 +37,233 @@ def block(document: str, name: str, content: str) -> str:
     return f"{head}{begin}{content}{end}{tail}"
 
 
-def help_text() -> str:
-    """What `bc2ot --help` prints, 80 columns wide."""
-    with bc2ot.make_context("bc2ot", [], resilient_parsing=True, terminal_width=80) as context:
-        return f"```text\n{bc2ot.get_help(context)}\n```\n"
+# What is generated
+
+
+def context_of(*names: str) -> click.Context:
+    """The command of these names, as it is when its help is shown on 80 columns, wherever and
+    in whatever terminal this runs.
+    """
+    command: click.Command = bc2ot
+    context = _context(command, "bc2ot", None)
+    for name in names:
+        assert isinstance(command, click.Group)
+        found = command.get_command(context, name)
+        assert found is not None, name
+        command, context = found, _context(found, name, context)
+    return context
+
+
+def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
+    settings = {**command.context_settings, "terminal_width": COLUMNS, "color": False}
+    return click.Context(command, parent=parent, info_name=name, **settings)
+
+
+def iter_commands() -> Iterator[tuple[str, ...]]:
+    """The names of each command and subcommand, in the catalogue's order."""
+    for group in GROUPS.values():
+        for name in group:
+            yield (name,)
+            command = context_of(name).command
+            if isinstance(command, click.Group):
+                yield from ((name, each) for each in command.list_commands(context_of(name)))
+
+
+def help_text(*names: str) -> str:
+    """What `bc2ot NAMES… --help` prints, as a block of Markdown."""
+    context = context_of(*names)
+    return f"```text\n{context.command.get_help(context).rstrip()}\n```\n"
+
+
+def all_help() -> str:
+    """The help of every command and subcommand, under headings."""
+    groups = {name: title for title, group in GROUPS.items() for name in group}
+    parts: list[str] = []
+    shown = ""
+    for names in iter_commands():
+        if groups[names[0]] != shown:
+            shown = groups[names[0]]
+            parts.append(f"## {shown}\n")
+        level = "#" * (2 + len(names))
+        parts.append(f"{level} bc2ot {' '.join(names)}\n\n{help_text(*names)}")
+    return "\n".join(parts)
 
 
 def exit_codes() -> str:
     """The table of exit codes."""
-    rows = [f"| {code.value} | {code.meaning} |" for code in ExitCode]
+    rows = [f"| [{code.value}](#{code.value}) | {code.meaning} |" for code in ExitCode]
     return "\n".join(["| code | meaning |", "|---|---|", *rows]) + "\n"
 
 
-def readme(document: str) -> str:
-    """The README as it has to be."""
-    return block(block(document, "help", help_text()), "exit codes", exit_codes())
+def manual(_before: str) -> str:
+    """The man page."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        version = tomllib.load(file)["project"]["version"]
+    commands = {" ".join(names): context_of(*names) for names in iter_commands()}
+    return man.render(context_of(), commands, version=version)
 
 
-DOCUMENTS: dict[str, Callable[[str], str]] = {
-    "README.md": readme,
+DOCUMENTS: Mapping[str, Callable[[str], str]] = {
+    "README.md": lambda document: block(document, "help", help_text()),
+    "docs/commands.md": lambda document: block(document, "commands", all_help()),
     "docs/configuration.md": reference.refresh,
+    "docs/exit-codes.md": lambda document: block(document, "exit codes", exit_codes()),
+    "docs/bc2ot.1": manual,
 }
+"""Each document with a generated part, and what makes it as it has to be."""
+
+
+# What is only checked
+
+
+def read(name: str) -> str:
+    """One of our files."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def documents() -> list[Path]:
+    """All Markdown that a reader is led to."""
+    return [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
 
 
 def broken_links() -> list[str]:
-    """Links between documents that lead nowhere."""
-    links = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
+    """Links between documents that lead nowhere, headings included."""
+    broken = []
+    for document in documents():
+        name = document.relative_to(ROOT)
+        for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8")):
+            path, _, anchor = target.partition("#")
+            found = document.parent / path if path else document
+            if "://" in target:
+                continue
+            if not found.exists():
+                broken.append(f"{name} links to {path}, which is not there")
+            elif anchor and anchor not in _anchors(found.read_text(encoding="utf-8")):
+                broken.append(f"{name} links to {target}, which has no such heading")
+    return broken
+
+
+def _anchors(document: str) -> set[str]:
+    """The names of a document's headings in links to them."""
+    text = re.sub(r"(?ms)^```.*?^```", "", document)
+    headings = re.findall(r"(?m)^#+ (.*)$", text)
+    plain = (re.sub(r"[^\w\- ]", "", heading.strip().lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+def unreachable_documents() -> list[str]:
+    """Guides and pictures that nothing leads to."""
+    texts = {path: path.read_text(encoding="utf-8") for path in documents()}
+    files = [*ROOT.glob("docs/*.md"), *ROOT.glob("docs/pictures/*.svg")]
     return [
-        f"{document.relative_to(ROOT)} links to {target}, which is not there"
-        for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
-        for target in links.findall(document.read_text(encoding="utf-8"))
-        if "://" not in target and not (document.parent / target).exists()
+        f"nothing leads to {file.relative_to(ROOT)}"
+        for file in sorted(files)
+        if not any(file.name in text for path, text in texts.items() if path != file)
     ]
 
 
 def missing_tests() -> list[str]:
     """Tests that the guarantees name and nobody wrote."""
     tests = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/test_*.py"))
-    guarantees = (ROOT / "docs/guarantees.md").read_text(encoding="utf-8")
-    named = re.findall(r"`(test_\w+)`", guarantees)
     return [
         f"docs/guarantees.md names {name}, which is not there"
-        for name in named
+        for name in re.findall(r"`(test_\w+)`", read("docs/guarantees.md"))
         if f"def {name}(" not in tests
     ]
 
 
+def missing_advice() -> list[str]:
+    """Exit codes without a paragraph on what a script does about them."""
+    anchors = _anchors(read("docs/exit-codes.md"))
+    return [
+        f"docs/exit-codes.md has no heading for {code.value}"
+        for code in ExitCode
+        if str(code.value) not in anchors
+    ]
+
+
+def drifted_messages() -> list[str]:
+    """Messages in the guide to trouble that the code does not have, and those that it lacks."""
+    trees = source_trees(ROOT / "onetribe_bc")
+    quoted = quoted_messages(read("docs/troubleshooting.md"))
+    texts = {text for tree in trees.values() for text in iter_texts(tree)}
+    return [
+        f"docs/troubleshooting.md quotes {message!r}, which the code does not say"
+        for message in quoted
+        if not any(message in text for text in texts)
+    ] + [
+        f"docs/troubleshooting.md lacks {message!r}, which {name} says"
+        for name, tree in trees.items()
+        for message in iter_errors(tree)
+        if not any(known in message for known in quoted)
+    ]
+
+
+def example_drift() -> list[str]:
+    """Keys that the example file lacks, has with another default, or makes up."""
+    example = uncommented(read("config.example.yaml"))
+    given = dict(_iter_leaves(example))
+    drifted = [f"config.example.yaml lacks {key.name}" for key in KEYS if key.name not in given] + [
+        f"config.example.yaml has {given[key.name]!r} for {key.name}, whose default is another"
+        for key in KEYS
+        if key.name in given and not _is_default(key, given[key.name])
+    ]
+    known = {name for key in KEYS for name in (key.name, key.file_name)}
+    drifted += [
+        f"config.example.yaml has {name}, which is no key"
+        for name in given
+        if name not in known and not name.startswith("stores.")
+    ]
+    return drifted
+
+
+def uncommented(example: str) -> Mapping[str, Any]:
+    """The example file with all that is commented out in it. Prose stays a comment."""
+    lines = [re.sub(r"^( *)# ( *[a-z_]+:(?: |$))", r"\1\2", line) for line in example.splitlines()]
+    document: Mapping[str, Any] = yaml.safe_load("\n".join(lines))
+    return document
+
+
+def _iter_leaves(section: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _iter_leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def _is_default(key: Key[Any], given: object) -> bool:
+    """Keys without a fixed default may have any example."""
+    if isinstance(key.default, tuple):
+        return given == list(key.default)
+    told = re.fullmatch(r"`(\S+)`", key.default_text)
+    default = told[1] if told else key.default
+    return not default or str(given) == str(default)
+
+
+CHECKS = (
+    broken_links,
+    unreachable_documents,
+    missing_tests,
+    missing_advice,
+    drifted_messages,
+    example_drift,
+)
+
+
 def main(arguments: list[str]) -> int:
     """Check or write; 1 when something has drifted."""
-    drifted = broken_links() + missing_tests()
+    drifted = []
     for name, refresh in DOCUMENTS.items():
         path = ROOT / name
-        before = path.read_text(encoding="utf-8")
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
         after = refresh(before)
         if arguments == ["--write"]:
             path.write_text(after, encoding="utf-8")
         elif before != after:
             drifted.append(f"{name} has drifted from the code: run `make docs`")
+    for check in CHECKS:
+        drifted += check()
     for line in drifted:
         print(line, file=sys.stderr)  # noqa: T201
     return 1 if drifted else 0

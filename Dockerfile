@@ -1,0 +1,23 @@
+# bc2ot in a container. docs/scheduling.md shows how it is run; compose.yaml is an example.
+
+FROM python:3.13-slim AS build
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY docs/bc2ot.1 docs/
+COPY onetribe_bc onetribe_bc
+RUN python -m venv /opt/bc2ot \
+    && /opt/bc2ot/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt ".[serve]"
+
+FROM python:3.13-slim
+COPY --from=build /opt/bc2ot /opt/bc2ot
+# The ledger has to outlive the container: it is what keeps orders from being sent twice.
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/bc2ot bc2ot \
+    && install -d -o bc2ot -g bc2ot -m 0700 /var/lib/bc2ot
+ENV PATH=/opt/bc2ot/bin:$PATH BC2OT_LEDGER=/var/lib/bc2ot/ledger.db
+VOLUME /var/lib/bc2ot
+WORKDIR /var/lib/bc2ot
+USER 10001:10001
+# Healthy: the configuration can be read and the ledger used. It asks neither service anything.
+HEALTHCHECK --interval=5m --timeout=30s --start-period=1m CMD ["bc2ot", "status"]
+ENTRYPOINT ["bc2ot"]
+CMD ["--help"]
