@@ -74,11 +74,13 @@ def _definitions(items: Mapping[str, str]) -> Iterator[str]:
 
 def _prose(text: str) -> Iterator[str]:
     """The paragraphs of a help text; those that click leaves as they are stay so here, too."""
-    for paragraph in inspect.cleandoc(text).split("\n\n"):
+    for number, paragraph in enumerate(inspect.cleandoc(text).split("\n\n")):
+        if number:
+            yield ".PP"  # a heading begins a paragraph of its own accord
         if paragraph.startswith("\b"):
-            yield from (".PP", ".nf", *map(_plain, paragraph.splitlines()[1:]), ".fi")
+            yield from (".nf", *map(_plain, paragraph.splitlines()[1:]), ".fi")
         else:
-            yield from (".PP", _plain(" ".join(paragraph.split())))
+            yield _plain(" ".join(paragraph.split()))
 
 
 def _plain(text: str) -> str:

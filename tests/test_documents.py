@@ -140,6 +140,14 @@ def test_what_a_guide_has_one_type_works(name: str, make_sandbox: SandboxFactory
         assert secret not in told
 
 
+def test_services_that_share_a_ledger_run_as_one_user() -> None:
+    """The folder of the state goes to whoever started last."""
+    for guide in ("scheduling", "serve"):
+        text = (ROOT / f"docs/{guide}.md").read_text(encoding="utf-8")
+        (service,) = re.findall(r"(?ms)^\[Service\]\n(.*?)(?:\n\n|^```)", text)
+        assert {"User=bc2ot", "DynamicUser=yes", "StateDirectory=bc2ot"} <= {*service.split("\n")}
+
+
 def test_whatever_is_not_run_says_why() -> None:
     for path in documents.documents():
         for line in re.findall(r"(?m)^<!-- (.*) -->\n\n?```", path.read_text(encoding="utf-8")):
