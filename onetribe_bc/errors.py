@@ -54,6 +54,9 @@ WORST_FIRST = (
 """Which exit code counts where there are several."""
 
 
+_AGAIN = "Run it again in a while; if that goes on, see whether the service tells of trouble."
+
+
 class Bc2otError(Exception):
     """An expected failure. `hint` is the next step for whoever reads the message."""
 
@@ -151,6 +154,9 @@ class UnreachableError(Bc2otError):
     """A service gave no usable answer."""
 
     exit_code = ExitCode.UNREACHABLE
+
+    def __init__(self, message: str, *, hint: str = _AGAIN) -> None:
+        super().__init__(message, hint=hint)
 
 
 class NoConnectionError(UnreachableError):

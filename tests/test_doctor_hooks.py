@@ -48,7 +48,7 @@ def test_a_missing_hook_is_a_warning_since_cron_delivers_too(synced: Shell) -> N
 
 def test_a_hook_is_advised_where_one_can_be_made(synced: Shell) -> None:
     """The sandbox's One Tribe has no https address, and so no hook can lead there."""
-    assert ask(synced).finds("hooks.present", "warn")["mend"] == ""
+    ask(synced).finds("hooks.present", "warn", mend="no hook can lead to that onetribe.url")
     synced.set(BC2OT_ONETRIBE_URL="https://127.0.0.1/direct/webhook/big-commerce/order/k")
     ask(synced).finds("hooks.present", "warn", mend="bc2ot hooks create")
     synced.set(BC2OT_ONETRIBE_URL=None)
@@ -377,7 +377,9 @@ def test_a_receiver_that_hangs_up_is_told() -> None:
         )
         found = outside.check(RECEIVER, RECEIVER)
     assert found.level is Level.FAIL
-    assert "is closed: 127.0.0.1 took the request and gave no answer." in found.text
+    told = f"is closed: 127.0.0.1:{server.port} took the request and gave no answer."
+    assert told in found.text
+    assert "bc2ot serve" in found.mend
 
 
 def test_a_receivers_hook_is_switched_on_again(synced: Shell, receiver: Any) -> None:

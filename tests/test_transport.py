@@ -203,7 +203,7 @@ def test_a_gzipped_body_is_unpacked(serve: Serve, connect: Connect) -> None:
 
 def test_nobody_listens_so_the_request_never_left(connect: Connect) -> None:
     transport = connect(f"http://127.0.0.1:{free_port()}")
-    with pytest.raises(NoConnectionError, match=r"No connection to 127\.0\.0\.1\.") as caught:
+    with pytest.raises(NoConnectionError, match=r"No connection to 127\.0\.0\.1:\d+\.") as caught:
         transport.exchange("POST", body=b"{}")
     assert "network" in caught.value.hint
 
@@ -243,7 +243,7 @@ def _gibberish(connection: socket.socket) -> None:
 def test_a_connection_that_breaks_before_the_answer_leaves_it_open_whether_it_arrived(
     serve: Serve, connect: Connect, play: Callable[[socket.socket], None]
 ) -> None:
-    with pytest.raises(NoAnswerError, match=r"127\.0\.0\.1 took the request and gave no answer\."):
+    with pytest.raises(NoAnswerError, match=r":\d+ took the request and gave no answer"):
         connect(serve(play).url).exchange("POST", body=b"{}")
 
 

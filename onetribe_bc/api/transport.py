@@ -79,14 +79,16 @@ class Transport:
         self._base_url = base_url
         self._label = label
         self._timeouts = timeouts
-        host = urlsplit(base_url).hostname or ""
-        self.host = host
+        address = urlsplit(base_url)
+        self._host = address.hostname or ""
+        # For messages: on a machine with several services, the port tells which.
+        self._peer = address.netloc.rpartition("@")[2]
         # What a session adds on top of its adapter is just what must not happen here: it follows
         # redirects, keeps cookies, reads .netrc, and asks the environment anew each time.
         self._adapter = _Adapter(pool_connections=1, pool_maxsize=connections)
         with requests.Session() as session:
             # Proxies and certificates come from the environment, as everywhere; not for loopback.
-            session.trust_env = not is_loopback(host)
+            session.trust_env = not is_loopback(self._host)
             settings = session.merge_environment_settings(base_url, {}, None, None, None)
         self._proxies = dict(settings["proxies"])
         verify = settings["verify"]
@@ -134,12 +136,12 @@ class Transport:
             )
         except (OSError, urllib3.exceptions.HTTPError) as error:  # OSError: requests' own, too
             self._log(method, path, type(error).__name__, started)
-            raise _explain(error, self.host) from None
+            raise _explain(error, self._peer) from None
         try:
             kept = self._read(response, MAX_BODY_BYTES if keep_bytes is None else keep_bytes)
             if kept.broken and keep_bytes is None and response.status_code < 400:
                 self._log(method, path, f"{response.status_code}, body broken", started)
-                raise BrokenAnswerError(f"The answer of {self.host} {kept.broken}.")
+                raise BrokenAnswerError(f"The answer of {self._peer} {kept.broken}.")
         finally:
             response.close()
         self._log(method, path, str(response.status_code), started)
@@ -168,12 +170,12 @@ class Transport:
             )
             for value in self._headers.values():
                 value.encode("latin-1")
-            if not self.host:
+            if not self._host:
                 raise ValueError("no host")
         except (requests.exceptions.RequestException, ValueError):
             # Its text quotes the address or the header, which may be a secret.
             raise ConfigurationError(
-                f"The address of {self.host or 'a service'} or a credential for it cannot "
+                f"The address of {self._host or 'a service'} or a credential for it cannot "
                 "travel in HTTP.",
                 hint="Check both for line breaks, spaces and other odd characters.",
             ) from None
@@ -262,21 +264,21 @@ def user_agent() -> str:
     return f"bc2ot/{version('onetribe-bc')} (Python {platform.python_version()})"
 
 
-def _explain(error: Exception, host: str) -> Exception:
+def _explain(error: Exception, peer: str) -> Exception:
     if isinstance(error, OSError) and not isinstance(error, requests.exceptions.RequestException):
         return NoConnectionError(
-            f"No connection to {host}: the CA certificates could not be read.",
+            f"No connection to {peer}: the CA certificates could not be read.",
             hint="Check REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.",
         )
     if not _never_left(error):
-        return NoAnswerError(f"{host} took the request and gave no answer.")
+        return NoAnswerError(f"{peer} took the request and gave no answer.")
     if isinstance(error, requests.exceptions.SSLError):
         return NoConnectionError(
-            f"No secure connection to {host}: TLS or its certificate was not accepted.",
+            f"No secure connection to {peer}: TLS or its certificate was not accepted.",
             hint="Check the address, this machine's clock, and its CA certificates.",
         )
     return NoConnectionError(
-        f"No connection to {host}.", hint="Check the address, the network, and the firewall."
+        f"No connection to {peer}.", hint="Check the address, the network, and the firewall."
     )
 
 

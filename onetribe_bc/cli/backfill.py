@@ -8,6 +8,7 @@ from onetribe_bc.cli.completion import complete_statuses
 from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocation
 from onetribe_bc.cli.options import (
     WHEN,
+    Whole,
     force_option,
     json_option,
     order_id,
@@ -47,13 +48,13 @@ from onetribe_bc.cli.options import (
 @click.option(
     "--channel",
     "channel_id",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     metavar="ID",
     help="Only orders of this sales channel, by BigCommerce's id of it.",
 )
 @click.option(
     "--limit",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     metavar="N",
     help="Send at most N orders.  [default: all of them]",
 )

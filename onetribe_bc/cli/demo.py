@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocation
+from onetribe_bc.cli.options import Whole
 
 if TYPE_CHECKING:
     from onetribe_bc.cli.console import Console
@@ -27,7 +28,7 @@ FAULTS = ("bigcommerce:5xx=0.2", "bigcommerce:cut_json=0.2", "onetribe:5xx=0.04"
 @click.command()
 @click.option(
     "--orders",
-    type=click.IntRange(1, 100_000),
+    type=Whole(1, 100_000),
     default=300,
     show_default=True,
     help="How many orders the simulated store has.",

@@ -22,7 +22,7 @@ from onetribe_bc.cli.hook_view import (
     say_what_comes_next,
 )
 from onetribe_bc.cli.invocation import Invocation, pass_invocation
-from onetribe_bc.cli.options import fill_in, json_option
+from onetribe_bc.cli.options import Whole, fill_in, json_option
 
 if TYPE_CHECKING:
     from onetribe_bc.api.bigcommerce import ApiVersion
@@ -49,9 +49,7 @@ _header_option = click.option(
     help="Sent along with each callback. Repeatable. '${NAME}' takes an environment variable.",
 )
 _activity_option = click.option("--active/--inactive", "is_active", default=None)
-_ids_argument = click.argument(
-    "ids", nargs=-1, required=True, type=click.IntRange(min=1), metavar="ID..."
-)
+_ids_argument = click.argument("ids", nargs=-1, required=True, type=Whole(min=1), metavar="ID...")
 
 
 @click.group
@@ -186,7 +184,7 @@ def list_(
 
 
 @hooks.command(short_help="Show one hook.")
-@click.argument("hook_id", type=click.IntRange(min=1), metavar="ID")
+@click.argument("hook_id", type=Whole(min=1), metavar="ID")
 @_api_version_option
 @json_option
 @pass_invocation
@@ -212,7 +210,7 @@ def show(invocation: Invocation, hook_id: int, api_version: ApiVersion, as_json:
 
 
 @hooks.command(short_help="Change a hook.")
-@click.argument("hook_id", type=click.IntRange(min=1), metavar="ID")
+@click.argument("hook_id", type=Whole(min=1), metavar="ID")
 @click.option("--scope", metavar="SCOPE", help="What BigCommerce is to tell of.")
 @click.option("--destination", metavar="URL", help="Where to. '${NAME}' works here, too.")
 @_header_option
@@ -296,7 +294,7 @@ def disable(
 
 
 @hooks.command(short_help="Delete hooks.")
-@click.argument("ids", nargs=-1, type=click.IntRange(min=1), metavar="[ID...]")
+@click.argument("ids", nargs=-1, type=Whole(min=1), metavar="[ID...]")
 @click.option("--all", "every", is_flag=True, help="All hooks that the token can see.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_api_version_option

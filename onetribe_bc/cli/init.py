@@ -207,7 +207,7 @@ class _Setup:
 
         console, answers = self.console, self.answers
         console.explain(
-            "Three answers, and bc2ot knows your store. Nothing is written before the end; "
+            "Three values, and bc2ot knows your store. Nothing is written before the end; "
             "Ctrl-C leaves no trace."
         )
         place = self._asked_for(config) or self._ask_place()

@@ -15,11 +15,24 @@ if TYPE_CHECKING:
 
     from onetribe_bc.ids import IdRange
 
+
+class Whole(click.IntRange):
+    """A whole number within bounds, named as people name it."""
+
+    name = "whole number"
+
+
+class Number(click.FloatRange):
+    """A number within bounds, named as people name it."""
+
+    name = "number"
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 workers_option = click.option(
     "--workers",
-    type=click.IntRange(1, 64),
+    type=Whole(1, 64),
     metavar="N",
     help="How many orders to send at a time.  [default: delivery.workers, else 8]",
 )

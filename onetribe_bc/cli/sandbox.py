@@ -9,12 +9,13 @@ import tempfile
 import click
 
 from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocation
+from onetribe_bc.cli.options import Number, Whole
 
 
 @click.command()
 @click.option(
     "--orders",
-    type=click.IntRange(0, 1_000_000),
+    type=Whole(0, 1_000_000),
     default=1000,
     show_default=True,
     help="How many orders the store has.",
@@ -24,14 +25,14 @@ from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocatio
 )
 @click.option(
     "--port",
-    type=click.IntRange(0, 65534),
+    type=Whole(0, 65534),
     default=8025,
     show_default=True,
     help="BigCommerce's port; One Tribe gets the next one. 0 takes free ones.",
 )
 @click.option(
     "--latency",
-    type=click.FloatRange(0, 60),
+    type=Number(0, 60),
     default=0.02,
     show_default=True,
     help="Seconds that One Tribe takes to answer.",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocation
+from onetribe_bc.cli.options import Number
 
 if TYPE_CHECKING:
     import socket
@@ -41,7 +42,7 @@ ENDING = "Finishing what is in flight; the rest waits in the ledger. Once more t
 )
 @click.option(
     "--grace",
-    type=click.FloatRange(0, 3600),
+    type=Number(0, 3600),
     default=30,
     show_default=True,
     metavar="SECONDS",

@@ -107,19 +107,22 @@ def absolute(text: str, *, folder: Path, homes: Homes) -> Path:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something for the user to see, a sentence; `open_file` is a file that others can read."""
+    """Something for the user to see, and what to do about it: two halves of one sentence.
+    `open_file` is a file that others can read.
+    """
 
     text: str
+    mend: str
     open_file: Path | None = None
 
     def __str__(self) -> str:
-        return self.text
+        return f"{self.text}: {self.mend}."
 
 
 def open_to_others(file: Path) -> Notice:
     """The warning for a file of secrets that is not its owner's alone, and how to mend it."""
     return Notice(
-        f"{file} may hold secrets and is open to other users of this machine: "
-        f"run `chmod 600 {shlex.quote(str(file))}`.",
+        f"{file} may hold secrets and is open to other users of this machine",
+        f"run `chmod 600 {shlex.quote(str(file))}`",
         open_file=file,
     )

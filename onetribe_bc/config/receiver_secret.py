@@ -18,7 +18,7 @@ SECRET_BYTES = 32
 """How much chance is in a secret."""
 
 _MOST_BYTES = 1024
-_MEND = "Give it to the user that runs bc2ot, or set receiver.secret."
+_MEND = "give it to the user that runs bc2ot, or set receiver.secret"
 
 
 def receiver_secret_file(ledger: Path, store_hash: str) -> Path:
@@ -38,12 +38,13 @@ def read_receiver_secret(file: Path) -> tuple[Secret | None, Notice | None]:
         return None, None
     except OSError as error:
         return None, Notice(
-            f"The receiver's secret in {file} cannot be read: {error.strerror}. {_MEND}"
+            f"The receiver's secret in {file} cannot be read ({error.strerror})",
+            _MEND,
         )
     except ValueError:
         return None, Notice(
-            f"{file} holds no secret in one line: delete it, and make a new one by "
-            "`bc2ot hooks create --receiver URL`."
+            f"{file} holds no secret in one line",
+            "delete it, and make a new one by `bc2ot hooks create --receiver URL`",
         )
     return secret, open_to_others(file) if contents.is_open_to_others else None
 
@@ -58,6 +59,7 @@ def make_receiver_secret(file: Path, token: Callable[[int], str]) -> Secret:
         keep(file, f"{secret}\n".encode())
     except OSError as error:
         raise ConfigurationError(
-            f"The receiver's secret cannot be kept in {file}: {error.strerror}.", hint=_MEND
+            f"The receiver's secret cannot be kept in {file}: {error.strerror}.",
+            hint=f"{_MEND[0].upper()}{_MEND[1:]}.",
         ) from None
     return Secret(secret)

@@ -11,6 +11,8 @@ from pathlib import Path
 from onetribe_bc.config import Settings
 from onetribe_bc.runs.doctor.finding import Check, Finding, Fix, ok, warn
 
+_OWNER = "Run bc2ot as the user that owns it."
+
 
 def check_files(settings: Settings) -> Iterator[Finding]:
     """The file, and all that was noticed when it was read."""
@@ -19,7 +21,8 @@ def check_files(settings: Settings) -> Iterator[Finding]:
     yield ok(Check.FILE, f"The settings come from {source}{store}.")
     for warning in settings.warnings:
         if warning.open_file is None:
-            yield warn(Check.SETTING, str(warning))
+            mend = f"{warning.mend[:1].upper()}{warning.mend[1:]}."
+            yield warn(Check.SETTING, f"{warning.text}.", mend)
         else:
             yield check_mode(Check.MODES, warning.open_file)
 
@@ -29,7 +32,7 @@ def check_mode(check: Check, file: Path) -> Finding:
     try:
         found = file.stat()
     except OSError as error:
-        return warn(check, f"{file} cannot be looked at: {error.strerror}.")
+        return warn(check, f"{file} cannot be looked at: {error.strerror}.", _OWNER)
     if not found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         return ok(check, f"{file} is its owner's alone.")
     mode = stat.S_IMODE(found.st_mode)

@@ -132,13 +132,16 @@ def fail(
     return Finding(check, Level.FAIL, text, mend, exit_code, fix)
 
 
+_SEE_MORE = "Correct it and run `bc2ot doctor` again; with -v it shows each request."
+
+
 def failed(check: Check, error: Bc2otError) -> Finding:
     """The error itself as a finding. Nobody typed anything wrong here: whatever BigCommerce does
     not accept is no usable answer.
     """
     wrong = error.exit_code is ExitCode.USAGE
     exit_code = ExitCode.UNREACHABLE if wrong else error.exit_code
-    return fail(check, str(error), error.hint, exit_code=exit_code)
+    return fail(check, str(error), error.hint or _SEE_MORE, exit_code=exit_code)
 
 
 def skipped(check: Check, about: str, why: str) -> Finding:

@@ -54,6 +54,7 @@ class Way(Enum):
     ELSEWHERE = "elsewhere"
 
 
+_WITHOUT_HOOK = "See that `bc2ot sync` runs on a timer: no hook can lead to that onetribe.url."
 _OURS = (Way.ONETRIBE, Way.OTHER_PATH, Way.RECEIVER)
 
 
@@ -179,7 +180,7 @@ def _check_presence(known: Sequence[_Known], settings: Settings) -> Iterator[Fin
             Check.PRESENT,
             "No hook that this token sees tells of orders. `bc2ot sync` from cron sends them, but "
             "later.",
-            "" if url is not None and hook_obstacle(url) else "bc2ot hooks create",
+            _WITHOUT_HOOK if url is not None and hook_obstacle(url) else "bc2ot hooks create",
         )
 
 

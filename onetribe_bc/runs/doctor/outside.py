@@ -22,6 +22,7 @@ from onetribe_bc.runs.doctor.finding import (
 from onetribe_bc.secret import MASK
 
 _HTTPS = 443
+_LOOK_THERE = "Look whether `bc2ot serve` runs, and at the proxy's log."
 
 
 def host_of(address: str) -> str:
@@ -82,7 +83,7 @@ class Outside:
                 )
             return _closed(shown, str(error), error.hint)
         except TROUBLE as error:
-            return _closed(shown, str(error), error.hint)
+            return _closed(shown, str(error), _LOOK_THERE)
         if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
             return fail(
                 Check.RECEIVER,
@@ -93,7 +94,7 @@ class Outside:
             return warn(
                 Check.RECEIVER,
                 f"The receiver {shown} answers {status}: what stands before it may not reach it.",
-                "Look whether `bc2ot serve` runs, and at the proxy's log.",
+                _LOOK_THERE,
             )
         inside = [address for address in self.resolve(host) if ip_address(address).is_private]
         if inside:
