@@ -40,11 +40,11 @@ server.run()
 """
 
 
-def request(order_id: int, store_hash: str) -> bytes:
+def request(order_id: int, store_hash: str, scope: str = "store/order/updated") -> bytes:
     """One callback as it travels."""
     body = json.dumps(
         {
-            "scope": "store/order/updated",
+            "scope": scope,
             "store_id": "1025646",
             "data": {"type": "order", "id": order_id},
             "hash": "dd70c0976e06b67aaf671e73f49dcb79230ebf9d",
@@ -74,7 +74,7 @@ class Client:
         def work(index: int) -> None:
             with self._connect() as connection:
                 while time.perf_counter() < ends_at:
-                    _exchange(connection, requests[next(numbers) % len(requests)])
+                    exchange(connection, requests[next(numbers) % len(requests)])
                     answered[index] += 1
 
         started = time.perf_counter()
@@ -95,7 +95,7 @@ class Client:
                 while (number := next(numbers)) < total:
                     due = begin + number / per_second
                     time.sleep(max(0.0, due - time.perf_counter()))
-                    _exchange(connection, requests[number % len(requests)])
+                    exchange(connection, requests[number % len(requests)])
                     took.append(time.perf_counter() - due)
 
         self._run(work)
@@ -115,7 +115,8 @@ class Client:
         return connection
 
 
-def _exchange(connection: socket.socket, sent: bytes) -> None:
+def exchange(connection: socket.socket, sent: bytes) -> None:
+    """Send a callback and wait for its answer, which has to be a 2xx."""
     connection.sendall(sent)
     answer = b""
     while b"\r\n\r\n" not in answer:
@@ -140,8 +141,8 @@ def bare() -> Iterator[int]:
 
 
 @contextmanager
-def receiver(environment: dict[str, str], folder: Path) -> Iterator[int]:
-    """`bc2ot serve`; yields its port."""
+def receiver(environment: dict[str, str], folder: Path) -> Iterator[tuple[int, int]]:
+    """`bc2ot serve`; yields its port and its process id."""
     command = [sys.executable, "-m", "onetribe_bc", "--log-format", "json", "serve"]
     command += ["--listen", "127.0.0.1:0"]
     told = {"BC2OT_RECEIVER_SECRET": SECRET, "PATH": os.environ["PATH"], "HOME": str(folder)}
@@ -149,7 +150,7 @@ def receiver(environment: dict[str, str], folder: Path) -> Iterator[int]:
     with log.open("wb") as stderr:
         process = subprocess.Popen(command, env={**environment, **told}, stderr=stderr)
         try:
-            yield _port(log)
+            yield _port(log), process.pid
         finally:
             process.terminate()
             process.wait(60)
@@ -175,10 +176,8 @@ def compare(environment: dict[str, str], order_ids: Sequence[int], ledger: str) 
     slowest: dict[str, list[float]] = {"bare": [], "serve": []}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        ports = {
-            "bare": stack.enter_context(bare()),
-            "serve": stack.enter_context(receiver({**environment, "BC2OT_LEDGER": ledger}, folder)),
-        }
+        ours, _ = stack.enter_context(receiver({**environment, "BC2OT_LEDGER": ledger}, folder))
+        ports = {"bare": stack.enter_context(bare()), "serve": ours}
         for round_ in range(4):
             for name, port in ports.items():
                 found = Client(port).flood(requests, 3)
