@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
   $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help demo test check format docs pictures bench clean
+.PHONY: help demo test check format docs pictures bench soak clean
 
 help:  ## Show the targets.
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -36,6 +36,9 @@ pictures: .venv/dev  ## Draw the pictures of docs/set-up.md anew.
 
 bench: .venv/dev  ## Measure speed and memory, as ratios.
 	@$(BIN)/python -m benchmarks
+
+soak: .venv/dev  ## Load the receiver for ten minutes, and see what grows.
+	@$(BIN)/python -m benchmarks.soak
 
 clean:  ## Remove what make made.
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*

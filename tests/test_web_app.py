@@ -7,6 +7,7 @@ import logging
 import random
 import string
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -192,6 +193,7 @@ REFUSALS: dict[str, tuple[int, dict[str, Any]]] = {
     "an id that is true": (400, {"body": callback(True)}),
     "another store": (403, {"body": callback(218, producer="stores/other1")}),
     "another scope": (422, {"body": callback(218, "store/product/updated")}),
+    "a scope with orders elsewhere": (422, {"body": callback(218, "store/customer/order/made")}),
     "a scope that looks like one of ours": (422, {"body": callback(218, "store/orders/created")}),
 }  # fmt: skip
 """Each with its status, and what is different from a good callback."""
@@ -274,6 +276,21 @@ def test_what_the_ledger_does_not_take_is_put_off_with_503(
     assert post(service.application, callback(219)).status == 503  # it is draining
     service.application.draining = False
     assert post(service.application, callback(219)).status == 503  # and its ledger is closed
+
+
+def test_nothing_of_a_request_that_was_put_off_stays_in_memory(site: Site) -> None:
+    class Body(io.BytesIO):
+        """A stream that can be watched."""
+
+    with site.serving() as service:
+        pass
+    service.application.draining = False
+    body = Body(callback(218))
+    gone = weakref.ref(body)
+    environ = environ_of(callback(218), with_secret()) | {"wsgi.input": body}
+    assert ask(service.application, environ).status == 503  # its ledger is closed
+    del environ, body
+    assert gone() is None
 
 
 def test_a_draining_receiver_takes_nothing_in_and_still_tells_strangers_nothing(

@@ -73,7 +73,7 @@ def test_an_address_in_use_is_an_error_at_once() -> None:
         (b"POST / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n", 413),
         (b"POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 431),
         (b"POST / HTTP/1.1\r\nHost\r\n\r\n", 400),
         (b"POST\r\n\r\n", 400),
@@ -86,11 +86,9 @@ def test_what_is_no_proper_request_is_refused(site: Site, sent: bytes, status: i
     with up(site) as (_, server), Client(server.port) as client:
         client.socket.sendall(sent)
         reply = client.answer()
-    if status == 501:  # waitress's word for a coding that it does not know
-        assert reply.status in (400, 501)
-    else:
-        assert reply.status == status
-    assert b"waitress" not in reply.body + str(reply.headers).encode()
+    assert (reply.status, reply.body) == (status, b"")
+    assert set(reply.headers) <= {"Content-Length", "Connection", "Date", "Server", "Allow"}
+    assert "waitress" not in str(reply.headers)
 
 
 def test_chunks_are_put_together_up_to_the_limit(site: Site) -> None:
@@ -253,7 +251,6 @@ def test_what_waitress_warns_of_is_passed_on_without_a_strangers_words(
     before = logger.handlers[:], logger.propagate
     with up(site), caplog.at_level(logging.WARNING, "onetribe_bc.web"):
         logger.warning("Exception while serving %s", "/evil")
-        logging.getLogger("waitress.queue").warning("Task queue depth is %d", 3)
     assert caplog.messages == ["The web server says: Exception while serving %s"]
     assert (logger.handlers, logger.propagate) == before
 

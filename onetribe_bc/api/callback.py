@@ -51,11 +51,16 @@ class Callback:
     hash: str = ""
 
     @property
+    def is_about_orders(self) -> bool:
+        """Whether its scope is one of orders."""
+        return ORDER_SCOPE.fullmatch(self.scope) is not None
+
+    @property
     def ignored(self) -> str:
         """Why there is nothing to do, in a few words; empty where there is."""
         if self.order_id is not None:
             return ""
-        if ORDER_SCOPE.fullmatch(self.scope):
+        if self.is_about_orders:
             return "One Tribe is sent neither messages nor metafields of orders"
         return "it is not about orders"
 

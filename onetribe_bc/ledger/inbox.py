@@ -105,10 +105,6 @@ class Inbox:
 
         return self._database.do(work)
 
-    def count(self) -> int:
-        """How many orders are to be looked at, now or later."""
-        return self._database.do(lambda c: c.execute(_COUNT, self._of).scalar()) or 0
-
     def remove(self, looked_at: Iterable[Named]) -> None:
         """They were looked at, and the ledger has what was seen. One that another callback named
         meanwhile stays, also if somebody else had removed it before that callback.
@@ -169,7 +165,6 @@ _ONE = sa.and_(
 )
 _ALL = sa.select(*(_CALLBACKS[field.name] for field in fields(Named))).where(_OF)
 _FIND = _ALL.where(_CALLBACKS.order_id == sa.bindparam("id"))
-_COUNT = sa.select(sa.func.count()).select_from(schema.callbacks).where(_OF)
 _DUE = (
     _ALL.where(_CALLBACKS.due_at <= sa.bindparam("now", type_=schema.Moment))
     .order_by(_CALLBACKS.due_at, _CALLBACKS.order_id)

@@ -117,12 +117,6 @@ class Receiver:
         """Where all orders stand. Raises LedgerError and BusyError."""
         return self._inventory.status(runs=0)
 
-    def waiting(self) -> int:
-        """How many orders named by callbacks were not looked at yet. Raises LedgerError and
-        BusyError.
-        """
-        return self._inbox.count()
-
     def problem(self) -> str:
         """Why callbacks should go elsewhere for now, without details; empty when all is well."""
         try:

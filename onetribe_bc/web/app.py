@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -88,9 +89,6 @@ class RefusalError(Exception):
         self.headers = headers
 
 
-_NO_LEDGER = RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, "ledger")
-
-
 class Application:
     """Takes callbacks in for one store. Thread-safe, and never raises."""
 
@@ -104,7 +102,7 @@ class Application:
         token: Secret | None,
         metrics: Metrics,
         journal: Journal,
-        now: Callable[[], Any],
+        now: Callable[[], datetime],
     ) -> None:
         """`verifier` is None where anyone on this machine may post callbacks, and nobody else."""
         self._receiver = receiver
@@ -178,7 +176,7 @@ class Application:
         self._authenticate(environ, body)
         callback = self._understand(body)
         if callback.order_id is None:
-            self._metrics.ignore("order event without an order's content")
+            self._metrics.ignore(callback.ignored)
             self._journal.ignore(callback)
             return Answer(HTTPStatus.OK)
         return self._keep(callback, callback.order_id)
@@ -201,7 +199,7 @@ class Application:
             raise RefusalError(HTTPStatus.BAD_REQUEST, "malformed") from None
         if not callback.is_of(self._store_hash):
             raise RefusalError(HTTPStatus.FORBIDDEN, "another store's")
-        if callback.order_id is None and "/order/" not in callback.scope:
+        if not callback.is_about_orders:
             raise RefusalError(HTTPStatus.UNPROCESSABLE_ENTITY, "not about orders")
         return callback
 
@@ -211,15 +209,14 @@ class Application:
         try:
             written = self._receiver.take_in(order_id)
         except Bc2otError:
-            raise _NO_LEDGER from None
-
+            raise _no_ledger() from None
         return Later(partial(self._confirm, callback, written), written)
 
     def _confirm(self, callback: Callback, written: Future[None], wait_s: float) -> Answer:
         try:
             written.result(wait_s)
         except (Bc2otError, TimeoutError):
-            raise _NO_LEDGER from None
+            raise _no_ledger() from None
         self._metrics.accept()
         self._journal.accept(callback)
         return Answer(HTTPStatus.OK)
@@ -246,11 +243,15 @@ class Application:
     def _all_metrics(self) -> str:
         """What the ledger cannot tell at the moment is left out."""
         try:
-            status, waiting = self._receiver.status(), self._receiver.waiting()
+            status = self._receiver.status()
         except Bc2otError:
             return self._metrics.text()
         samples = status_samples(self._store_hash, status, self._now())
-        return self._metrics.text(waiting) + exposition(samples)
+        return self._metrics.text(status.callbacks_waiting) + exposition(samples)
+
+
+def _no_ledger() -> RefusalError:
+    return RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, "ledger")
 
 
 def _wrong_method(allowed: str) -> RefusalError:

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,7 +28,7 @@ try:
     from waitress.adjustments import Adjustments  # type: ignore[import-untyped]
     from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
     from waitress.server import TcpWSGIServer  # type: ignore[import-untyped]
-    from waitress.task import WSGITask  # type: ignore[import-untyped]
+    from waitress.task import ErrorTask, WSGITask  # type: ignore[import-untyped]
 except ImportError:
     raise ConfigurationError(
         "`bc2ot serve` needs a package that is not installed: waitress.",
@@ -55,6 +56,12 @@ _REASONS = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too large",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "headers too large",
 }
+_ANSWERED_INSTEAD = {
+    HTTPStatus.NOT_IMPLEMENTED: HTTPStatus.BAD_REQUEST,
+    HTTPStatus.INTERNAL_SERVER_ERROR: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""Of waitress's own answers these would tell BigCommerce, and strangers, that we failed."""
+
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -108,7 +115,6 @@ class Server:
             backlog=_BACKLOG,
             connection_limit=CONNECTIONS,
             channel_timeout=IDLE_TIMEOUT_S,
-            cleanup_interval=5,
             recv_bytes=16 * 1024,
             max_request_header_size=_HEADER_BYTES,
             max_request_body_size=MAX_CALLBACK_BYTES,
@@ -118,13 +124,14 @@ class Server:
             # Whether a proxy stands in between is for the application to see.
             clear_untrusted_proxy_headers=False,
         )
+        # Set here, since Adjustments would make a whole number of it.
         adjustments.cleanup_interval = min(5.0, request_timeout_s / 4)
-        self._turns = _Turns(application, self._wake, take_in_s)
+        self._dispatcher = _Dispatcher(application, self._wake, take_in_s)
         self._server = _Waitress(
             application,
             map=self._sockets,
             _sock=bound,
-            dispatcher=self._turns,
+            dispatcher=self._dispatcher,
             adj=adjustments,
             sockinfo=(bound.family, bound.type, bound.proto, bound.getsockname()),
             bind_socket=False,
@@ -163,7 +170,7 @@ class Server:
         self._ending = True
         self._wake()
         self._thread.join()
-        self._turns.shutdown()
+        self._dispatcher.shutdown()
         wasyncore.close_all(self._sockets)
         self._forward.close()
 
@@ -173,16 +180,16 @@ class Server:
 
     def _serve(self) -> None:
         listening = True
-        while not (self._ending and self._turns.are_over):
+        while not (self._ending and self._dispatcher.is_idle):
             wasyncore.loop(timeout=_LOOK_S, use_poll=True, map=self._sockets, count=1)
-            self._turns.run()
+            self._dispatcher.run()
             if listening and self._server.draining:
                 listening = False
                 self._server.stop_listening()
 
 
-class _Turns:
-    """What waitress calls a task dispatcher: sees to it that each request is answered in turn.
+class _Dispatcher:
+    """Waitress's task dispatcher: sees to it that each request is answered in turn.
 
     All of it is done by the thread that has the sockets, and nothing there waits: callbacks are
     begun, handed to the ledger, and answered when its commit is done, many by one commit. Only
@@ -197,12 +204,12 @@ class _Turns:
         self._wake = wake
         self._ready: deque[_Channel] = deque()
         self._done: deque[Future[Any]] = deque()
-        self._waiting: dict[Future[Any], list[tuple[_Channel, Later]]] = {}
+        self._waiting: dict[Future[Any], list[tuple[_Channel, Callable[[], Answer]]]] = {}
         self._give_up_at: deque[tuple[float, Future[Any]]] = deque()
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="bc2ot-web-slow")
 
     @property
-    def are_over(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether every request that came has its answer."""
         return not (self._ready or self._waiting)
 
@@ -224,18 +231,19 @@ class _Turns:
         self._slow.shutdown()
 
     def _begin(self, channel: _Channel) -> None:
-        later = channel.begin(self._application)
+        later, finish = channel.begin(self._application), self._application.finish
         if later is None:
             channel.service()
         elif later.written is None:
-            self._wait(channel, later, self._slow.submit(later.answer, self._take_in_s))
-        elif self._wait(channel, later, later.written):
+            done = self._slow.submit(finish, later, self._take_in_s)
+            self._wait(done, channel, done.result)
+        elif self._wait(later.written, channel, partial(finish, later, 0)):
             self._give_up_at.append((time.monotonic() + self._take_in_s, later.written))
 
-    def _wait(self, channel: _Channel, later: Later, until: Future[Any]) -> bool:
+    def _wait(self, until: Future[Any], channel: _Channel, answer: Callable[[], Answer]) -> bool:
         """Answer once that is done; whether nobody waited for it before."""
         waiting = self._waiting.setdefault(until, [])
-        waiting.append((channel, later))
+        waiting.append((channel, answer))
         if len(waiting) == 1:
             until.add_done_callback(self._note)
         return len(waiting) == 1
@@ -245,10 +253,8 @@ class _Turns:
         self._wake()
 
     def _answer(self, done: Future[Any]) -> None:
-        for channel, later in self._waiting.pop(done, ()):
-            if later.written is None:
-                later = Later(lambda _wait_s: done.result())
-            channel.finish(self._application, later)
+        for channel, answer in self._waiting.pop(done, ()):
+            channel.finish(answer())
 
 
 class _Task(WSGITask):  # type: ignore[misc]
@@ -266,10 +272,30 @@ class _Task(WSGITask):  # type: ignore[misc]
         return head
 
 
+class _ErrorTask(ErrorTask):  # type: ignore[misc]
+    """What waitress itself refuses gets a status and nothing else, as from the application."""
+
+    def execute(self) -> None:
+        status = _status_of(self.request)
+        self.status = f"{status.value} {status.phrase}"
+        self.set_close_on_finish()
+        self.content_length = 0
+        self.write(b"")
+
+
+def _status_of(request: Any) -> HTTPStatus:
+    """What a request that is none is answered."""
+    status = HTTPStatus(request.error.code)
+    return _ANSWERED_INSTEAD.get(status, status)
+
+
 class _Channel(HTTPChannel):  # type: ignore[misc]
-    """A connection that knows since when a request arrives on it."""
+    """A connection that knows since when a request arrives on it, and has the application begin
+    with each in its turn.
+    """
 
     task_class = _Task
+    error_task_class = _ErrorTask
     began_at = 0.0
     begun: WSGIEnvironment | None = None
 
@@ -280,23 +306,22 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         request = self.requests[0]
         self.begun = None
         if request.error:
-            code = HTTPStatus(request.error.code)
-            application.refuse(code, _REASONS.get(code, "malformed"))
-        if request.error or not self.connected:
+            status = _status_of(request)
+            application.refuse(status, _REASONS.get(status, "malformed"))
             return None
-        environ = _Task(self, request).get_environment()
-        begun = application.begin(environ)
+        if not self.connected:
+            return None
+        self.begun = _Task(self, request).get_environment()
+        begun = application.begin(self.begun)
         if isinstance(begun, Later):
-            self.begun = environ
             return begun
-        environ[BEGUN] = begun
-        self.begun = environ
+        self.begun[BEGUN] = begun
         return None
 
-    def finish(self, application: BatchedApplication, later: Later) -> None:
-        """Answer what was begun; the ledger had its time."""
+    def finish(self, answer: Answer) -> None:
+        """Answer what was begun."""
         if self.begun is not None:
-            self.begun[BEGUN] = application.finish(later, 0)
+            self.begun[BEGUN] = answer
         self.service()
 
     def received(self, data: bytes) -> bool:
@@ -317,7 +342,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
 class _Waitress(TcpWSGIServer):  # type: ignore[misc]
     channel_class = _Channel
     draining = False
-    request_timeout_s = REQUEST_TIMEOUT_S
+    request_timeout_s: float
 
     def maintenance(self, now: float) -> None:
         """Idle connections are closed by waitress itself, but dripping ones are not idle."""
@@ -340,18 +365,14 @@ class _Forward(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self._logger = logging.getLogger("waitress")
-        self._queue = logging.getLogger("waitress.queue")
-        self._before = self._logger.propagate, self._queue.level
+        self._propagated = self._logger.propagate
         self._logger.addHandler(self)
         self._logger.propagate = False
-        # That callbacks wait for a thread is what the threads are for.
-        self._queue.setLevel(logging.ERROR)
 
     def emit(self, record: logging.LogRecord) -> None:
         _log.log(record.levelno, "The web server says: %s", record.msg)
 
     def close(self) -> None:
         self._logger.removeHandler(self)
-        self._logger.propagate, level = self._before
-        self._queue.setLevel(level)
+        self._logger.propagate = self._propagated
         super().close()
