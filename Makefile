@@ -41,7 +41,7 @@ soak: .venv/dev  ## Load the receiver for ten minutes, and see what grows.
 	@$(BIN)/python -m benchmarks.soak
 
 clean:  ## Remove what make made.
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed (Debian: apt install python3-venv)." >&2; exit 1; }

@@ -99,6 +99,15 @@ def check_destination(destination: str) -> None:
         )
 
 
+def hook_obstacle(url: Secret) -> str:
+    """Why BigCommerce cannot call this address, as a sentence; empty when it can."""
+    try:
+        check_destination(url.reveal())
+    except InputError as error:
+        return str(error)
+    return ""
+
+
 def check_scope(scope: str) -> None:
     """Raise InputError for what is no scope by its form. BigCommerce knows which there are."""
     if _SCOPE.fullmatch(scope):
@@ -152,6 +161,12 @@ def same_merchant(one: str, other: str) -> bool:
         and _ONETRIBE_PATH in second.path
         and (first.hostname, _last(first)) == (second.hostname, _last(second))
     )
+
+
+def host_of(destination: str) -> str:
+    """The host of a destination, which may lack its scheme; empty if it has none."""
+    parts = _split(destination)
+    return (parts.hostname or "") if parts else ""
 
 
 def mask_destination(destination: str, onetribe: Secret | None = None) -> str:

@@ -18,6 +18,7 @@ from onetribe_bc.errors import EXCERPT_CHARACTERS, excerpt
 from onetribe_bc.order import Order
 from onetribe_bc.secret import MASK, Secret, mask_url
 
+_PATH = "/direct/webhook/big-commerce/order/"
 _KEPT_BYTES = 64 * 1024
 # Begins where a word does, or a long word without @ would be looked through once per letter.
 _EMAIL = re.compile(r"(?<![^\s\"'<>@:,;])[^\s\"'<>@:,;%]+(?:@|%40)[^\s\"'<>@:,;]+")
@@ -147,6 +148,11 @@ class OneTribeClient:
         plain = " ".join(_unescaped(text).split())
         masked = _masked(plain, [*secrets, *personal])
         return excerpt(text if masked == plain else masked)
+
+
+def looks_like_onetribe(url: Secret) -> bool:
+    """Whether the address has the path that One Tribe's page shows."""
+    return _PATH in urlsplit(url.reveal()).path
 
 
 def fingerprint(url: Secret) -> str:

@@ -16,6 +16,8 @@ from onetribe_bc.api.hook import (
     HOOKS_PER_SCOPE,
     BlockedDomain,
     Hook,
+    hook_obstacle,
+    host_of,
     mask_destination,
     same_destination,
     same_merchant,
@@ -33,9 +35,8 @@ from onetribe_bc.runs.doctor.finding import (
     ok,
     warn,
 )
-from onetribe_bc.runs.doctor.outside import Outside, host_of
+from onetribe_bc.runs.doctor.outside import Outside
 from onetribe_bc.runs.hooks import Listing, Wanted, list_hooks, update_hook
-from onetribe_bc.runs.setup import hook_obstacle
 from onetribe_bc.wording import span
 
 IDLE_LIMIT = timedelta(days=90)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import ip_address
-from urllib.parse import urlsplit
 
+from onetribe_bc.api.hook import host_of
 from onetribe_bc.api.transport import Timeouts, Transport
 from onetribe_bc.errors import NoConnectionError
 from onetribe_bc.runs.doctor.finding import (
@@ -23,14 +23,6 @@ from onetribe_bc.secret import MASK
 
 _HTTPS = 443
 _LOOK_THERE = "Look whether `bc2ot serve` runs, and at the proxy's log."
-
-
-def host_of(address: str) -> str:
-    """The host of an address, which may lack its scheme; empty if it has none."""
-    try:
-        return urlsplit(address if "//" in address else f"//{address}").hostname or ""
-    except ValueError:
-        return ""
 
 
 def addresses_of(host: str) -> tuple[str, ...]:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    from onetribe_bc.api.bigcommerce import BigCommerceClient
-    from onetribe_bc.cli.answers import Answers
-    from onetribe_bc.cli.console import Console
-    from onetribe_bc.clock import Clock
-    from onetribe_bc.runs.doctor import Finding
-    from onetribe_bc.secret import Secret
-
-HOOK_SCOPE = "store/order/created"
-TRIES = 2
-"""Somebody waits for the check."""
+from onetribe_bc.api.bigcommerce import BigCommerceClient, OrderQuery
+from onetribe_bc.api.hook import hook_obstacle, mask_destination
+from onetribe_bc.api.onetribe import OneTribeClient, looks_like_onetribe
+from onetribe_bc.cli.answers import Answers
+from onetribe_bc.cli.console import Console
+from onetribe_bc.cli.hooks import DEFAULT_SCOPES
+from onetribe_bc.clock import Clock, SystemClock
+from onetribe_bc.config import keys
+from onetribe_bc.errors import Bc2otError, ExitCode
+from onetribe_bc.loopback import is_loopback
+from onetribe_bc.runs.doctor import ATTEMPTS, Finding, Level
+from onetribe_bc.runs.doctor.onetribe import reach_onetribe
+from onetribe_bc.runs.doctor.store import check_clock, store_name
+from onetribe_bc.runs.hooks import create_hooks
+from onetribe_bc.secret import Secret
+from onetribe_bc.wording import plural
 
 
 @dataclass(frozen=True)
-class Services:
+class LiveChecks:
     """BigCommerce and One Tribe, by the answers so far. No order is filed.
 
     The checks raise CredentialsError, ScopeError, AddressError and UnreachableError.
@@ -31,11 +36,6 @@ class Services:
 
     def check_store(self) -> None:
         """Whether the token is the store's and reads its orders, and what the clock says."""
-        from onetribe_bc.api.bigcommerce import OrderQuery
-        from onetribe_bc.clock import SystemClock
-        from onetribe_bc.runs.doctor.store import check_clock, store_name
-        from onetribe_bc.wording import plural
-
         clock = SystemClock()
         self.console.say("Asking BigCommerce ...")
         with closing(self._bigcommerce(clock)) as client:
@@ -51,11 +51,6 @@ class Services:
 
     def check_onetribe(self) -> None:
         """Whether One Tribe is there; of its merchant key nobody can tell."""
-        from onetribe_bc.api.onetribe import OneTribeClient
-        from onetribe_bc.clock import SystemClock
-        from onetribe_bc.runs.doctor.onetribe import reach_onetribe
-        from onetribe_bc.runs.setup import looks_like_onetribe
-
         url = self._onetribe_url()
         self.console.say("Asking One Tribe, without an order ...")
         with closing(OneTribeClient(url, clock=SystemClock())) as client:
@@ -66,41 +61,26 @@ class Services:
                 "One Tribe's page shows. Compare them."
             )
 
-    def hook_can_be(self) -> bool:
-        """Whether a hook can lead to One Tribe's URL; why not is said."""
-        from onetribe_bc.runs.setup import hook_obstacle
-
-        obstacle = hook_obstacle(self._onetribe_url())
-        if obstacle:
-            self.console.say("")
-            self.console.explain(f"No hook to One Tribe can be made: {obstacle}")
-        return not obstacle
+    def hook_obstacle(self) -> str:
+        """Why no hook can lead to One Tribe's URL, as a sentence; empty when one can."""
+        return hook_obstacle(self._onetribe_url())
 
     def is_sandbox(self) -> bool:
         """Whether One Tribe's URL is on this machine."""
-        from urllib.parse import urlsplit
-
-        from onetribe_bc.loopback import is_loopback
-
         return is_loopback(urlsplit(self._onetribe_url().reveal()).hostname or "")
 
     def create_hook(self) -> int:
         """Its trouble does not undo the file. Returns the exit code."""
-        from onetribe_bc.api.hook import mask_destination
-        from onetribe_bc.clock import SystemClock
-        from onetribe_bc.errors import Bc2otError, ExitCode
-        from onetribe_bc.runs.hooks import create_hooks
-
         url = self._onetribe_url()
         try:
             with closing(self._bigcommerce(SystemClock())) as client:
-                outcomes = list(create_hooks(client, [HOOK_SCOPE], url.reveal()))
+                outcomes = list(create_hooks(client, DEFAULT_SCOPES, url.reveal()))
         except Bc2otError as error:
             self.console.fail(f"{error}", f"{error.hint} Later: bc2ot hooks create".lstrip())
             return error.exit_code
         for outcome in outcomes:
             self.console.explain(
-                f"Hook {outcome.hook_id} {outcome.change}: {HOOK_SCOPE} to "
+                f"Hook {outcome.hook_id} {outcome.change}: {', '.join(DEFAULT_SCOPES)} to "
                 f"{mask_destination(url.reveal(), url)}"
             )
             if outcome.differs:
@@ -113,8 +93,6 @@ class Services:
 
     def _tell(self, finding: Finding) -> None:
         """What `doctor` would say. No finding stops a set-up: what does is raised."""
-        from onetribe_bc.runs.doctor import Level
-
         text = f"{finding.text} {finding.mend}".rstrip()
         if finding.level is Level.OK:
             self.console.explain(f"OK: {text}")
@@ -124,9 +102,6 @@ class Services:
             self.console.warn(text)
 
     def _bigcommerce(self, clock: Clock) -> BigCommerceClient:
-        from onetribe_bc.api.bigcommerce import BigCommerceClient
-        from onetribe_bc.config import keys
-
         token = self.answers.value(keys.ACCESS_TOKEN)
         assert token is not None  # noqa: S101 - it was asked for
         return BigCommerceClient(
@@ -134,12 +109,10 @@ class Services:
             access_token=token,
             api_url=self.answers.value(keys.API_URL),
             clock=clock,
-            attempts=TRIES,
+            attempts=ATTEMPTS,
         )
 
     def _onetribe_url(self) -> Secret:
-        from onetribe_bc.config import keys
-
         url = self.answers.value(keys.ONETRIBE_URL)
         assert url is not None  # noqa: S101 - it was asked for
         return url
