@@ -139,7 +139,8 @@ class _Actor:
 
     def answered(self, order_id: int, worker: int, result: str) -> None:
         """The answer is there; the ledger was not yet told."""
-        self._book._live.in_flight.answered(worker, order_id, Outcome(Result(result)))
+        attempt = self._claims[order_id].attempts
+        self._book._live.in_flight.answered(worker, order_id, attempt, Outcome(Result(result)))
 
     def settle(self, order_id: int, worker: int, result: str) -> None:
         claimed = self._claims.pop(order_id)

@@ -18,6 +18,8 @@ import pytest
 from onetribe_bc.ledger.locks import Locks
 from onetribe_bc.runs import receiver as receiver_module
 from onetribe_bc.runs.inbox import CLAIMED_AGAIN_AFTER, LOOK_AGAIN_AFTER
+from onetribe_bc.runs.receiver import Receiver
+from onetribe_bc.runs.services import open_links
 from onetribe_bc.sandbox import Quota, Sandbox
 from onetribe_bc.web.service import Service
 from tests.callbacks import (
@@ -51,6 +53,11 @@ def service(site: Site, clock: FakeClock) -> Iterator[Service]:
     with site.serving(clock) as service:
         until(lambda: site.query("SELECT 1 FROM bookmarks"))
         yield service
+
+
+def real_ids(site: Site) -> list[int]:
+    """The orders of the store that are not Incomplete."""
+    return [i for i in site.sandbox.store.ids() if site.sandbox.store.row(i).status_id]
 
 
 def name(service: Service, *order_ids: int, scope: str = CREATED) -> None:
@@ -285,7 +292,7 @@ def test_one_tribe_sees_no_more_requests_at_a_time_than_workers_the_beat_include
         site.sync_every = timedelta(seconds=1)
         for _ in range(100):
             site.sandbox.store.add(status_id=11)
-        ids = [i for i in site.sandbox.store.ids() if site.sandbox.store.row(i).status_id]
+        ids = real_ids(site)
         with site.serving(clock) as service:
             until(lambda: site.query("SELECT 1 FROM bookmarks"))
             for order_id in ids:
@@ -331,7 +338,7 @@ def test_while_one_tribe_is_down_callbacks_are_taken_in_and_then_all_is_sent(
     site: Site, service: Service
 ) -> None:
     site.sandbox.faults.add("onetribe:5xx=1")
-    real = [i for i in site.sandbox.store.ids() if site.sandbox.store.row(i).status_id]
+    real = real_ids(site)
     name(service, *real[:5])
     until(lambda: site.query("SELECT 1 FROM runs WHERE outcome LIKE '%One Tribe%'"))
     name(service, *real[5:8])
@@ -409,6 +416,41 @@ def test_what_no_callback_named_is_found_on_the_beat(site: Site, clock: FakeCloc
         assert service.receiver.problem() == ""
 
 
+def test_at_another_address_of_one_tribe_all_that_is_owed_there_goes_out_without_a_sync(
+    site: Site, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Site(site.sandbox, site.ledger, url=site.sandbox.onetribe_url + "-before")
+    with other.serving(clock) as service:
+        until(lambda: site.query("SELECT 1 FROM runs WHERE command = 'sync'"))
+        name(service, 218)
+    site.query("DELETE FROM runs")
+    clock = FakeClock(SERVER_NOW + timedelta(hours=2))
+    with site.serving(clock) as service:
+        until(lambda: "--since" in caplog.text)
+        site.sandbox.faults.add("onetribe:5xx")
+        name(service, *real_ids(site)[:3])
+        until(lambda: site.query("SELECT 1 FROM runs WHERE outcome LIKE '%One Tribe%'"))
+        site.sandbox.faults.clear()
+        until(lambda: site.states() == {"delivered": 3})
+        assert service.receiver.problem() == ""
+    assert caplog.text.count("is not the one that 1 orders") < 20  # and not without a pause
+    assert site.query("SELECT 1 FROM runs WHERE command = 'sync'") == []
+
+
+def test_the_time_to_a_delivery_counts_from_the_callback_also_when_a_later_try_made_it(
+    site: Site, clock: FakeClock
+) -> None:
+    with site.serving(clock) as service:
+        until(lambda: site.query("SELECT 1 FROM bookmarks"))
+        site.sandbox.faults.add("onetribe:5xx")
+        name(service, 218)
+        until(lambda: site.query("SELECT 1 FROM runs WHERE outcome LIKE '%One Tribe%'"))
+        site.sandbox.faults.clear()
+        until(lambda: site.states() == {"delivered": 1})
+        count = 'bc2ot_delivery_latency_seconds_count{store="sandbox1"} 1'
+        until(lambda: count in service.application._metrics.text())
+
+
 def test_the_beat_leaves_the_store_to_another_process_and_comes_back(
     site: Site, clock: FakeClock
 ) -> None:
@@ -448,28 +490,34 @@ def test_what_is_kept_for_telling_the_time_has_a_limit(
     site: Site, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receiver_module, "KEPT_WAITING", 3)
+    gate = site.sandbox.faults.hold("onetribe")
     name(service, *site.sandbox.store.ids())
+    gate.wait_arrival()
+    until(lambda: not site.inbox())  # all were fetched, and none was delivered
+    assert len(service.receiver._waiting) == 3
+    gate.open()
     until(lambda: settled(site))
-    assert len(service.receiver._waiting) <= 3
 
 
 def test_a_bug_in_a_thread_is_logged_without_its_text_and_the_thread_goes_on(
     site: Site, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with site.serving(clock) as service:
+    seen: list[Any] = []
+
+    def observe(*told: Any) -> None:
+        seen.append(told)
+        if len(seen) == 1:
+            raise ValueError("a customer's name")
+
+    with open_links(site.settings(), clock) as links:
+        receiver = Receiver(site.settings(), links, clock, observe)
+        receiver.start()
         until(lambda: site.query("SELECT 1 FROM bookmarks"))
-        seen: list[Any] = []
-
-        def observe(*told: Any) -> None:
-            seen.append(told)
-            if len(seen) == 1:
-                raise ValueError("a customer's name")
-
-        service.receiver._observe = observe
-        name(service, 218)
+        receiver.take_in(218).result()
         until(lambda: site.sandbox.onetribe.counts() == {218: 1} and seen)
         until(lambda: "a bug: ValueError" in caplog.text)
         assert "a customer's name" not in caplog.text
-        real = [i for i in site.sandbox.store.ids() if site.sandbox.store.row(i).status_id]
-        name(service, real[0])
-        until(lambda: real[0] in site.sandbox.onetribe.counts())
+        receiver.take_in(real_ids(site)[0]).result()
+        until(lambda: len(site.sandbox.onetribe.counts()) == 2)
+        clock.stop()
+        assert receiver.join(30)

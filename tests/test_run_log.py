@@ -105,6 +105,26 @@ def test_a_killed_run_is_known_as_dead_at_once_and_what_it_left_is_taken_over(
 
 
 @trusting
+def test_what_a_run_had_claimed_again_and_not_sent_is_owed_whatever_was_answered_before(
+    book: Book, puppet: Puppet
+) -> None:
+    puppet.call("start")
+    puppet.call("enlist", [1])
+    puppet.call("claim", [1])
+    puppet.call("send", 1, 0)
+    puppet.call("settle", 1, 0, "failed")
+    puppet.call("enlist", [1], 2)
+    puppet.call("claim", [1], 2)
+    puppet.kill()
+    with book.run("sync"):
+        entry = inquire(book).entry(1)
+        assert entry is not None
+        assert (entry.state, entry.attempts, entry.arrivals) == (State.PENDING, 1, 0)
+        [decision] = book.enlist([Seen(make_order(1, version=2))])
+        assert decision == "send"
+
+
+@trusting
 def test_a_dead_run_is_not_taken_over_twice(book: Book, database: Database, puppet: Puppet) -> None:
     puppet.call("start")
     puppet.call("enlist", [1])

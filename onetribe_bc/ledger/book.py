@@ -129,7 +129,7 @@ class Book:
         Raises LedgerError or BusyError when the worker's earlier outcome could not be written
         down: the order must not be sent then.
         """
-        self._live.in_flight.sent(worker, claimed.order_id)
+        self._live.in_flight.sent(worker, claimed.order_id, claimed.attempts)
 
     def settle(
         self, claimed: Entry, outcome: Outcome, worker: int = 0
@@ -139,7 +139,7 @@ class Book:
         A worker need not wait for it before it sends its next order: until the ledger has the
         outcome, the run's record tells it. `flush` tells whether all went well.
         """
-        self._live.in_flight.answered(worker, claimed.order_id, outcome)
+        self._live.in_flight.answered(worker, claimed.order_id, claimed.attempts, outcome)
         after = rules.settle(claimed, outcome, self._clock.now())
         written = self._batcher.settle(Settlement(claimed, after, outcome))
         self._live.in_flight.keep_until(worker, written)

@@ -24,9 +24,11 @@ from pathlib import Path
 from onetribe_bc.ledger.entry import ABANDONED, UNSENT, Outcome, Result
 
 _HEAD = struct.Struct("<8s64s")
-_MAGIC = b"bc2ot-1\n"
-_SLOT = struct.Struct("<qHBB")
-"""Order id, status of the answer, result, phase: the phase last, for it makes the rest valid."""
+_MAGIC = b"bc2ot-2\n"
+_SLOT = struct.Struct("<qIHBB")
+"""Order id, number of the attempt, status of the answer, result, phase: the phase last, for it
+makes the rest valid.
+"""
 
 _IDLE, _SENT, _ANSWERED = 0, 1, 2
 _RESULTS = tuple(Result)
@@ -36,14 +38,18 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a dead run left: outcomes by order id. Not `trusted` after a restart of the machine."""
+    """What a dead run left: outcomes by order id and attempt. Not `trusted` after a restart of the
+    machine.
+    """
 
     trusted: bool
-    outcomes: Mapping[int, Outcome]
+    outcomes: Mapping[tuple[int, int], Outcome]
 
-    def outcome(self, order_id: int) -> Outcome:
-        """What became of a claim of that run, as far as can be told."""
-        return self.outcomes.get(order_id, UNSENT if self.trusted else ABANDONED)
+    def outcome(self, order_id: int, attempt: int) -> Outcome:
+        """What became of a claim of that run, as far as can be told. What became of an earlier
+        one of the same order says nothing of it.
+        """
+        return self.outcomes.get((order_id, attempt), UNSENT if self.trusted else ABANDONED)
 
 
 class InFlight:
@@ -64,7 +70,7 @@ class InFlight:
         self._orders: dict[int, int] = {}
         self._unwritten: dict[int, Future[None]] = {}
 
-    def sent(self, worker: int, order_id: int) -> None:
+    def sent(self, worker: int, order_id: int, attempt: int) -> None:
         """Say, before it happens, that a request for the order goes out.
 
         Raises what became of an earlier answer that could not be written to the ledger: the
@@ -77,12 +83,12 @@ class InFlight:
             self._unwritten[slot].result()
         self._slots[worker] = slot
         self._orders[slot] = order_id
-        self._write(slot, order_id, 0, 0, _SENT)
+        self._write(slot, _SLOT.pack(order_id, attempt, 0, 0, _SENT))
 
-    def answered(self, worker: int, order_id: int, outcome: Outcome) -> None:
+    def answered(self, worker: int, order_id: int, attempt: int, outcome: Outcome) -> None:
         """Say how it ended, until the ledger knows."""
-        result = _RESULTS.index(outcome.result)
-        self._write(self._slots[worker], order_id, outcome.answer_status or 0, result, _ANSWERED)
+        result, status = _RESULTS.index(outcome.result), outcome.answer_status or 0
+        self._write(self._slots[worker], _SLOT.pack(order_id, attempt, status, result, _ANSWERED))
 
     def keep_until(self, worker: int, written: Future[None]) -> None:
         """Keep what was last answered until the ledger has it."""
@@ -92,11 +98,10 @@ class InFlight:
         """Let go of the file."""
         self._map.close()
 
-    def _write(self, slot: int, order_id: int, status: int, result: int, phase: int) -> None:
-        start = _HEAD.size + slot * _SLOT.size
+    def _write(self, slot: int, body: bytes) -> None:
+        start, phase = _HEAD.size + slot * _SLOT.size, body[_PHASE_OFFSET]
         if phase == _SENT:
             self._map[start + _PHASE_OFFSET] = _IDLE
-        body = _SLOT.pack(order_id, status, result, phase)
         self._map[start : start + _PHASE_OFFSET] = body[:_PHASE_OFFSET]
         self._map[start + _PHASE_OFFSET] = phase
 
@@ -111,14 +116,15 @@ def read_record(descriptor: int) -> Record:
     here = boot_id()
     if magic != _MAGIC or not here or boot.rstrip(b"\0").decode("ascii", "replace") != here:
         return Record(trusted=False, outcomes={})
-    outcomes: dict[int, Outcome] = {}
-    for order_id, status, result, phase in _SLOT.iter_unpack(body[_HEAD.size :]):
+    outcomes: dict[tuple[int, int], Outcome] = {}
+    for order_id, attempt, status, result, phase in _SLOT.iter_unpack(body[_HEAD.size :]):
         if phase == _IDLE:
             continue
-        if phase == _ANSWERED and result < len(_RESULTS) and order_id not in outcomes:
-            outcomes[order_id] = Outcome(_RESULTS[result], _LATE, status or None)
+        claim = (order_id, attempt)
+        if phase == _ANSWERED and result < len(_RESULTS) and claim not in outcomes:
+            outcomes[claim] = Outcome(_RESULTS[result], _LATE, status or None)
         else:
-            outcomes[order_id] = ABANDONED
+            outcomes[claim] = ABANDONED
     return Record(trusted=True, outcomes=outcomes)
 
 

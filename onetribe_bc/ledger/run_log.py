@@ -108,7 +108,7 @@ class RunLog:
         now = self._clock.now()
         settlements: list[Settlement] = []
         for entry in self._rows.sending_by(connection, list(dead)):
-            outcome = dead[entry.run_id or ""].outcome(entry.order_id)
+            outcome = dead[entry.run_id or ""].outcome(entry.order_id, entry.attempts)
             settlements.append(Settlement(entry, rules.settle(entry, outcome, now), outcome))
         self._rows.write(connection, [one.after for one in settlements])
         self._rows.write_attempts(connection, settlements)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from datetime import datetime
@@ -36,7 +36,7 @@ from onetribe_bc.runs.inbox import CLAIMED_AGAIN_AFTER, iter_callbacks
 from onetribe_bc.runs.run import run
 from onetribe_bc.runs.selection import resolve_statuses, skip_reason
 from onetribe_bc.runs.services import Links, Services, make_services, policy_of
-from onetribe_bc.runs.sync import plan_sync, sync
+from onetribe_bc.runs.sync import plan_sync, send_owed, sync
 from onetribe_bc.runs.tally import Tally
 
 _log = logging.getLogger(__name__)
@@ -59,7 +59,11 @@ KEPT_WAITING = 10_000
 TAKE_OVER_EVERY_S = 60.0
 """How often to take over what other processes had claimed when they died."""
 
-_SETTLED_ELSEWHERE = frozenset({Kind.CLAIMED, Kind.ALREADY_DELIVERED})
+_NOT_THE_END = frozenset({Kind.CLAIMED, Kind.ALREADY_DELIVERED, Kind.PENDING, Kind.UNKNOWN})
+"""After these there is, or may be, another report on the order: of our other thread, or of a later
+try.
+"""
+
 _OURS_TO_MEND = (ConfigurationError, InputError)
 
 Observe = Callable[[Report, float | None], None]
@@ -190,7 +194,7 @@ class Receiver:
             self._follow(reports)
         except InterruptedRunError:
             raise
-        except Bc2otError:
+        except Exception:
             # What it had entered in the ledger and not sent is a sync's to send.
             self._sync_now.set()
             raise
@@ -242,11 +246,11 @@ class Receiver:
             self._inbox.put(order_id, after=CLAIMED_AGAIN_AFTER[0]).result()
 
     def _waited_s(self, report: Report) -> float | None:
-        """How long ago its callback came, if one named it; told once."""
-        if report.kind in _SETTLED_ELSEWHERE:
-            return None  # the other thread of ours may still have to tell of it
+        """How long ago its callback came, if one named it."""
         with self._waiting_lock:
-            received_at = self._waiting.pop(report.order_id, None)
+            received_at = self._waiting.get(report.order_id)
+            if report.kind not in _NOT_THE_END:
+                self._waiting.pop(report.order_id, None)
         return None if received_at is None else (self._clock.now() - received_at).total_seconds()
 
     # The safety net
@@ -256,22 +260,24 @@ class Receiver:
         every_s = self._settings.receiver.sync_every.total_seconds()
         services = make_services(self._settings, self._links, self._clock, self._policy)
         skip = resolve_statuses(services.bigcommerce, self._settings.orders.skip_statuses)
+        self._sync_now.clear()
         try:
-            plan = plan_sync(
-                services.inventory,
-                since=None,
-                overlap=self._settings.sync.overlap,
-                now=self._clock.now(),
-            )
-            self._sync_now.clear()
-            self._follow(sync(services, plan, skip_status_ids=skip, callbacks=False))
+            self._follow(self._catch_up(services, skip))
             self._troubles.clear()  # whatever was owed went out
         except BusyError as error:
             _log.info("sync: %s", error)
             every_s = min(every_s, BUSY_WAIT_S) or BUSY_WAIT_S
+        self._rest(every_s)
+
+    def _catch_up(self, services: Services, skip: Collection[int]) -> Generator[Report]:
+        """A sync; where only a person can say from when on, what is owed at least."""
+        overlap, now = self._settings.sync.overlap, self._clock.now()
+        try:
+            plan = plan_sync(services.inventory, since=None, overlap=overlap, now=now)
         except InputError as error:
             _log.warning("sync: %s %s", error, error.hint)
-        self._rest(every_s)
+            return send_owed(services, skip_status_ids=skip)
+        return sync(services, plan, skip_status_ids=skip, callbacks=False)
 
     def _rest(self, every_s: float) -> None:
         """Until the next beat, or until something was left owed. Raises InterruptedRunError."""

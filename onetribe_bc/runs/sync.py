@@ -91,6 +91,19 @@ def sync(
     )
 
 
+def send_owed(services: Services, *, skip_status_ids: Collection[int]) -> Generator[Report]:
+    """Deliver what is owed, and look at no changes: for a receiver, when `plan_sync` cannot tell
+    from where on. It is no sync, and does not count as one. Raises as `sync` does.
+    """
+    return run(
+        services,
+        "serve",
+        _iter_owed(services),
+        skip_reason=partial(skip_reason, skip_status_ids),
+        exclusive=True,
+    )
+
+
 def _iter_pages(services: Services, plan: SyncPlan, *, callbacks: bool) -> Iterator[Page]:
     """What changed, then what callbacks named, then what else is owed.
 
@@ -98,9 +111,7 @@ def _iter_pages(services: Services, plan: SyncPlan, *, callbacks: bool) -> Itera
     entered the last one.
     """
     client, inventory = services.bigcommerce, services.inventory
-    held = not services.book.policy.resend_unknown
-    states = (State.PENDING,) if held else (State.PENDING, State.UNKNOWN)
-    owed = {entry.order_id for entry in inventory.iter_entries(states)}
+    owed = _owed(services)
     named = {one.order_id: one for one in services.inbox.all()}
     if plan.since is None:
         present = client.time()
@@ -117,7 +128,24 @@ def _iter_pages(services: Services, plan: SyncPlan, *, callbacks: bool) -> Itera
     owed.difference_update(_looked_after(services))
     if callbacks:
         yield from iter_callbacks(services)
-    yield from iter_ids(client, [IdRange(i, i, named=True) for i in sorted(owed)])
+    yield from _iter_named(services, owed)
+
+
+def _iter_owed(services: Services) -> Iterator[Page]:
+    owed = _owed(services)
+    yield from _iter_named(services, owed.difference(_looked_after(services)))
+
+
+def _owed(services: Services) -> set[int]:
+    """The orders that a run has to send, changed or not."""
+    held = not services.book.policy.resend_unknown
+    states = (State.PENDING,) if held else (State.PENDING, State.UNKNOWN)
+    return {entry.order_id for entry in services.inventory.iter_entries(states)}
+
+
+def _iter_named(services: Services, order_ids: Collection[int]) -> Iterator[Page]:
+    ranges = [IdRange(i, i, named=True) for i in sorted(order_ids)]
+    return iter_ids(services.bigcommerce, ranges)
 
 
 def _looked_after(services: Services) -> Iterator[int]:

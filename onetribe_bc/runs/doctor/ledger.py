@@ -135,11 +135,11 @@ def _check_contents(settings: Settings, look: Peek, now: datetime) -> Iterator[F
         f"The ledger {settings.ledger} is sound: version {look.version}, {_size(look.size)}, "
         f"{number} of this store.",
     )
-    if elsewhere and not status.states:
+    if elsewhere and status.synced_until is None:
         yield warn(
             Check.LEDGER_ADDRESS,
             f"The ledger has {plural(elsewhere, 'order')} of this store for another address of "
-            "One Tribe. For this one they count as new.",
+            "One Tribe, and no sync has begun with this one. For this one they count as new.",
             "Compare onetribe.url with One Tribe's integration page. If it is right: "
             "bc2ot sync --since 7d",
         )
