@@ -287,6 +287,28 @@ def test_a_full_disk_is_told_as_such_and_nothing_that_was_written_is_lost(
     assert sum(inquire(book).status().states.values()) == 999
 
 
+def test_whether_the_ledger_can_be_written_is_found_out_by_writing(
+    database: Database, path: Path
+) -> None:
+    with closing(sqlite3.connect(path)) as other:
+
+        def version() -> int:
+            (found,) = other.execute("PRAGMA data_version").fetchone()
+            return int(found)
+
+        seen = [version()]
+        for _ in range(3):
+            database.check_writable()
+            seen.append(version())
+    assert len(set(seen)) == 4  # SQLite leaves out a write that changes nothing
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(BusyError, match=r"did not answer within 0\.1 s"):
+            database.check_writable(wait_s=0.1)
+        other.execute("ROLLBACK")
+    database.check_writable(wait_s=10)
+
+
 _FILL_UP = """
 import sys
 from pathlib import Path

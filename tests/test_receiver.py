@@ -331,7 +331,7 @@ def test_while_bigcommerce_is_down_callbacks_are_taken_in_and_then_all_is_sent(
     name(service, site.sandbox.store.ids()[0])
     site.sandbox.faults.clear()
     until(lambda: len(site.sandbox.onetribe.counts()) == 2)
-    assert service.receiver.problem() == ""
+    assert service.receiver.problem(5) == ""
 
 
 def test_while_one_tribe_is_down_callbacks_are_taken_in_and_then_all_is_sent(
@@ -353,31 +353,31 @@ def test_refused_credentials_are_told_until_they_are_taken_again(
     before = set(site.sandbox.scopes)
     site.sandbox.scopes.clear()
     name(service, 218)
-    until(lambda: service.receiver.problem() == "credentials are refused")
+    until(lambda: service.receiver.problem(5) == "credentials are refused")
     name(service, 218)
     site.sandbox.scopes |= before
     until(lambda: site.sandbox.onetribe.counts() == {218: 1})
-    until(lambda: service.receiver.problem() == "")
+    until(lambda: service.receiver.problem(5) == "")
 
 
 def test_a_wrong_address_of_one_tribe_is_told(site: Site, clock: FakeClock) -> None:
     site.url = site.sandbox.onetribe_url.replace(site.sandbox.merchant_key, "wrong")
     with site.serving(clock) as service:
         name(service, 218)
-        until(lambda: service.receiver.problem() == "credentials are refused")
+        until(lambda: service.receiver.problem(5) == "credentials are refused")
     assert site.states() == {"pending": 1}
 
 
 def test_a_status_that_the_store_does_not_have_is_told(site: Site, clock: FakeClock) -> None:
     site.skip = ("Nonsense",)
     with site.serving(clock) as service:
-        until(lambda: service.receiver.problem() == "the configuration is wrong")
+        until(lambda: service.receiver.problem(5) == "the configuration is wrong")
 
 
 def test_a_ledger_that_cannot_be_written_is_told(site: Site, clock: FakeClock) -> None:
     with site.serving(clock) as service:
         pass
-    assert service.receiver.problem() == "the ledger cannot be written"
+    assert service.receiver.problem(5) == "the ledger cannot be written"
 
 
 def test_an_outcome_that_the_ledger_did_not_take_is_told_and_made_up_for(
@@ -391,9 +391,9 @@ def test_an_outcome_that_the_ledger_did_not_take_is_told_and_made_up_for(
         until(lambda: site.query("SELECT 1 FROM bookmarks"))
         ledger.execute(refuse)
         name(service, 218)
-        until(lambda: service.receiver.problem() == "the ledger failed")
+        until(lambda: service.receiver.problem(5) == "the ledger failed")
         ledger.execute("DROP TRIGGER broken")
-        until(lambda: settled(site) and service.receiver.problem() == "")
+        until(lambda: settled(site) and service.receiver.problem(5) == "")
     assert site.sandbox.onetribe.counts() == {218: 1}
 
 
@@ -413,7 +413,7 @@ def test_what_no_callback_named_is_found_on_the_beat(site: Site, clock: FakeCloc
             return site.sandbox.onetribe.counts() == {order_id: 1}
 
         until(found)
-        assert service.receiver.problem() == ""
+        assert service.receiver.problem(5) == ""
 
 
 def test_at_another_address_of_one_tribe_all_that_is_owed_there_goes_out_without_a_sync(
@@ -432,7 +432,7 @@ def test_at_another_address_of_one_tribe_all_that_is_owed_there_goes_out_without
         until(lambda: site.query("SELECT 1 FROM runs WHERE outcome LIKE '%One Tribe%'"))
         site.sandbox.faults.clear()
         until(lambda: site.states() == {"delivered": 3})
-        assert service.receiver.problem() == ""
+        assert service.receiver.problem(5) == ""
     assert caplog.text.count("is not the one that 1 orders") < 20  # and not without a pause
     assert site.query("SELECT 1 FROM runs WHERE command = 'sync'") == []
 

@@ -215,6 +215,23 @@ def test_a_callback_is_put_off_when_the_ledger_stays_locked_and_health_is_told_m
         assert waiting.post(callback(218)).status == 200
 
 
+def test_how_it_is_is_told_in_time_while_the_ledger_stays_locked(site: Site) -> None:
+    with up(site, take_in_s=0.3) as (_, server), ExitStack() as stack:
+        other = site.connect()
+        other.execute("BEGIN EXCLUSIVE")
+        asking = [stack.enter_context(Client(server.port, timeout_s=10)) for _ in range(5)]
+        for client in asking[:4]:
+            client.socket.sendall(request(b"", {}, method="GET", path="/readyz"))
+        asking[4].socket.sendall(request(b"", {}, method="GET", path="/metrics"))
+        told = [client.answer() for client in asking]
+        other.execute("ROLLBACK")
+    assert {(reply.status, reply.body) for reply in told[:4]} == {
+        (503, b"the ledger cannot be written\n")
+    }
+    assert b"bc2ot_callbacks_accepted_total" in told[4].body
+    assert b"bc2ot_owed_orders" not in told[4].body
+
+
 # The end
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import secrets
 import sqlite3
 import threading
 import time
@@ -31,6 +32,7 @@ from sqlalchemy.exc import DBAPIError
 from onetribe_bc.errors import BusyError, LedgerError
 from onetribe_bc.ledger import schema
 from onetribe_bc.ledger.creation import provide
+from onetribe_bc.ledger.dialects import upsert
 from onetribe_bc.ledger.locks import locks_folder
 from onetribe_bc.ledger.migrations import migrate, set_aside
 
@@ -84,13 +86,23 @@ class Database:
             self._inbox.put((work, future))
         return future
 
-    def do(self, work: Work[T]) -> T:
-        """`submit`, and wait. Raises what `work` raises, LedgerError and BusyError."""
-        return self.submit(work).result()
+    def do(self, work: Work[T], *, wait_s: float | None = None) -> T:
+        """`submit`, and wait. Raises what `work` raises, LedgerError and BusyError, the latter
+        also when it is not done after `wait_s`; it may be done later all the same.
+        """
+        future = self.submit(work)
+        try:
+            return future.result(wait_s)
+        except TimeoutError:
+            if future.done():
+                return future.result()  # the time-out is the work's own, or it came just now
+            raise BusyError(f"The ledger {self.path} did not answer within {wait_s:g} s.") from None
 
-    def check_writable(self) -> None:
-        """Write, durably, what is there already. Raises LedgerError and BusyError."""
-        self.do(lambda c: c.execute(_TOUCH))
+    def check_writable(self, *, wait_s: float | None = None) -> None:
+        """Write something, durably. Raises as `do`."""
+        # Something new each time: SQLite leaves out a write that changes nothing.
+        row = {"key": _TOUCHED, "value": secrets.token_hex(8)}
+        self.do(lambda c: c.execute(_TOUCH[c.dialect.name], row), wait_s=wait_s)
 
     def close(self) -> None:
         """Finish what was handed in, and close the file."""
@@ -273,7 +285,8 @@ def _version(connection: sa.Connection, path: Path) -> int:
 
 # The driver's own BEGIN comes late and deferred; ours takes the write lock at once.
 _BEGIN = "BEGIN IMMEDIATE"
-_TOUCH = sa.update(schema.meta).values(value=schema.meta.c.value)
+_TOUCH = upsert(schema.meta)
+_TOUCHED = "touched"
 
 _RESTORE = (
     "It was left as it is. Set it aside and restore a copy; without one, every order of the "

@@ -81,9 +81,11 @@ class Inventory:
         self._rows = Rows(store_hash=store_hash, destination=destination)
         self._locks = Locks(database.path)
 
-    def status(self, *, runs: int = 5) -> Status:
-        """All of it, as of one moment, with the last few runs, the newest first."""
-        return self._database.do(lambda c: self._status(c, runs))
+    def status(self, *, runs: int = 5, wait_s: float | None = None) -> Status:
+        """All of it, as of one moment, with the last few runs, the newest first. Raises
+        LedgerError and BusyError, the latter also when the ledger does not answer in `wait_s`.
+        """
+        return self._database.do(lambda c: self._status(c, runs), wait_s=wait_s)
 
     def _status(self, connection: sa.Connection, runs: int) -> Status:
         mine = self._rows.of(schema.orders)

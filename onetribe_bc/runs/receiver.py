@@ -117,14 +117,16 @@ class Receiver:
             self._arrived.set()
         return written
 
-    def status(self) -> Status:
-        """Where all orders stand. Raises LedgerError and BusyError."""
-        return self._inventory.status(runs=0)
+    def status(self, wait_s: float) -> Status:
+        """Where all orders stand. Raises LedgerError and BusyError, the latter after `wait_s`."""
+        return self._inventory.status(runs=0, wait_s=wait_s)
 
-    def problem(self) -> str:
-        """Why callbacks should go elsewhere for now, without details; empty when all is well."""
+    def problem(self, wait_s: float) -> str:
+        """Why callbacks should go elsewhere for now, without details; empty when all is well. The
+        ledger has `wait_s` to answer.
+        """
         try:
-            self._links.ledger.check_writable()
+            self._links.ledger.check_writable(wait_s=wait_s)
         except Bc2otError:
             return "the ledger cannot be written"
         if not self._threads or not all(thread.is_alive() for thread in self._threads):

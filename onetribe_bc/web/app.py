@@ -78,14 +78,22 @@ T = TypeVar("T")
 
 
 class RefusalError(Exception):
-    """A request that is not taken in; `reason` is for us, not for whoever sent it."""
+    """A request that is not taken in. `reason`, one of a few, and `cause`, what is behind it, are
+    for us, not for whoever sent it.
+    """
 
     def __init__(
-        self, status: HTTPStatus, reason: str, headers: tuple[tuple[str, str], ...] = ()
+        self,
+        status: HTTPStatus,
+        reason: str,
+        *,
+        cause: str = "",
+        headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.cause = cause
         self.headers = headers
 
 
@@ -126,10 +134,10 @@ class Application:
         )
         return [] if environ["REQUEST_METHOD"] == "HEAD" or not answer.body else [answer.body]
 
-    def refuse(self, status: int, reason: str) -> None:
-        """Take note of a request that the server itself refused."""
+    def refuse(self, status: int, reason: str, cause: str = "") -> None:
+        """Take note of a request that was refused, maybe by the server itself."""
         self._metrics.refuse(reason)
-        self._journal.refuse(status, reason)
+        self._journal.refuse(status, f"{reason}: {cause}" if cause else reason)
 
     def begin(self, environ: WSGIEnvironment) -> Answer | Later:
         """All of it that needs no waiting. A server that does not want a thread to wait for each
@@ -146,11 +154,10 @@ class Application:
         try:
             return work()
         except RefusalError as refusal:
-            self.refuse(refusal.status, refusal.reason)
+            self.refuse(refusal.status, refusal.reason, refusal.cause)
             return Answer(refusal.status, headers=refusal.headers)
         except Exception as error:  # noqa: BLE001 - a stranger must see none of it
-            self._metrics.refuse("bug")
-            self._journal.refuse(503, f"bug: {type(error).__name__}")
+            self.refuse(503, "bug", type(error).__name__)
             return Answer(HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _answer(self, environ: WSGIEnvironment) -> Answer | Later:
@@ -164,7 +171,7 @@ class Application:
                 raise _wrong_method("GET, HEAD")
             if path == ALIVE:
                 return _text(HTTPStatus.OK, "alive\n")
-            return Later(lambda _wait_s: self._tell(path))
+            return Later(partial(self._tell, path))
         raise RefusalError(HTTPStatus.NOT_FOUND, "unknown path")
 
     # Callbacks
@@ -208,15 +215,17 @@ class Application:
             raise RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, "stopping")
         try:
             written = self._receiver.take_in(order_id)
-        except Bc2otError:
-            raise _no_ledger() from None
+        except Bc2otError as error:
+            raise _no_ledger(str(error)) from None
         return Later(partial(self._confirm, callback, written), written)
 
     def _confirm(self, callback: Callback, written: Future[None], wait_s: float) -> Answer:
         try:
             written.result(wait_s)
-        except (Bc2otError, TimeoutError):
-            raise _no_ledger() from None
+        except TimeoutError:
+            raise _no_ledger("it did not answer in time") from None
+        except Bc2otError as error:
+            raise _no_ledger(str(error)) from None
         self._metrics.accept()
         self._journal.accept(callback)
         return Answer(HTTPStatus.OK)
@@ -232,30 +241,30 @@ class Application:
                 return hmac.compare_digest(told, self._token)
         return _is_local(environ)
 
-    def _tell(self, path: str) -> Answer:
+    def _tell(self, path: str, wait_s: float) -> Answer:
         if path == METRICS:
-            return _text(HTTPStatus.OK, self._all_metrics(), "; version=0.0.4")
-        problem = "it is about to end" if self.draining else self._receiver.problem()
+            return _text(HTTPStatus.OK, self._all_metrics(wait_s), "; version=0.0.4")
+        problem = "it is about to end" if self.draining else self._receiver.problem(wait_s)
         if problem:
             return _text(HTTPStatus.SERVICE_UNAVAILABLE, f"{problem}\n")
         return _text(HTTPStatus.OK, "ready\n")
 
-    def _all_metrics(self) -> str:
+    def _all_metrics(self, wait_s: float) -> str:
         """What the ledger cannot tell at the moment is left out."""
         try:
-            status = self._receiver.status()
+            status = self._receiver.status(wait_s)
         except Bc2otError:
             return self._metrics.text()
         samples = status_samples(self._store_hash, status, self._now())
         return self._metrics.text(status.callbacks_waiting) + exposition(samples)
 
 
-def _no_ledger() -> RefusalError:
-    return RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, "ledger")
+def _no_ledger(cause: str) -> RefusalError:
+    return RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, "ledger", cause=cause.rstrip("."))
 
 
 def _wrong_method(allowed: str) -> RefusalError:
-    return RefusalError(HTTPStatus.METHOD_NOT_ALLOWED, "method", (("Allow", allowed),))
+    return RefusalError(HTTPStatus.METHOD_NOT_ALLOWED, "method", headers=(("Allow", allowed),))
 
 
 def _text(status: HTTPStatus, text: str, parameters: str = "; charset=utf-8") -> Answer:

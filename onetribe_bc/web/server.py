@@ -206,7 +206,7 @@ class _Dispatcher:
         self._done: deque[Future[Any]] = deque()
         self._waiting: dict[Future[Any], list[tuple[_Channel, Callable[[], Answer]]]] = {}
         self._give_up_at: deque[tuple[float, Future[Any]]] = deque()
-        self._slow = ThreadPoolExecutor(1, thread_name_prefix="bc2ot-web-slow")
+        self._slow = ThreadPoolExecutor(4, thread_name_prefix="bc2ot-web-slow")
 
     @property
     def is_idle(self) -> bool:
