@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import pytest
 from onetribe_bc.api.transport import Timeouts
 from onetribe_bc.runs.doctor import Level, Outside
 from onetribe_bc.runs.doctor.outside import knock
-from onetribe_bc.sandbox import Fault
+from onetribe_bc.sandbox import Fault, Sandbox
 from onetribe_bc.sandbox.hooks import Hook
+from onetribe_bc.web.server import Server, listen
+from tests.callbacks import Site
 from tests.examining import (  # noqa: F401
     ANY,
     CREATED,
@@ -291,7 +294,7 @@ def receiver(
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     synced.set(BC2OT_RECEIVER_SECRET=SECRET)
 
-    def start(status: str = "405 Method Not Allowed", *, trusted: bool = True) -> Hook:
+    def start(status: str = "401 Unauthorized", *, trusted: bool = True) -> Hook:
         if trusted:
             monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
         server = WireServer([answer(b"", status=status)], tls)
@@ -344,6 +347,38 @@ def test_a_receiver_behind_a_proxy_that_finds_nobody_is_a_warning(
     ask(synced).finds("hooks.receiver", "warn", "answers 502", mend="bc2ot serve")
 
 
+@pytest.mark.parametrize(
+    ("status", "level", "words"),
+    [
+        ("404 Not Found", "fail", "callbacks are not taken there"),
+        ("405 Method Not Allowed", "fail", "callbacks are not taken there"),
+        ("200 OK", "warn", "checks nothing"),
+        ("403 Forbidden", "warn", "would answer 401"),
+    ],
+)
+def test_a_receiver_that_would_not_take_callbacks_as_ours_does_is_told(
+    synced: Shell, receiver: Any, status: str, level: str, words: str
+) -> None:
+    receiver(status)
+    told = ask(synced)
+    assert told.code == (level == "fail")
+    told.finds("hooks.receiver", level, words, code=told.code)
+
+
+def test_our_own_receiver_is_known_by_its_answer(sandbox: Sandbox, tmp_path: Path) -> None:
+    site = Site(sandbox, tmp_path / "ledger.db")
+    with (
+        site.serving() as service,
+        listen("127.0.0.1", 0) as bound,
+        Server(service.application, bound) as server,
+    ):
+        for path, level in (("/", Level.OK), ("/elsewhere", Level.FAIL)):
+            knocking = partial(knock, f"{server.url}{path}", Timeouts())
+            outside = Outside(lambda _host: ["93.184.216.34"], lambda _url: knocking())  # noqa: B023
+            assert outside.check(RECEIVER, RECEIVER).level is level
+    assert not site.states()
+
+
 def test_a_destination_that_is_no_address_is_told(synced: Shell, receiver: Any) -> None:
     hook(synced, destination="https://[broken", headers=HEADERS)
     told = ask(synced)
@@ -354,20 +389,21 @@ def test_a_destination_that_is_no_address_is_told(synced: Shell, receiver: Any) 
 @pytest.mark.parametrize(
     ("address", "level", "words"),
     [
-        ("93.184.216.34", Level.OK, "answers over TLS (405)"),
-        ("2606:2800:21f:cb07::1", Level.OK, "answers over TLS (405)"),
+        ("93.184.216.34", Level.OK, "answers over TLS"),
+        ("2606:2800:21f:cb07::1", Level.OK, "answers over TLS"),
         ("10.1.2.3", Level.WARN, "at 10.1.2.3"),
     ],
 )
 def test_where_a_receiver_is_decides_whether_it_can_be_reached(
     address: str, level: Level, words: str
 ) -> None:
-    with WireServer([answer(b"", status="405 Method Not Allowed")]) as server:
+    with WireServer([answer(b"", status="401 Unauthorized")]) as server:
         outside = Outside(lambda _host: [address], lambda _url: knock(server.url, Timeouts()))
         found = outside.check(RECEIVER, RECEIVER)
     assert found.level is level
     assert words in found.text
-    assert server.requests[0].startswith(b"HEAD / HTTP/1.1")
+    assert server.requests[0].startswith(b"POST / HTTP/1.1")
+    assert b"Content-Type: application/json" in server.requests[0]
 
 
 def test_a_receiver_that_hangs_up_is_told() -> None:
@@ -377,7 +413,7 @@ def test_a_receiver_that_hangs_up_is_told() -> None:
         )
         found = outside.check(RECEIVER, RECEIVER)
     assert found.level is Level.FAIL
-    told = f"is closed: 127.0.0.1:{server.port} took the request and gave no answer."
+    told = f"cannot be reached: 127.0.0.1:{server.port} took the request and gave no answer."
     assert told in found.text
     assert "bc2ot serve" in found.mend
 

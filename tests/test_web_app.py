@@ -307,7 +307,7 @@ def test_a_bug_is_a_503_without_a_trace(
     application: Application, caplog: pytest.LogCaptureFixture
 ) -> None:
     environ = environ_of(callback(218), with_secret())
-    environ["wsgi.input"] = None
+    environ["CONTENT_TYPE"] = None
     with caplog.at_level(logging.INFO, "onetribe_bc.web"):
         assert ask(application, environ) == Reply(503, {"Content-Length": "0"}, b"")
         until(lambda: "bug: AttributeError" in caplog.text)

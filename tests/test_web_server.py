@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import logging
 import random
+import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,18 +79,25 @@ def test_an_address_in_use_is_an_error_at_once() -> None:
         (b"POST / HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 431),
         (b"POST / HTTP/1.1\r\nHost\r\n\r\n", 400),
         (b"POST\r\n\r\n", 400),
+        (b"POST http://[a-strangers-words]/ HTTP/1.1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: " + b"1" * 5000 + b"\r\n\r\n", 400),
         (b"POST /%2e%2e/x HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 404),
         (b"POST http://hooks.example.com/ HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 415),
         (b"POST / HTTP/1.1\r\n\r\n", 415),
     ],
 )
-def test_what_is_no_proper_request_is_refused(site: Site, sent: bytes, status: int) -> None:
+def test_what_is_no_proper_request_is_refused(
+    site: Site, caplog: pytest.LogCaptureFixture, sent: bytes, status: int
+) -> None:
+    caplog.set_level(logging.INFO, "onetribe_bc.web")
     with up(site) as (_, server), Client(server.port) as client:
         client.socket.sendall(sent)
         reply = client.answer()
     assert (reply.status, reply.body) == (status, b"")
     assert set(reply.headers) <= {"Content-Length", "Connection", "Date", "Server", "Allow"}
     assert "waitress" not in str(reply.headers)
+    assert re.fullmatch(r"Refused a request with \d{3}: [a-z ]+\.", caplog.messages[0])
+    assert "strangers" not in caplog.text
 
 
 def test_chunks_are_put_together_up_to_the_limit(site: Site) -> None:
@@ -157,6 +166,76 @@ def test_a_request_that_takes_too_long_to_arrive_is_cut_off_with_408(site: Site)
             assert client.answer().status == 408
             assert client.is_closed()
         assert idle.post(callback(218)).status == 200
+
+
+def test_a_body_of_the_largest_size_is_looked_at(site: Site) -> None:
+    largest = b" " * MAX_CALLBACK_BYTES
+    with up(site) as (_, server):
+        for body, status in ((largest, 400), (largest + b" ", 413)):
+            with Client(server.port) as client:
+                assert client.post(body).status == status
+
+
+def test_whoever_drips_nothing_but_line_ends_is_cut_off(site: Site) -> None:
+    with up(site, idle_timeout_s=0.3, request_timeout_s=0.2) as (_, server):
+        with Client(server.port) as client, suppress(ConnectionError):
+            for _ in range(200):
+                client.socket.sendall(b"\r\n")
+                time.sleep(0.02)
+            pytest.fail("it was never cut off")
+        with Client(server.port) as client:
+            assert client.post(callback(218)).status == 200
+
+
+@pytest.mark.parametrize("started", [b"", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n{"])
+def test_in_a_crowd_whoever_asks_for_nothing_has_to_go(site: Site, started: bytes) -> None:
+    with up(site, connections=20) as (_, server), ExitStack() as stack:
+        for _ in range(30):
+            client = stack.enter_context(Client(server.port))
+            client.socket.sendall(started)
+        with Client(server.port, timeout_s=10) as client:
+            assert client.post(callback(218)).status == 200
+
+
+def test_a_client_that_reads_no_answer_is_parted_from(site: Site) -> None:
+    asked = b"GET /healthz HTTP/1.1\r\n\r\n" * 500
+    with up(site, idle_timeout_s=0.3) as (_, server), socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(("127.0.0.1", server.port))
+        deaf.settimeout(0.5)
+        with suppress(OSError):  # nobody reads on: neither we nor, for that, the server
+            while True:
+                deaf.sendall(asked)
+        until(lambda: not server._server.active_channels)
+
+
+def test_requests_that_came_together_on_a_connection_are_answered_without_a_pause(
+    site: Site,
+) -> None:
+    with up(site) as (_, server), Client(server.port) as client:
+        started = time.monotonic()
+        client.socket.sendall(request(callback(218)) * 20)
+        for _ in range(20):
+            assert client.answer().status == 200
+        assert time.monotonic() - started < 5  # a pause would be half a second each
+
+
+def test_an_answer_that_comes_when_the_server_has_ended_goes_nowhere(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = site.connect()
+    with site.serving() as service:
+        with (
+            listen("127.0.0.1", 0) as bound,
+            Server(service.application, bound, take_in_s=0.2) as server,
+        ):
+            other.execute("BEGIN IMMEDIATE")
+            with Client(server.port) as client:
+                assert client.post(callback(218)).status == 503
+        other.execute("ROLLBACK")
+        until(lambda: site.inbox() or site.states())
+    assert "Traceback" not in caplog.text
+    assert "Bad file descriptor" not in caplog.text
 
 
 def test_what_the_web_server_itself_refuses_is_counted(site: Site) -> None:
@@ -267,8 +346,12 @@ def test_what_waitress_warns_of_is_passed_on_without_a_strangers_words(
     logger = logging.getLogger("waitress")
     before = logger.handlers[:], logger.propagate
     with up(site), caplog.at_level(logging.WARNING, "onetribe_bc.web"):
-        logger.warning("Exception while serving %s", "/evil")
-    assert caplog.messages == ["The web server says: Exception while serving %s"]
+        logger.warning("Exception while serving /evil")
+        logger.warning("total open connections reached the connection limit")
+    assert "/evil" not in caplog.text
+    first, second = caplog.messages
+    assert first.startswith("The web server met with trouble (waitress/test_web_server.py, line ")
+    assert second == "The web server says: total open connections reached the connection limit."
     assert (logger.handlers, logger.propagate) == before
 
 

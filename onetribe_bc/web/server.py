@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from types import TracebackType
@@ -49,6 +50,11 @@ IDLE_TIMEOUT_S = 75
 CONNECTIONS = 500
 """How many may be open; further ones wait in the system's queue."""
 
+CROWDED = 0.8
+"""By this share of them patience runs out: whoever has asked nothing for `CROWDED_S` has to go."""
+
+CROWDED_S = 2.0
+
 _HEADER_BYTES = 16 * 1024
 _BACKLOG = 1024
 _LOOK_S = 0.5
@@ -62,7 +68,10 @@ _ANSWERED_INSTEAD = {
 }
 """Of waitress's own answers these would tell BigCommerce, and strangers, that we failed."""
 
-_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_ON_CONNECTIONS = "total open connections"
+_LAST_WORDS = (
+    "HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -105,19 +114,23 @@ class Server:
         bound: socket.socket,
         *,
         request_timeout_s: float = REQUEST_TIMEOUT_S,
+        idle_timeout_s: float = IDLE_TIMEOUT_S,
         take_in_s: float = TAKE_IN_S,
+        connections: int = CONNECTIONS,
     ) -> None:
-        """A request has `request_timeout_s` to arrive, a callback `take_in_s` to be durable."""
+        """A request has `request_timeout_s` to arrive, a callback `take_in_s` to be durable; a
+        connection on which nothing whole arrives is closed after `idle_timeout_s`.
+        """
         self._forward = _Forward()
         self._sockets: dict[int, Any] = {}
         adjustments = Adjustments(
             ident=None,
             backlog=_BACKLOG,
-            connection_limit=CONNECTIONS,
+            connection_limit=connections,
             channel_timeout=IDLE_TIMEOUT_S,
             recv_bytes=16 * 1024,
             max_request_header_size=_HEADER_BYTES,
-            max_request_body_size=MAX_CALLBACK_BYTES,
+            max_request_body_size=MAX_CALLBACK_BYTES + 1,  # what is as large as this is refused
             inbuf_overflow=2 * MAX_CALLBACK_BYTES,
             asyncore_use_poll=True,
             log_socket_errors=False,
@@ -125,7 +138,7 @@ class Server:
             clear_untrusted_proxy_headers=False,
         )
         # Set here, since Adjustments would make a whole number of it.
-        adjustments.cleanup_interval = min(5.0, request_timeout_s / 4)
+        adjustments.cleanup_interval = min(5.0, request_timeout_s / 4, idle_timeout_s / 4)
         self._dispatcher = _Dispatcher(application, self._wake, take_in_s)
         self._server = _Waitress(
             application,
@@ -136,9 +149,11 @@ class Server:
             sockinfo=(bound.family, bound.type, bound.proto, bound.getsockname()),
             bind_socket=False,
         )
-        self._server.request_timeout_s = request_timeout_s
+        self._server.patience = _Patience(request_timeout_s, idle_timeout_s, connections)
         self.host, self.port = bound.getsockname()[:2]
         self._ending = False
+        self._awake = True
+        self._waking = threading.Lock()
         self._thread = threading.Thread(target=self._serve, name="bc2ot-web", daemon=True)
         self._thread.start()
 
@@ -171,12 +186,16 @@ class Server:
         self._wake()
         self._thread.join()
         self._dispatcher.shutdown()
+        with self._waking:
+            self._awake = False
         wasyncore.close_all(self._sockets)
         self._forward.close()
 
     def _wake(self) -> None:
-        """Have the thread look at once; from any thread."""
-        self._server.trigger.pull_trigger()
+        """Have the thread look at once; from any thread, also when it has ended."""
+        with self._waking:
+            if self._awake:
+                self._server.trigger.pull_trigger()
 
     def _serve(self) -> None:
         listening = True
@@ -219,10 +238,12 @@ class _Dispatcher:
 
     def run(self) -> None:
         """Begin with what has come, and answer what can be answered."""
-        while self._ready:
-            self._begin(self._ready.popleft())
-        while self._done:
-            self._answer(self._done.popleft())
+        while self._ready or self._done:
+            # An answer may make the next request of its connection ready.
+            if self._ready:
+                self._begin(self._ready.popleft())
+            else:
+                self._answer(self._done.popleft())
         while self._give_up_at and self._give_up_at[0][0] <= time.monotonic():
             self._answer(self._give_up_at.popleft()[1])
 
@@ -272,6 +293,24 @@ class _Task(WSGITask):  # type: ignore[misc]
         return head
 
 
+@dataclass(frozen=True, slots=True)
+class _Patience:
+    """How long clients are waited for."""
+
+    request_timeout_s: float
+    idle_timeout_s: float
+    connections: int
+
+    def is_crowded(self, connections: int) -> bool:
+        return connections >= CROWDED * self.connections
+
+    def in_a_crowd(self) -> _Patience:
+        request_s, idle_s = self.request_timeout_s, self.idle_timeout_s
+        return replace(
+            self, request_timeout_s=min(request_s, CROWDED_S), idle_timeout_s=min(idle_s, CROWDED_S)
+        )
+
+
 class _ErrorTask(ErrorTask):  # type: ignore[misc]
     """What waitress itself refuses gets a status and nothing else, as from the application."""
 
@@ -297,7 +336,19 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     task_class = _Task
     error_task_class = _ErrorTask
     began_at = 0.0
+    """When the request that is arriving began to."""
+
+    asked_at = 0.0
+    """When something whole arrived last, or the connection was made."""
+
+    parting_at = 0.0
+    """When it was told to go, if it was."""
+
     begun: WSGIEnvironment | None = None
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.asked_at = time.time()
 
     def begin(self, application: BatchedApplication) -> Later | None:
         """Have the application begin with the request whose turn it is; None when it can be
@@ -305,6 +356,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         """
         request = self.requests[0]
         self.begun = None
+        self.asked_at = time.time()
         if request.error:
             status = _status_of(request)
             application.refuse(status, _REASONS.get(status, "malformed"))
@@ -327,29 +379,50 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     def received(self, data: bytes) -> bool:
         if self.request is None:
             self.began_at = time.time()
-        taken: bool = super().received(data)
+        try:
+            taken: bool = super().received(data)
+        except Exception:  # noqa: BLE001 - what waitress cannot read, not even to refuse it
+            self.part(HTTPStatus.BAD_REQUEST, "malformed")
+            return False
         return taken
 
-    def is_too_slow(self, since: float) -> bool:
-        return self.request is not None and not self.requests and self.began_at < since
+    def look_after(self, now: float, patience: _Patience) -> None:
+        """Part from whoever keeps the connection and asks for nothing."""
+        if self.will_close or self.close_when_flushed:
+            if not self.parting_at:
+                self.parting_at = now
+            elif now - self.parting_at > CROWDED_S:  # it does not read what it was answered
+                self.handle_close()
+        elif self.requests:
+            self.asked_at = now  # it waits for us
+        elif self.request is not None and now - self.began_at > patience.request_timeout_s:
+            self.part(HTTPStatus.REQUEST_TIMEOUT, "too slow")
+        elif now - self.asked_at > patience.idle_timeout_s:
+            self.handle_close()
 
-    def give_up(self) -> None:
-        self.server.application.refuse(HTTPStatus.REQUEST_TIMEOUT, "too slow")
-        self.write_soon(_TOO_SLOW)
+    def part(self, status: HTTPStatus, reason: str) -> None:
+        """Refuse what has arrived of a request, and close when that is told."""
+        self.request = None
+        self.server.application.refuse(status, reason)
+        self.write_soon(_LAST_WORDS.format(status=status).encode())
         self.close_when_flushed = True
 
 
 class _Waitress(TcpWSGIServer):  # type: ignore[misc]
     channel_class = _Channel
     draining = False
-    request_timeout_s: float
+    patience: _Patience
+    next_channel_cleanup: float
 
     def maintenance(self, now: float) -> None:
-        """Idle connections are closed by waitress itself, but dripping ones are not idle."""
-        super().maintenance(now)
-        for channel in list(self.active_channels.values()):
-            if channel.connected and channel.is_too_slow(now - self.request_timeout_s):
-                channel.give_up()
+        """In place of waitress's own: for that, whoever drips something in is not idle."""
+        channels, patience = list(self.active_channels.values()), self.patience
+        if patience.is_crowded(len(channels)):
+            patience = patience.in_a_crowd()
+            self.next_channel_cleanup = now + _LOOK_S
+        for channel in channels:
+            if channel.connected:
+                channel.look_after(now, patience)
 
     def pull_trigger(self) -> None:
         """Nothing: a connection asks for it when it was served, by the thread that would wake."""
@@ -360,7 +433,9 @@ class _Waitress(TcpWSGIServer):  # type: ignore[misc]
 
 
 class _Forward(logging.Handler):
-    """Passes waitress's warnings on as ours, without what they quote: it came from strangers."""
+    """Passes waitress's warnings on as ours. Of their words, which may be a stranger's, only those
+    on its connections.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -370,7 +445,11 @@ class _Forward(logging.Handler):
         self._logger.propagate = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        _log.log(record.levelno, "The web server says: %s", record.msg)
+        if record.msg.startswith(_ON_CONNECTIONS):
+            _log.log(record.levelno, "The web server says: %s.", record.msg)
+            return
+        place = f"waitress/{record.filename}, line {record.lineno}"
+        _log.log(record.levelno, "The web server met with trouble (%s).", place)
 
     def close(self) -> None:
         self._logger.removeHandler(self)

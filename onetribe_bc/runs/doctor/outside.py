@@ -35,10 +35,13 @@ def addresses_of(host: str) -> tuple[str, ...]:
 
 
 def knock(url: str, timeouts: Timeouts) -> int:
-    """The status of a HEAD without credentials, which does nothing. Raises UnreachableError."""
-    transport = Transport(url, headers={}, timeouts=timeouts, connections=1, label=f"/{MASK}")
+    """The status of a POST as callbacks come, but for what would prove it one: a receiver refuses
+    it and does nothing. Raises UnreachableError.
+    """
+    headers = {"Content-Type": "application/json"}
+    transport = Transport(url, headers=headers, timeouts=timeouts, connections=1, label=f"/{MASK}")
     try:
-        return transport.exchange("HEAD", keep_bytes=0).status
+        return transport.exchange("POST", body=b"{}", keep_bytes=0).status
     finally:
         transport.close()
 
@@ -58,8 +61,8 @@ class Outside:
     def check(self, destination: str, shown: str) -> Finding:
         """The way to a receiver, as far as it can be seen. `shown` is its address, masked.
 
-        A receiver of ours refuses what comes without its secret or as HEAD: any answer of its
-        own tells that the way is open.
+        A receiver of ours refuses with 401 what comes without its secret: that tells that the way
+        is open, all the way to the path of callbacks.
         """
         host = host_of(destination)
         if not host:
@@ -76,18 +79,8 @@ class Outside:
             return _closed(shown, str(error), error.hint)
         except TROUBLE as error:
             return _closed(shown, str(error), _LOOK_THERE)
-        if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-            return fail(
-                Check.RECEIVER,
-                f"The receiver {shown} answers {status}, a redirect. BigCommerce wants a 2xx.",
-                "Make the final address the hook's: bc2ot hooks create --receiver URL",
-            )
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return warn(
-                Check.RECEIVER,
-                f"The receiver {shown} answers {status}: what stands before it may not reach it.",
-                _LOOK_THERE,
-            )
+        if (amiss := _amiss(status, shown)) is not None:
+            return amiss
         inside = [address for address in self.resolve(host) if ip_address(address).is_private]
         if inside:
             return warn(
@@ -96,8 +89,48 @@ class Outside:
                 "own network.",
                 "See that BigCommerce reaches it from the internet.",
             )
-        return ok(Check.RECEIVER, f"The receiver {shown} answers over TLS ({status}).")
+        return ok(
+            Check.RECEIVER,
+            f"The receiver {shown} answers over TLS, and refuses what is not BigCommerce's.",
+        )
+
+
+def _amiss(status: int, shown: str) -> Finding | None:
+    """What is wrong with such an answer; nothing with 401."""
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        return fail(
+            Check.RECEIVER,
+            f"The receiver {shown} answers {status}, a redirect. BigCommerce wants a 2xx.",
+            "Make the final address the hook's: bc2ot hooks create --receiver URL",
+        )
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return warn(
+            Check.RECEIVER,
+            f"The receiver {shown} answers {status}: the proxy in front of it may be unable to "
+            "reach it.",
+            _LOOK_THERE,
+        )
+    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE):
+        return fail(
+            Check.RECEIVER,
+            f"The receiver {shown} answers {status} to a POST: callbacks are not taken there.",
+            "Compare the hook's path, the proxy's, and --path of `bc2ot serve`.",
+        )
+    if status < HTTPStatus.MULTIPLE_CHOICES:
+        return warn(
+            Check.RECEIVER,
+            f"The receiver {shown} answers {status} to a callback without its secret: whoever "
+            "is there checks nothing.",
+            "See that `bc2ot serve` or `bc2ot handle-callback` gets it, and its headers.",
+        )
+    if status != HTTPStatus.UNAUTHORIZED:
+        return warn(
+            Check.RECEIVER,
+            f"The receiver {shown} answers {status}, where `bc2ot serve` would answer 401.",
+            "If it is a function of yours, that may be well. If not: " + _LOOK_THERE,
+        )
+    return None
 
 
 def _closed(shown: str, why: str, hint: str) -> Finding:
-    return fail(Check.RECEIVER, f"The way to the receiver {shown} is closed: {why}", hint)
+    return fail(Check.RECEIVER, f"The receiver {shown} cannot be reached: {why}", hint)
