@@ -461,7 +461,34 @@ def test_a_crash_before_there_is_a_command_is_reported(shell: Shell) -> None:
     assert "hunter2" not in told.err
 
 
+def test_with_json_a_crash_and_wrong_usage_are_json_too(shell: Shell) -> None:
+    _break(shell, "raise KeyError('hunter2')\n")
+    for arguments in (("--log-format", "json", "status"), ("status", "--log-format=json")):
+        (line,) = shell.spawn(*arguments).says(70, "This is a bug").err.splitlines()
+        assert json.loads(line)["level"] == "error"
+    (line,) = shell.run("--log-format", "json", "stauts").says(2).err.splitlines()
+    assert "Did you mean 'status'?" in json.loads(line)["message"]
+
+
 # Ctrl-C and SIGTERM
+
+
+def test_an_interrupt_while_the_program_starts_is_one_like_any_other(shell: Shell) -> None:
+    broken = shell.folder / "broken"
+    broken.mkdir()
+    (broken / "click.py").write_text("raise KeyboardInterrupt\n")
+    shell.set(PYTHONPATH=str(broken))
+    assert shell.spawn("status").says(130, "bc2ot: Interrupted.").err.count("\n") == 1
+
+
+def test_an_interrupt_that_an_import_turned_into_something_else_is_no_bug(shell: Shell) -> None:
+    _break(
+        shell,
+        "class Descriptor:\n"
+        "    def __set_name__(self, owner, name):\n        raise KeyboardInterrupt\n"
+        "class Owner:\n    a = Descriptor()\n",
+    )
+    assert shell.spawn("status").says(130, "bc2ot: Interrupted.").err.count("\n") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

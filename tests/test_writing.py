@@ -185,7 +185,8 @@ def test_it_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
         os.umask(before)
     assert file.read_text() == "a: 1\n"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    for folder in (file.parent, file.parent.parent):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert entries(file.parent) == ["config.yaml"]
 
 

@@ -7,6 +7,15 @@ import sys
 
 def main() -> None:
     """The `bc2ot` command."""
+    try:
+        code = _run()
+    except KeyboardInterrupt:  # while modules were imported: from there on, `run` sees to it
+        sys.stderr.write("bc2ot: Interrupted.\n")
+        code = 130
+    sys.exit(code)
+
+
+def _run() -> int:
     from onetribe_bc.cli.streams import open_missing
 
     open_missing()
@@ -15,4 +24,4 @@ def main() -> None:
     sys.setswitchinterval(0.0005)
     from onetribe_bc.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+    return run(sys.argv[1:])

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -200,11 +201,13 @@ def run(arguments: Sequence[str]) -> int:
         return _complete()
     crashed: list[BaseException] = []
 
+    say = _say_json if _wants_json(arguments) else _say
+
     def tell_crash(error: BaseException) -> None:
         from onetribe_bc.cli.crash import report
 
         crashed.append(error)
-        _say(report(error, arguments))
+        say(report(error, arguments))
 
     try:
         with _crashing_threads(tell_crash):
@@ -215,10 +218,10 @@ def run(arguments: Sequence[str]) -> int:
                 terminal_width=_narrow_width(),
             )
     except click.ClickException as error:
-        _say(error.show)
+        say(error)
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
-        _say("bc2ot: Interrupted.")
+        say("bc2ot: Interrupted.")
         return ExitCode.INTERRUPTED
     except SystemExit:  # click's, when the reader of --help or --version has gone
         drop(sys.stdout)
@@ -226,8 +229,11 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the last resort
         if isinstance(error, OSError) and _came_from_printing(error):
             drop(sys.stdout)
-            _say(f"bc2ot: The output cannot be written: {error.strerror}.")
+            say(f"bc2ot: The output cannot be written: {error.strerror}.")
             return ExitCode.CONFIGURATION
+        if _came_from_interrupt(error):
+            say("bc2ot: Interrupted.")
+            return ExitCode.INTERRUPTED
         tell_crash(error)
     if crashed:
         return ExitCode.BUG
@@ -268,6 +274,19 @@ def _came_from_printing(error: BaseException) -> bool:
     return place is not None and place.tb_frame.f_code is click.echo.__code__
 
 
+def _came_from_interrupt(error: BaseException) -> bool:
+    """Whether Ctrl-C is behind it: in the midst of an import it may become another exception."""
+    behind = error.__cause__ or error.__context__
+    return isinstance(behind, KeyboardInterrupt) or (
+        behind is not None and _came_from_interrupt(behind)
+    )
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Whether messages are to be JSON, also those on what cannot be understood."""
+    return "--log-format=json" in arguments or ("--log-format", "json") in pairwise(arguments)
+
+
 def _narrow_width() -> int | None:
     """The width of a terminal that is narrower than click takes any for."""
     try:
@@ -287,8 +306,17 @@ def _explain(error: Bc2otError, invocation: Invocation) -> None:
         console.fail(f"{error}", error.hint)
 
 
-def _say(text: str | Callable[[], None]) -> None:
+def _say_json(told: str | click.ClickException) -> None:
+    from datetime import UTC, datetime
+
+    from onetribe_bc.cli.logs import json_line
+
+    text = told if isinstance(told, str) else f"bc2ot: {told.format_message()}"
+    _say(json_line("error", __name__, text, datetime.now(UTC)))
+
+
+def _say(told: str | click.ClickException) -> None:
     try:
-        text() if callable(text) else click.echo(text, err=True)
+        click.echo(told, err=True) if isinstance(told, str) else told.show()
     except OSError:  # whoever read it has gone
         drop(sys.stderr)

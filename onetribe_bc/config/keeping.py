@@ -13,7 +13,8 @@ def keep(path: Path, data: bytes, *, replace: bool = False) -> None:
     It is written beside its place and then moved there: neither a kill nor a power cut leaves
     half of it. Raises OSError, and FileExistsError where something is there, unless `replace`.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in reversed([f for f in path.parents if not f.exists()]):
+        folder.mkdir(mode=0o700, exist_ok=True)  # `parents` would leave those above open to all
     descriptor, name = tempfile.mkstemp(prefix=".bc2ot.", dir=path.parent)  # 0600
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sqlite3
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -66,29 +67,32 @@ def migrate(connection: sa.Connection, version: int) -> None:
 
 
 def _copy(path: Path, version: int) -> Path:
-    """SQLite makes it: to close the ledger's file ourselves would drop the locks that this process
+    """It gets its name when all of it is there, so that nobody restores half a copy.
+
+    SQLite makes it: to close the ledger's file ourselves would drop the locks that this process
     has on it (POSIX). Raises OSError and sqlite3.Error.
     """
-    copy = _new_file(path, f"v{version}.bak")
+    descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.copy-", dir=path.parent)  # 0600
+    os.close(descriptor)
     try:
         with (
             closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as ledger,
-            closing(sqlite3.connect(copy)) as to,
+            closing(sqlite3.connect(name)) as to,
         ):
             ledger.backup(to)
-        for changed in (copy, path.parent):
-            sync(changed)
-    except BaseException:
-        copy.unlink()
-        raise
+        sync(Path(name))
+        copy = _link(name, path, f"v{version}.bak")
+    finally:
+        Path(name).unlink()
+    sync(path.parent)
     return copy
 
 
-def _new_file(path: Path, ending: str) -> Path:
+def _link(name: str, path: Path, ending: str) -> Path:
+    """Give the file a name that is free."""
     for number in itertools.count(1):
-        name = f"{path.name}.{ending}" if number == 1 else f"{path.name}.{ending}.{number}"
-        file = path.with_name(name)
+        free = path.with_name(f"{path.name}.{ending}" + (f".{number}" if number > 1 else ""))
         with suppress(FileExistsError):
-            os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            os.link(name, free)
             break
-    return file
+    return free
