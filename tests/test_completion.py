@@ -92,7 +92,24 @@ def test_values_are_completed(stores: Shell, line: str, values: list[str]) -> No
 
 def test_other_shells_are_told_what_each_command_does(shell: Shell) -> None:
     for as_shell in ("zsh", "fish"):
-        assert COMMANDS["sync"].about in asked(shell, "bc2ot syn", as_shell=as_shell).out
+        told = asked(shell, "bc2ot syn", as_shell=as_shell).out
+        about = COMMANDS["sync"].about
+        assert (about.replace(",", ";") if as_shell == "fish" else about) in told
+
+
+def test_files_scopes_and_options_of_bc2ot_itself_are_completed(shell: Shell) -> None:
+    (shell.folder / "callback.json").touch()
+    for line in (
+        "handle-callback c",
+        "handle-callback --headers-file c",
+        "init --access-token-file c",
+        "init --onetribe-url-file c",
+    ):
+        assert "file,c" in asked(shell, f"bc2ot {line}").out
+    assert completed(shell, "bc2ot hooks create --scope store/order/cre") == ["store/order/created"]
+    assert completed(shell, "bc2ot hooks list --scope store/order/cre") == ["store/order/created"]
+    assert completed(shell, "bc2ot sync --log-f") == ["--log-format"]
+    assert "--log-format" not in shell.run("sync", "--help").out
 
 
 def test_completion_asks_neither_service_and_leaves_the_ledger_alone(stores: Shell) -> None:

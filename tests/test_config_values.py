@@ -109,15 +109,13 @@ def test_statuses_are_names_or_ids_and_the_merchants_own_names_are_kept(desk: De
         "store-abc123",
     ],
 )
-def test_a_whole_address_as_store_hash_is_told_which_part_is_the_hash(
-    desk: Desk, pasted: str
-) -> None:
-    told = desk.refusal(nested("bigcommerce.store_hash", pasted))
-    assert "in this address is abc123" in told
+def test_the_store_hash_is_found_in_a_whole_address(desk: Desk, pasted: str) -> None:
+    loaded = desk.load(nested("bigcommerce.store_hash", pasted))
+    assert loaded.need_store_hash() == "abc123"
 
 
 def test_any_other_store_hash_is_told_what_one_looks_like(desk: Desk) -> None:
-    assert "letters and digits, such as abc123" in desk.refusal(
+    assert "expects a store hash such as abc123, or the API path" in desk.refusal(
         nested("bigcommerce.store_hash", "abc-123")
     )
 

@@ -177,7 +177,7 @@ def test_markup_in_remote_text_is_shown_as_it_is(well: Shell) -> None:
     hook(well, "store/order/[/red]", "https://[/x].example.com/[bold]")
     told = ask(well)
     told.finds("bigcommerce.store", "ok", "is [bold]Shop[/x] FAIL \N{REPLACEMENT CHARACTER}[31m.")
-    told.finds("hooks.destination", "warn", "store/order/[/red] to ")
+    told.finds("hooks.destination", "note", "store/order/[/red] to ")
 
 
 def test_spans_are_told_in_a_unit_that_says_something() -> None:
@@ -261,7 +261,7 @@ def test_files_of_secrets_that_are_open_to_others_are_named_and_closed(well: She
     assert "(mode 640)" in rows[0]["text"]
     told.finds("ledger.mode", "warn", "(mode 666)", mend=f"chmod 600 {well.ledger}")
     assert "Warning" not in told.text.err
-    assert told.text.err.endswith("bc2ot doctor --fix mends 3 of them.\n")
+    assert told.text.err.endswith("The same with --fix mends 3 of them.\n")
 
     fixed = well.run("doctor", "--fix")
     assert fixed.code == 0
@@ -309,7 +309,7 @@ def test_an_expired_token_is_refused(well: Shell) -> None:
     assert told.code == 4
     told.finds("bigcommerce.token", "fail", "401", code=4, mend="Check store_hash and access_token")
     told.finds("bigcommerce.clock", "ok")
-    told.finds("hooks.list", "note", "skipped: BigCommerce does not take the access token")
+    told.finds("hooks.list", "note", "skipped: BigCommerce does not take this store and token")
 
 
 def test_a_missing_scope_for_orders_is_named(well: Shell) -> None:
@@ -354,7 +354,7 @@ def test_a_host_that_is_not_there_is_unreachable(well: Shell) -> None:
     assert told.code == 5
     told.finds("bigcommerce.reach", "fail", "No connection", code=5, mend="firewall")
     told.finds("bigcommerce.store", "note", "skipped: BigCommerce gave no usable answer")
-    told.finds("bigcommerce.clock", "note", "skipped: BigCommerce did not tell its time")
+    told.finds("bigcommerce.clock", "note", "skipped: BigCommerce gave no time")
 
 
 def test_a_service_that_is_down_is_tried_twice_and_no_more(well: Shell) -> None:
@@ -601,14 +601,31 @@ def test_unknown_orders_are_told_by_what_becomes_of_them(well: Shell) -> None:
     told.finds("ledger.unknown", "note", "2 orders are unknown", "next run sends them again")
     well.configure(delivery={"on_unknown": "hold"})
     told = ask(well)
-    told.finds("ledger.unknown", "warn", "held until you decide", mend="bc2ot retry --unknown")
+    assert told.code == 1
+    told.finds(
+        "ledger.unknown", "fail", "held until you decide", code=1, mend="bc2ot retry --unknown"
+    )
 
 
-def test_failed_orders_are_a_warning_with_the_way_to_send_them_again(well: Shell) -> None:
+def test_refused_orders_are_a_failure_with_the_way_to_send_them_again(well: Shell) -> None:
     owe(well, "failed")
     told = ask(well)
-    assert told.code == 0
-    told.finds("ledger.failed", "warn", "1 order failed", mend="bc2ot retry --failed")
+    assert told.code == 1
+    told.finds("ledger.failed", "fail", "refused 1 order", code=1, mend="bc2ot retry --failed")
+    assert "refused 1 order" in well.run("-q", "doctor").says(1).out
+
+
+def test_what_was_mended_is_told_with_q_too(well: Shell) -> None:
+    well.ledger.chmod(0o666)
+    assert "mended: " in well.run("-q", "doctor", "--fix").says(0).out
+    assert well.run("-q", "doctor", "--fix").says(0).out == ""
+
+
+def test_variables_that_come_before_the_file_are_named(well: Shell) -> None:
+    configured(well)
+    well.set(BC2OT_WORKERS="3")
+    ask(well).finds("configuration.file", "ok", "From the environment come, before it: ")
+    assert "BC2OT_WORKERS" in well.run("doctor").out
 
 
 def test_what_a_killed_run_left_is_a_note(well: Shell) -> None:

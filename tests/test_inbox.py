@@ -113,7 +113,7 @@ def test_what_is_postponed_counts_its_looks_and_another_callback_begins_anew(
     inbox: Inbox, clock: FakeClock
 ) -> None:
     inbox.put(218).result()
-    inbox.postpone(inbox.due(10), clock.now() + 60 * SECOND)
+    inbox.postpone((one, clock.now() + 60 * SECOND) for one in inbox.due(10))
     (named,) = inbox.all()
     assert named.looks == 1
     assert inbox.due(10) == []
@@ -127,7 +127,7 @@ def test_what_another_callback_named_meanwhile_stays(inbox: Inbox) -> None:
     looked_at = inbox.due(10)
     inbox.put(218).result()
     inbox.remove(looked_at)
-    inbox.postpone(looked_at, looked_at[0].due_at + 60 * SECOND)
+    inbox.postpone((one, one.due_at + 60 * SECOND) for one in looked_at)
     assert ids(inbox.due(10)) == [218]
 
 
@@ -200,7 +200,7 @@ def test_nothing_removed_or_postponed_changes_nothing(inbox: Inbox) -> None:
     inbox.put(1).result()
     before = inbox.all()
     inbox.remove([])
-    inbox.postpone([], before[0].due_at + SECOND)
+    inbox.postpone([])
     assert inbox.all() == before
 
 
@@ -250,7 +250,7 @@ class Callbacks(RuleBasedStateMachine):
 
     @rule(held=read, seconds=st.integers(1, 5))
     def postpone(self, held: tuple[Named, int], seconds: int) -> None:
-        self.inbox.postpone([held[0]], self.clock.now() + seconds * SECOND)
+        self.inbox.postpone([(held[0], self.clock.now() + seconds * SECOND)])
 
     @invariant()
     def no_callback_is_lost(self) -> None:

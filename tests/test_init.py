@@ -222,7 +222,7 @@ def test_it_works_on_a_narrow_and_on_a_dumb_terminal(
 def test_a_store_hash_that_cannot_be_one_is_asked_for_again(shell: Shell, open_init: Open) -> None:
     with open_init() as terminal:
         terminal.answers(HASH, "").answers(HASH, "   ")
-        terminal.answers(HASH, "my shop").sees("Not taken: it expects the store hash alone")
+        terminal.answers(HASH, "my shop").sees("Not taken: it expects a store hash such as abc123")
         terminal.answers(HASH, f"\x1b[200~ {shell.sandbox.store_hash} \x1b[201~")
         terminal.answers(HOW, "1").answers_hidden(TOKEN, shell.sandbox.access_token)
         terminal.sees("OK: the store").sees(HOW).leaves("\x03").ends(130)
@@ -665,7 +665,7 @@ def test_all_that_is_missing_is_named_with_how_to_give_it(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--store-hash", "my shop"], ["--store-hash", "letters and digits"]),
+        (["--store-hash", "my shop"], ["--store-hash", "expects a store hash"]),
         (["--access-token-env", "a-b"], ["--access-token-env", "is not the name of a variable"]),
         (["--access-token-env", "NOT_SET"], ["--access-token-env", "not set", "--no-check"]),
         (["--access-token-file", "nowhere"], ["--access-token-file", "cannot be read"]),

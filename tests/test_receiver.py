@@ -216,6 +216,7 @@ def test_an_order_that_bigcommerce_does_not_have_yet_is_looked_for_again(
     name(service, NEW_ID)
     for looks, wait in enumerate(LOOK_AGAIN_AFTER[:2]):
         until(partial(site.query, f"SELECT 1 FROM callbacks WHERE looks = {looks + 1}"))
+        until(partial(site.query, "SELECT 1 FROM orders WHERE reason LIKE '%not have it yet'"))
         clock.advance(wait.total_seconds())
     site.sandbox.store.add(id=NEW_ID, status_id=11)
     clock.advance(LOOK_AGAIN_AFTER[2].total_seconds())

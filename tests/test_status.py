@@ -293,7 +293,7 @@ def test_orders_that_callbacks_named_are_told_of_until_someone_looked(shell: She
         destination = fingerprint(Secret(shell.sandbox.onetribe_url))
         of = {"store_hash": shell.sandbox.store_hash, "destination": destination}
         Inbox(database, SystemClock(), **of).put(order_id).result()
-    assert "Named by callbacks, not looked at yet: 1" in shell.run("status").out
+    assert "Named by callbacks, to be looked for: 1" in shell.run("status").out
     assert shell.run("status", "--json").json["callbacks_waiting"] == 1
     shell.run("sync").says(0)
     assert shell.run("status", "--json").json["callbacks_waiting"] == 0

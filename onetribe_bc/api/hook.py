@@ -16,9 +16,10 @@ from onetribe_bc.secret import MASK, Secret
 HOOKS_PER_SCOPE = 10
 """BigCommerce's limit for one store, API account and scope."""
 
+ORDER_CREATED = "store/order/created"
 ORDER_SCOPES = (
     "store/order/*",
-    "store/order/created",
+    ORDER_CREATED,
     "store/order/updated",
     "store/order/archived",
     "store/order/statusUpdated",
@@ -115,7 +116,7 @@ def check_scope(scope: str) -> None:
     near = difflib.get_close_matches(scope, ORDER_SCOPES, n=1, cutoff=0.5)
     raise InputError(
         f"{scope[:60]!r} is not a hook's scope.",
-        hint=f"Did you mean {near[0]}?" if near else f"Scopes look like {ORDER_SCOPES[1]}.",
+        hint=f"Did you mean {near[0]}?" if near else f"Scopes look like {ORDER_CREATED}.",
     )
 
 

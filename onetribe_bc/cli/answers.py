@@ -79,9 +79,12 @@ class Answers:
             if given is None or name in self.unknown:
                 continue
             key = keys.BY_NAME[name]
-            value = self.value(key)
-            plain = value.reveal() if isinstance(value, Secret) else value
-            if plain != from_environment.raw:
+            there = replace(self, given={name: from_environment})
+            try:
+                differs = there.value(key) != self.value(key)
+            except ConfigurationError:
+                differs = True
+            if differs:
                 overruling.append(key.variable)
         return overruling
 

@@ -48,8 +48,10 @@ class _Commands(click.Group):
         """From the catalogue alone: click would import every command to look for its help."""
         from click.shell_completion import CompletionItem
 
+        # fish takes what is behind a comma for something else.
+        comma = ";" if os.environ.get(COMPLETION_VARIABLE, "").startswith("fish") else ","
         named = [
-            CompletionItem(name, help=listed.about)
+            CompletionItem(name, help=listed.about.replace(",", comma))
             for name, listed in COMMANDS.items()
             if name.startswith(incomplete)
         ]
@@ -80,7 +82,8 @@ class _Commands(click.Group):
         except click.UsageError as error:
             import difflib
 
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            near = [name for name in COMMANDS if len(args[0]) > 2 and name.startswith(args[0])]
+            near += difflib.get_close_matches(args[0], COMMANDS, n=1)
             if near:
                 raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from None
             raise
@@ -139,7 +142,9 @@ def _taking_ours(command: click.Command) -> click.Command:
 
 def _late(option: click.Option) -> click.Option:
     late = copy(option)
-    late.hidden, late.expose_value, late.callback = True, False, _take_late
+    late.expose_value, late.callback = False, _take_late
+    # Completed and understood, and not told of in each command's help.
+    late.get_help_record = lambda _context: None  # type: ignore[method-assign,assignment]
     return late
 
 

@@ -19,6 +19,7 @@ def completion(ctx: click.Context, shell: str) -> int:
     To have it in every new shell, run the line of yours once:
       echo 'eval "$(bc2ot completion bash)"' >> ~/.bashrc
       echo 'eval "$(bc2ot completion zsh)"' >> ~/.zshrc
+      mkdir -p ~/.config/fish/completions
       bc2ot completion fish > ~/.config/fish/completions/bc2ot.fish
 
     zsh needs its own completion switched on above that line: autoload -Uz compinit && compinit
@@ -30,6 +31,13 @@ def completion(ctx: click.Context, shell: str) -> int:
     script = found(ctx.find_root().command, {}, "bc2ot", COMPLETION_VARIABLE).source()
     click.echo(script, nl=False)
     return 0
+
+
+def complete_scopes(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """The scopes of orders that begin so."""
+    from onetribe_bc.api.hook import ORDER_SCOPES
+
+    return [scope for scope in ORDER_SCOPES if scope.startswith(incomplete)]
 
 
 def complete_states(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:

@@ -116,7 +116,7 @@ def _backfill(console: Console, settings: Settings, clock: Clock) -> Counter[str
 
 def _faults(sandbox: Sandbox) -> str:
     struck = sum(sandbox.faults.struck(fault) for fault in sandbox.faults.active())
-    return f"{struck} answers were faults; each was tried again."
+    return f"Faults among the answers: {struck}; each was tried again."
 
 
 def _compare(console: Console, sandbox: Sandbox, *, sent: int) -> bool:

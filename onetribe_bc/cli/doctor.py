@@ -37,9 +37,9 @@ def doctor(invocation: Invocation, fix: bool, all_stores: bool, as_json: bool) -
     """Check configuration, credentials and scopes, clock, hooks, One Tribe's address (no order is
     filed) and the ledger. Each finding comes with its mend.
 
-    ok: all is well. note: good to know. warn: nothing to be done now. FAIL: somebody has to mend
+    ok: all is well. note: good to know. warn: nothing needs doing now. FAIL: somebody has to mend
     it; the worst of these decides the exit code: 3 settings or ledger, 4 credentials or an
-    address, 5 not reached, 1 hooks or sync.
+    address, 5 not reached, 1 hooks, sync or orders.
 
     --fix switches hooks on again that lead to One Tribe or your receiver, and closes files of
     yours that hold secrets to other users. It deletes nothing.
@@ -106,7 +106,7 @@ def _show_unusable(console: Console, error: ConfigurationError, *, as_json: bool
     _Shown(console, as_json=as_json).add(finding)
     if as_json:
         console.json(_as_json([finding], store_hash=None, complete=True))
-    console.say(_summary([finding], fixed=True))
+    console.say(_summary([finding], fixed=False))
     return worst([finding])
 
 
@@ -123,7 +123,7 @@ class _Shown:
     def add(self, finding: Finding) -> None:
         from onetribe_bc.runs.doctor import Level
 
-        harmless = finding.level in (Level.OK, Level.NOTE)
+        harmless = finding.level in (Level.OK, Level.NOTE) and not finding.mended
         if self._silent or (self._console.quiet and harmless):
             return
         if finding.check.group != self._group:
@@ -163,7 +163,7 @@ def _summary(findings: Iterable[Finding], *, fixed: bool) -> str:
     )
     verdict = "Something has to be mended" if levels[Level.FAIL] else "Nothing has to be mended now"
     fixable = sum(finding.fix is not None for finding in found)
-    offer = f" bc2ot doctor --fix mends {fixable} of them." if fixable and not fixed else ""
+    offer = f" The same with --fix mends {fixable} of them." if fixable and not fixed else ""
     return f"{verdict}: {counted}.{offer}"
 
 

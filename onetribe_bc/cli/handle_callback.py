@@ -38,7 +38,7 @@ _HEADERS_FILE = """Give lines of NAME: VALUE, or a JSON object such as {"webhook
 
 
 @click.command("handle-callback")
-@click.argument("file", default="-", metavar="[FILE]")
+@click.argument("file", type=click.Path(), default="-", metavar="[FILE]")
 @click.option(
     "--header",
     "headers",
@@ -48,6 +48,7 @@ _HEADERS_FILE = """Give lines of NAME: VALUE, or a JSON object such as {"webhook
 )
 @click.option(
     "--headers-file",
+    type=click.Path(),
     metavar="FILE",
     help="The headers that came with it: a JSON object, or lines of NAME: VALUE.",
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from onetribe_bc.cli.completion import complete_scopes
 from onetribe_bc.cli.hook_view import (
     Desk,
     exit_code_of,
@@ -69,6 +70,7 @@ def hooks() -> None:
     "scopes",
     multiple=True,
     metavar="SCOPE",
+    shell_complete=complete_scopes,
     help="What BigCommerce is to tell of. Repeatable.  [default: store/order/created; with "
     "--receiver store/order/updated, too]",
 )
@@ -143,7 +145,12 @@ def create(
 
 
 @hooks.command("list", short_help="List the hooks that the token can see.")
-@click.option("--scope", metavar="SCOPE", help="Only hooks with this scope.")
+@click.option(
+    "--scope",
+    metavar="SCOPE",
+    shell_complete=complete_scopes,
+    help="Only hooks with this scope.",
+)
 @click.option("--destination", metavar="URL", help="Only hooks to this address. '${NAME}' works.")
 @_activity_option
 @_api_version_option
@@ -211,7 +218,12 @@ def show(invocation: Invocation, hook_id: int, api_version: ApiVersion, as_json:
 
 @hooks.command(short_help="Change a hook.")
 @click.argument("hook_id", type=Whole(min=1), metavar="ID")
-@click.option("--scope", metavar="SCOPE", help="What BigCommerce is to tell of.")
+@click.option(
+    "--scope",
+    metavar="SCOPE",
+    shell_complete=complete_scopes,
+    help="What BigCommerce is to tell of.",
+)
 @click.option("--destination", metavar="URL", help="Where to. '${NAME}' works here, too.")
 @_header_option
 @_activity_option

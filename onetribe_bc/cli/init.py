@@ -22,9 +22,13 @@ if TYPE_CHECKING:
 @click.command
 @click.option("--store-hash", metavar="HASH", help="The store's hash, or its whole API path.")
 @click.option("--access-token-env", metavar="NAME", help="The variable with the access token.")
-@click.option("--access-token-file", metavar="FILE", help="The file with the access token.")
+@click.option(
+    "--access-token-file", type=click.Path(), metavar="FILE", help="The file with the access token."
+)
 @click.option("--onetribe-url-env", metavar="NAME", help="The variable with One Tribe's URL.")
-@click.option("--onetribe-url-file", metavar="FILE", help="The file with One Tribe's URL.")
+@click.option(
+    "--onetribe-url-file", type=click.Path(), metavar="FILE", help="The file with One Tribe's URL."
+)
 @click.option(
     "--hook/--no-hook",
     default=None,

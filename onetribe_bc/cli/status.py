@@ -102,7 +102,7 @@ def _show_status(console: Console, found: Status, zone: ZoneInfo) -> None:
     known = "" if oldest is None else f", the oldest known since {_moment(oldest, zone)}"
     console.data(f"Owed: {found.owed:,}{known}")
     if found.callbacks_waiting:
-        console.data(f"Named by callbacks, not looked at yet: {found.callbacks_waiting:,}")
+        console.data(f"Named by callbacks, to be looked for: {found.callbacks_waiting:,}")
     console.data(f"Possible duplicates at One Tribe: {found.possible_duplicates:,}")
     console.data(f"Synced until: {_moment(found.synced_until, zone)}")
     if found.runs:

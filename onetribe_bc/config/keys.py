@@ -55,7 +55,7 @@ class Key(Generic[T]):
 STORE_HASH: Key[str] = Key(
     "bigcommerce.store_hash",
     kinds.STORE_HASH,
-    "The store: the part after `stores/` in its API path.",
+    "The store: the part after `stores/` in its API path; the whole path will do.",
     default="",
     variable="BC2OT_STORE_HASH",
     of_store=True,

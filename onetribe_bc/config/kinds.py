@@ -141,12 +141,10 @@ def _path(raw: Raw) -> str:
 
 
 def _store_hash(raw: Raw) -> str:
-    text = _text(raw)
-    if _STORE_HASH.fullmatch(text):
-        return text
-    if found := _HASH_IN_ADDRESS.search(text):
-        raise ValueError(f"expects the store hash alone, which in this address is {found[1]}")
-    raise ValueError("expects the store hash alone: letters and digits, such as abc123")
+    store_hash = store_hash_in(_text(raw))
+    if not _STORE_HASH.fullmatch(store_hash):
+        raise ValueError("expects a store hash such as abc123, or the API path that it is in")
+    return store_hash
 
 
 def _credential(raw: Raw) -> Secret:

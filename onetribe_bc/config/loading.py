@@ -96,6 +96,7 @@ def load(
         timezone=values.timezone(),
         warnings=tuple(values.warnings),
         source=file.path if file else None,
+        variables=tuple(keys.BY_NAME[name].variable for name in variables),
         stores=tuple(file.stores) if file else (),
     )
 

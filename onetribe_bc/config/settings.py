@@ -94,7 +94,8 @@ class Settings:
     """Everything that is set for one store.
 
     `store_name` is None for the store at the top of the file, `stores` names the others in it,
-    `source` is the file if there was one, and `warnings` are for the user to see.
+    `source` is the file if there was one, `variables` names those of the environment that count
+    before it, and `warnings` are for the user to see.
     """
 
     store_name: str | None
@@ -109,6 +110,7 @@ class Settings:
     receiver: ReceiverSettings = ReceiverSettings()
     warnings: tuple[Notice, ...] = ()
     source: Path | None = None
+    variables: tuple[str, ...] = ()
     stores: tuple[str, ...] = ()
 
     def need_store_hash(self) -> str:

@@ -23,6 +23,7 @@ from onetribe_bc.ledger.entry import State
 from onetribe_bc.ledger.rows import Rows
 
 NOT_FETCHED = "named by a callback, not fetched yet"
+NOT_THERE = "named by a callback, and BigCommerce does not have it yet"
 
 _CALLBACKS = schema.callbacks.c
 
@@ -111,12 +112,18 @@ class Inbox:
         """
         self._change(_REMOVE, [self._one(named) for named in looked_at])
 
-    def postpone(self, named: Iterable[Named], due_at: datetime) -> None:
+    def postpone(self, named: Iterable[tuple[Named, datetime]]) -> None:
         """These orders were looked at in vain: look again then, unless another callback makes
         them due before.
         """
-        rows = [{**self._one(one), "at": due_at, "number": one.looks + 1} for one in named]
+        rows = [{**self._one(one), "at": at, "number": one.looks + 1} for one, at in named]
         self._change(_POSTPONE, rows)
+
+    def miss(self, order_ids: Iterable[int]) -> None:
+        """BigCommerce does not have these orders yet: the ledger says so of those that are owed
+        for no other reason than a callback.
+        """
+        self._change(_MISS, [{**self._of, "id": order_id} for order_id in order_ids])
 
     def _one(self, named: Named) -> dict[str, object]:
         since, count = named.received_at, named.received
@@ -182,6 +189,17 @@ _DELIVERED = (
     .exists()
 )
 _DROP_DELIVERED = sa.delete(schema.callbacks).where(_OF, _DELIVERED)
+_MISS = (
+    sa.update(schema.orders)
+    .where(
+        schema.orders.c.store_hash == sa.bindparam("of_store"),
+        schema.orders.c.destination == sa.bindparam("of_destination"),
+        schema.orders.c.order_id == sa.bindparam("id"),
+        schema.orders.c.state == State.PENDING.value,
+        schema.orders.c.reason == NOT_FETCHED,
+    )
+    .values(reason=NOT_THERE)
+)
 _POSTPONE = (
     sa.update(schema.callbacks)
     .where(_ONE)

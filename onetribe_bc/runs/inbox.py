@@ -54,10 +54,10 @@ def iter_named(
     due = {one.order_id: one for one in named}
     ranges = [IdRange(i, i, named=True) for i in sorted(due)]
     for page in iter_ids(services.bigcommerce, ranges, looks=looks):
-        absent = [due[order_id] for order_id in page.missing]
-        for number, wait in enumerate(LOOK_AGAIN_AFTER):
-            later = [one for one in absent if one.looks == number]
-            inbox.postpone(later, clock.now() + wait)
+        absent, now = [due[order_id] for order_id in page.missing], clock.now()
+        later = [one for one in absent if one.looks < len(LOOK_AGAIN_AFTER)]
+        inbox.postpone((one, now + LOOK_AGAIN_AFTER[one.looks]) for one in later)
+        inbox.miss(one.order_id for one in later)
         lost = [one.order_id for one in absent if one.looks >= len(LOOK_AGAIN_AFTER)]
         if handed_on is not None:
             for order_id in (*lost, *(order.id for order in page.orders)):
@@ -82,10 +82,8 @@ def hand_on(services: Services, page: Page, named: Mapping[int, Named]) -> Itera
     }
     ended = [*page.missing, *(order.id for order in orders)]
     inbox.remove([named[i] for i in ended if i in named and i not in kept])
-    for order_id in kept:
-        one = named[order_id]
-        patience = min(one.looks, len(CLAIMED_AGAIN_AFTER) - 1)
-        inbox.postpone([one], clock.now() + CLAIMED_AGAIN_AFTER[patience])
+    now, most = clock.now(), len(CLAIMED_AGAIN_AFTER) - 1
+    inbox.postpone((named[i], now + CLAIMED_AGAIN_AFTER[min(named[i].looks, most)]) for i in kept)
 
 
 def _entries(services: Services, orders: Sequence[Order]) -> Mapping[int, Entry]:

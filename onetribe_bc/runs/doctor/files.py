@@ -18,7 +18,10 @@ def check_files(settings: Settings) -> Iterator[Finding]:
     """The file, and all that was noticed when it was read."""
     source = "the environment alone" if settings.source is None else str(settings.source)
     store = "" if settings.store_name is None else f", store {settings.store_name}"
-    yield ok(Check.FILE, f"The settings come from {source}{store}.")
+    first = ""
+    if settings.source is not None and settings.variables:
+        first = f" From the environment come, before it: {', '.join(settings.variables)}."
+    yield ok(Check.FILE, f"The settings come from {source}{store}.{first}")
     for warning in settings.warnings:
         if warning.open_file is None:
             mend = f"{warning.mend[:1].upper()}{warning.mend[1:]}."

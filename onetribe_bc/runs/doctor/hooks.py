@@ -14,6 +14,7 @@ from onetribe_bc.api.bigcommerce import BigCommerceClient
 from onetribe_bc.api.callback import ORDER_SCOPE
 from onetribe_bc.api.hook import (
     HOOKS_PER_SCOPE,
+    ORDER_CREATED,
     BlockedDomain,
     Hook,
     hook_obstacle,
@@ -99,10 +100,11 @@ def check_hooks(
             f"{listing.problem}",
         )
     known = _know(listing, settings)
-    yield from _check_presence(known, settings)
+    is_full = sum(hook.scope == ORDER_CREATED for hook in listing.hooks) >= HOOKS_PER_SCOPE
+    yield from _check_presence(known, settings, is_full=is_full)
     is_told = any(one.is_on and one.way in _OURS for one in known)
     for one in known:
-        yield from _check_hook(client, one, is_told=is_told)
+        yield from _check_hook(client, one, is_told=is_told, is_full=is_full)
         if one.is_on and one.way in _OURS:
             yield from _check_idleness(one, now, newest_order_at)
         if one.way is Way.RECEIVER:
@@ -171,34 +173,35 @@ def _includes(wide: str, narrow: str) -> bool:
     return wide == narrow or (wide.endswith("*") and narrow.startswith(wide[:-1]))
 
 
-def _check_presence(known: Sequence[_Known], settings: Settings) -> Iterator[Finding]:
+def _check_presence(
+    known: Sequence[_Known], settings: Settings, *, is_full: bool
+) -> Iterator[Finding]:
     """A warning and no failure: `sync` from cron brings every order, only later. What is there
     and switched off is told of itself. A sandbox's One Tribe is none that a hook can lead to.
     """
     url = settings.onetribe.url
     if not any(one.way in _OURS for one in known):
+        mend = "bc2ot hooks create"
+        if url is not None and hook_obstacle(url):
+            mend = _WITHOUT_HOOK
+        elif is_full:
+            mend = (
+                f"Delete one of the {HOOKS_PER_SCOPE} first (bc2ot hooks delete ID), then: {mend}"
+            )
         yield warn(
             Check.PRESENT,
-            "No hook that this token sees tells of orders. `bc2ot sync` from cron sends them, but "
-            "later.",
-            _WITHOUT_HOOK if url is not None and hook_obstacle(url) else "bc2ot hooks create",
+            "No hook that this token can see tells One Tribe or your receiver of orders. "
+            "`bc2ot sync` from cron sends them, but later.",
+            mend,
         )
 
 
-def _check_hook(client: BigCommerceClient, one: _Known, *, is_told: bool) -> Iterator[Finding]:
+def _check_hook(
+    client: BigCommerceClient, one: _Known, *, is_told: bool, is_full: bool
+) -> Iterator[Finding]:
     hook = one.hook
     if one.way is Way.ELSEWHERE:
-        off = "" if one.is_on else f"; it is {one.status}"
-        yield warn(
-            Check.DESTINATION,
-            f"{one.name} leads neither to One Tribe nor to a receiver of yours{off}.",
-            "If another app of yours needs it, leave it. "
-            + (
-                f"If not: bc2ot hooks delete {hook.id}"
-                if is_told
-                else f"To replace it: bc2ot hooks create; then bc2ot hooks delete {hook.id}"
-            ),
-        )
+        yield _elsewhere(one, is_told=is_told, is_full=is_full)
         return
     if one.way is Way.OTHER_KEY:
         yield fail(
@@ -216,6 +219,21 @@ def _check_hook(client: BigCommerceClient, one: _Known, *, is_told: bool) -> Ite
             f"bc2ot hooks create --scope '{excerpt(hook.scope)}'",
         )
     yield from _check_activity(client, one)
+
+
+def _elsewhere(one: _Known, *, is_told: bool, is_full: bool) -> Finding:
+    """Another app's, probably, and no more than a note where hooks of ours do their work."""
+    off = "" if one.is_on else f"; it is {one.status}"
+    text = f"{one.name} leads neither to One Tribe nor to a receiver of yours{off}."
+    leave, delete = (
+        "If another app of yours needs it, leave it.",
+        f"bc2ot hooks delete {one.hook.id}",
+    )
+    if is_told:
+        return note(Check.DESTINATION, text, f"{leave} If not: {delete}")
+    steps = ("bc2ot hooks create", delete)
+    first, second = reversed(steps) if is_full else steps
+    return warn(Check.DESTINATION, text, f"{leave} To replace it: {first}; then {second}")
 
 
 def _check_activity(client: BigCommerceClient, one: _Known) -> Iterator[Finding]:

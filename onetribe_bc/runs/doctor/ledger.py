@@ -176,7 +176,7 @@ def _check_orders(status: Status, settings: Settings, now: datetime) -> Iterator
     if unknown := status.states.get(State.UNKNOWN):
         verb = "is" if unknown == 1 else "are"
         if settings.delivery.on_unknown == "hold":
-            yield warn(
+            yield fail(
                 Check.UNKNOWN,
                 f"{plural(unknown, 'order')} {verb} unknown: sent, and no answer was seen; held "
                 "until you decide.",
@@ -189,9 +189,9 @@ def _check_orders(status: Status, settings: Settings, now: datetime) -> Iterator
                 "next run sends them again and flags them.",
             )
     if refused := status.states.get(State.FAILED):
-        yield warn(
+        yield fail(
             Check.FAILED,
-            f"{plural(refused, 'order')} failed: One Tribe refused to take them.",
+            f"One Tribe refused {plural(refused, 'order')}.",
             "bc2ot history ID tells why (ids: bc2ot export --state failed). When the cause is "
             "gone: bc2ot retry --failed",
         )

@@ -44,7 +44,7 @@ def check_store(client: BigCommerceClient, clock: Clock) -> Generator[Finding, N
         yield failed(Check.ORDERS, error)
     except CredentialsError as error:
         yield failed(Check.TOKEN, error)
-        problem = "BigCommerce does not take the access token for this store"
+        problem = "BigCommerce does not take this store and token"
     except UnreachableError as error:
         yield failed(Check.REACH, error)
         problem = "BigCommerce gave no usable answer"
@@ -96,7 +96,7 @@ def store_name(client: BigCommerceClient) -> str | None:
 def check_clock(client: BigCommerceClient, clock: Clock) -> Finding:
     """By the Date of BigCommerce's last answer, an error's included."""
     if client.server_time is None:
-        return skipped(Check.CLOCK, "The clock", "BigCommerce did not tell its time")
+        return skipped(Check.CLOCK, "The clock", "BigCommerce gave no time")
     ahead = clock.now() - client.server_time
     off = abs(ahead)
     if off <= CLOCK_OFF:
