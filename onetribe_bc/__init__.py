@@ -9,6 +9,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from onetribe_bc.version import __version__
+
 if TYPE_CHECKING:
     from onetribe_bc.api.authenticity import Verifier
     from onetribe_bc.api.bigcommerce import BigCommerceClient, OrderQuery
@@ -71,8 +73,6 @@ if TYPE_CHECKING:
     from onetribe_bc.runs.sync import SyncPlan, plan_sync, sync
     from onetribe_bc.runs.tally import Tally
     from onetribe_bc.secret import Secret
-
-    __version__: str
 
 __all__ = [
     "AddressError",
@@ -206,8 +206,6 @@ _HOMES = MappingProxyType(
 def __getattr__(name: str) -> object:
     import importlib
 
-    if name == "__version__":
-        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _HOMES[name]
@@ -218,12 +216,3 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("onetribe-bc")
-    except PackageNotFoundError:
-        raise AttributeError("onetribe_bc is not installed, and so has no version") from None

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 import sys
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from onetribe_bc.cli.catalogue import GROUPS
 from onetribe_bc.config import reference
 from onetribe_bc.config.keys import KEYS, Key
 from onetribe_bc.errors import ExitCode
+from onetribe_bc.version import __version__
 from tests import man
 from tests.messages import iter_errors, iter_texts, quoted_messages, source_trees
 
@@ -97,10 +97,8 @@ def exit_codes() -> str:
 
 def manual(_before: str) -> str:
     """The man page."""
-    with (ROOT / "pyproject.toml").open("rb") as file:
-        version = tomllib.load(file)["project"]["version"]
     commands = {" ".join(names): context_of(*names) for names in iter_commands()}
-    return man.render(context_of(), commands, version=version)
+    return man.render(context_of(), commands, version=__version__)
 
 
 DOCUMENTS: Mapping[str, Callable[[str], str]] = {

@@ -23,13 +23,13 @@ import click
 import pytest
 import yaml
 
+from onetribe_bc import __version__
 from onetribe_bc.cli.app import bc2ot
 from tests.callbacks import until
 from tests.shell import Shell, shell_fixture  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-VERSION = PROJECT["version"]
 NEEDED = 77
 """The first setuptools that writes licence expressions."""
 
@@ -87,12 +87,12 @@ def names_fixture(built: tuple[Path, Path]) -> set[str]:
 def metadata_fixture(built: tuple[Path, Path]) -> Message:
     """What the wheel tells of itself."""
     with zipfile.ZipFile(built[1]) as wheel:
-        text = wheel.read(f"onetribe_bc-{VERSION}.dist-info/METADATA").decode()
+        text = wheel.read(f"onetribe_bc-{__version__}.dist-info/METADATA").decode()
     return email.message_from_string(text)
 
 
 def test_the_wheel_is_for_any_machine(built: tuple[Path, Path]) -> None:
-    assert built[1].name == f"onetribe_bc-{VERSION}-py3-none-any.whl"
+    assert built[1].name == f"onetribe_bc-{__version__}-py3-none-any.whl"
 
 
 def test_the_wheel_holds_the_package_the_man_page_and_no_tests(names: set[str]) -> None:
@@ -101,7 +101,7 @@ def test_the_wheel_holds_the_package_the_man_page_and_no_tests(names: set[str]) 
         for path in (ROOT / "onetribe_bc").rglob("*")
         if path.suffix == ".py" or path.name == "py.typed"
     }
-    told = f"onetribe_bc-{VERSION}"
+    told = f"onetribe_bc-{__version__}"
     assert package <= names
     assert f"{told}.data/data/share/man/man1/bc2ot.1" in names
     assert f"{told}.dist-info/licenses/LICENSE" in names
@@ -111,7 +111,7 @@ def test_the_wheel_holds_the_package_the_man_page_and_no_tests(names: set[str]) 
 
 def test_the_wheel_tells_what_it_is(metadata: Message) -> None:
     assert metadata["Name"] == "onetribe-bc"
-    assert metadata["Version"] == VERSION
+    assert metadata["Version"] == __version__
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["Description-Content-Type"] == "text/markdown"
@@ -165,12 +165,12 @@ def test_the_wheel_installs_and_runs_in_a_fresh_environment(
     told = subprocess.run(
         [str(fresh / "bin" / "bc2ot"), "--version"], capture_output=True, text=True, check=True
     )
-    assert told.stdout.startswith(f"bc2ot {VERSION} (Python ")
+    assert told.stdout.startswith(f"bc2ot {__version__} (Python ")
     where = "import onetribe_bc; print(onetribe_bc.__file__, onetribe_bc.__version__)"
     imported = subprocess.run(
         [str(python), "-c", where], capture_output=True, text=True, check=True, cwd=tmp_path
     )
-    assert imported.stdout == f"{packages}/onetribe_bc/__init__.py {VERSION}\n"
+    assert imported.stdout == f"{packages}/onetribe_bc/__init__.py {__version__}\n"
 
 
 # The man page

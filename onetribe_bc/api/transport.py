@@ -11,7 +11,6 @@ import platform
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,6 +27,7 @@ from onetribe_bc.errors import (
     NoConnectionError,
 )
 from onetribe_bc.loopback import is_loopback
+from onetribe_bc.version import __version__
 
 _log = logging.getLogger(__name__)
 _URLLIB3_LOGS = ("urllib3.connection", "urllib3.connectionpool")
@@ -261,7 +261,7 @@ class _Discretion(logging.Filter):
 
 def user_agent() -> str:
     """Names the tool and its version, as BigCommerce asks of integrations."""
-    return f"bc2ot/{version('onetribe-bc')} (Python {platform.python_version()})"
+    return f"bc2ot/{__version__} (Python {platform.python_version()})"
 
 
 def _explain(error: Exception, peer: str) -> Exception:

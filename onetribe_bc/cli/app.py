@@ -19,6 +19,7 @@ from onetribe_bc.cli.completion import COMPLETION_VARIABLE, complete_stores
 from onetribe_bc.cli.invocation import Invocation
 from onetribe_bc.cli.streams import drop
 from onetribe_bc.errors import Bc2otError, ExitCode, InterruptedRunError
+from onetribe_bc.version import __version__
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -95,10 +96,8 @@ class _Commands(click.Group):
 def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if not wanted or ctx.resilient_parsing:
         return
-    from onetribe_bc.cli.crash import version
-
     python = ".".join(map(str, sys.version_info[:3]))
-    click.echo(f"bc2ot {version()} (Python {python})")
+    click.echo(f"bc2ot {__version__} (Python {python})")
     ctx.exit()
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 
 from onetribe_bc.cli.catalogue import COMMANDS
+from onetribe_bc.version import __version__
 
 
 def report(error: BaseException, arguments: Sequence[str]) -> str:
@@ -19,7 +19,7 @@ def report(error: BaseException, arguments: Sequence[str]) -> str:
     commands = [word for word in arguments if word in COMMANDS]
     lines = [
         (
-            f"  bc2ot {version()}, Python {platform.python_version()}, {sys.platform}, "
+            f"  bc2ot {__version__}, Python {platform.python_version()}, {sys.platform}, "
             f"command {' '.join(commands) or '?'}, {type(error).__name__}"
         ),
         *_places(error),
@@ -28,18 +28,6 @@ def report(error: BaseException, arguments: Sequence[str]) -> str:
         "bc2ot: This is a bug in bc2ot. Nothing is lost: what was not delivered stays owed. "
         "Please report it with these lines:\n" + "\n".join(lines)
     )
-
-
-def version() -> str:
-    """Ours, as the installer wrote it down."""
-    # The name of that folder is a standard, and reading it takes no time. importlib.metadata
-    # reads its files, too: that alone would take half as long as everything else `--version` does.
-    for folder in sys.path:
-        with suppress(OSError):
-            for name in os.listdir(folder or "."):  # noqa: PTH208 - pathlib is slow to import
-                if name.startswith("onetribe_bc-") and name.endswith(".dist-info"):
-                    return name.removeprefix("onetribe_bc-").removesuffix(".dist-info")
-    return "(not installed)"
 
 
 def _places(error: BaseException) -> list[str]:
