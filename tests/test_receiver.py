@@ -354,7 +354,7 @@ def test_refused_credentials_are_told_until_they_are_taken_again(
     before = set(site.sandbox.scopes)
     site.sandbox.scopes.clear()
     name(service, 218)
-    until(lambda: service.receiver.problem(5) == "credentials are refused")
+    until(lambda: service.receiver.problem(5) == "credentials or an address are refused")
     name(service, 218)
     site.sandbox.scopes |= before
     until(lambda: site.sandbox.onetribe.counts() == {218: 1})
@@ -365,7 +365,7 @@ def test_a_wrong_address_of_one_tribe_is_told(site: Site, clock: FakeClock) -> N
     site.url = site.sandbox.onetribe_url.replace(site.sandbox.merchant_key, "wrong")
     with site.serving(clock) as service:
         name(service, 218)
-        until(lambda: service.receiver.problem(5) == "credentials are refused")
+        until(lambda: service.receiver.problem(5) == "credentials or an address are refused")
     assert site.states() == {"pending": 1}
 
 

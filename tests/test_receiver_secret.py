@@ -92,7 +92,7 @@ def test_one_that_cannot_be_read_stops_nothing_and_is_reported(desk: Desk) -> No
     file.mkdir(parents=True)
     assert secret(desk) is None
     (warning,) = map(str, desk.load().warnings)
-    assert f"in {file} cannot be read ({os.strerror(errno.EISDIR)}): give it" in warning
+    assert f"in {file} cannot be read ({os.strerror(errno.EISDIR)}): let the user" in warning
 
 
 def test_it_is_made_for_its_owners_eyes_only_and_never_overwritten(tmp_path: Path) -> None:

@@ -91,8 +91,8 @@ def _webhook(client_secret: Secret) -> Webhook:
         raise ConfigurationError(
             "bigcommerce.client_secret is set, and to check signatures with it a package is "
             "missing: standardwebhooks.",
-            hint="pip install 'onetribe-bc[serve]'. Or leave client_secret out and have the "
-            "shared secret checked alone.",
+            hint="pip install 'onetribe-bc[serve]' (from a clone: pip install '.[serve]'). Or "
+            "leave client_secret out and have the shared secret checked alone.",
         ) from None
     key = client_secret.reveal().encode("utf-8", "surrogateescape")
     return Webhook(base64.b64encode(key).decode())

@@ -187,7 +187,7 @@ def _invocation(given: Mapping[str, Any]) -> Invocation:
 )
 @click.pass_context
 def bc2ot(ctx: click.Context, /, **given: object) -> None:
-    """Sends BigCommerce orders to One Tribe: every one, and none twice unseen.
+    """Sends every BigCommerce order to One Tribe: none lost, no silent duplicates.
 
     \b
     To see it work:          bc2ot demo

@@ -38,7 +38,7 @@ GROUPS: Mapping[str, Mapping[str, Listed]] = MappingProxyType(
         "See where they stand": {
             "status": Listed("status", "status", "Show what was delivered and what is owed."),
             "history": Listed("status", "history", "Show every attempt at one order."),
-            "reconcile": Listed("reconcile", "reconcile", "Hold the store against the ledger."),
+            "reconcile": Listed("reconcile", "reconcile", "Compare the store with the ledger."),
             "export": Listed("status", "export", "Write the proof: one line per order."),
         },
         "Try it out": {

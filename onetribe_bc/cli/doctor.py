@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -58,20 +59,12 @@ def doctor(invocation: Invocation, fix: bool, all_stores: bool, as_json: bool) -
     def unusable(console: Console, error: ConfigurationError) -> int:
         return _show_unusable(console, error, as_json=as_json)
 
-    patient = _Patient(**vars(invocation))
+    # The configuration's warnings are findings here.
+    silent = replace(invocation, warns=False)
     try:
-        return for_stores(patient, work, all_stores=all_stores, as_json=as_json, unusable=unusable)
+        return for_stores(silent, work, all_stores=all_stores, as_json=as_json, unusable=unusable)
     except ConfigurationError as error:  # the settings' own: what fails in `work` is a finding
         return unusable(invocation.console(json=as_json), error)
-
-
-class _Patient(Invocation):
-    """An invocation that keeps its configuration's warnings to itself: they are findings here."""
-
-    def settings(self, console: Console, overrides: Mapping[str, object] | None = None) -> Settings:  # noqa: ARG002
-        from onetribe_bc.cli.console import Console
-
-        return super().settings(Console(quiet=True), overrides)
 
 
 def _examine(console: Console, settings: Settings, *, fix: bool, as_json: bool) -> int:

@@ -24,8 +24,8 @@ _MENDS = {
     "signature missing": "It has no signature (webhook-id, webhook-timestamp, webhook-signature).",
     "signature wrong": "Its signature is wrong: its body was changed on the way, or "
     "bigcommerce.client_secret is not that of the API account that made the hook.",
-    "timestamp": "It was signed more than five minutes ago or ahead, or this machine's clock is "
-    "off. From a queue that keeps it for longer, hand it in with --trusted.",
+    "timestamp": "It was signed more than five minutes ago, or in the future, or this machine's "
+    "clock is off. From a queue that keeps it for longer, hand it in with --trusted.",
     "secret missing": "It has no header X-Bc2ot-Secret: `bc2ot hooks create --receiver URL` adds "
     "it to the hook.",
     "secret wrong": "Its X-Bc2ot-Secret is another one: `bc2ot hooks create --receiver URL` "
@@ -96,7 +96,7 @@ def handle_callback(
     if verifier is not None and not verifier.is_configured:
         verifier = None
         console.warn(
-            "nothing is set to check callbacks by, so that this one is taken at its word. Set "
+            "nothing is set to check callbacks by, so this one is taken at its word. Set "
             "bigcommerce.client_secret or receiver.secret; or say --trusted, if nobody but "
             "BigCommerce can write to where it came from."
         )
@@ -195,7 +195,7 @@ def _lines(file: str) -> Iterator[tuple[str, str]]:
         headers = json.loads(text)
     except (ValueError, RecursionError):
         raise ConfigurationError(
-            "The file of headers begins like a JSON object and is none.", hint=_HEADERS_FILE
+            "The file of headers begins like a JSON object but is not one.", hint=_HEADERS_FILE
         ) from None
     for name, value in headers.items():
         if not isinstance(value, str):

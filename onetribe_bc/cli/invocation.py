@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Invocation:
-    """The global options. `verbosity` is -1 for quiet, 0, 1 or 2 and more."""
+    """The global options. `verbosity` is -1 for quiet, 0, 1 or 2 and more. `warns` says whether the
+    configuration's warnings are shown.
+    """
 
     config: Path | None = None
     store: str | None = None
     verbosity: int = 0
     log_format: str = "text"
     no_input: bool = False
+    warns: bool = True
 
     def for_store(self, name: str | None) -> Invocation:
         """The same for another store."""
@@ -51,7 +54,7 @@ class Invocation:
         return Console(quiet=self.quiet, json=json, log_format=self.log_format)
 
     def settings(self, console: Console, overrides: Mapping[str, object] | None = None) -> Settings:
-        """The configuration, its warnings shown. Raises ConfigurationError."""
+        """The configuration. Raises ConfigurationError."""
         from onetribe_bc.config import load
 
         settings = load(
@@ -61,7 +64,7 @@ class Invocation:
             store=self.store,
             overrides=overrides,
         )
-        for warning in settings.warnings:
+        for warning in settings.warnings if self.warns else ():
             console.warn(str(warning))
         return settings
 

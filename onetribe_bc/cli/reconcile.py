@@ -39,7 +39,7 @@ def reconcile(
     all_stores: bool,
     as_json: bool,
 ) -> int:
-    """Hold the store's orders against the ledger: is each of them at One Tribe?
+    """Compare the store's orders with the ledger: is each of them at One Tribe?
 
     Reads the store, not only the ledger, and compares its own count as well. Changes nothing
     unless --fix. The exit code is 1 when there is a gap.

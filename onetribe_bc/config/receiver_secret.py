@@ -18,7 +18,7 @@ SECRET_BYTES = 32
 """How much chance is in a secret."""
 
 _MOST_BYTES = 1024
-_MEND = "give it to the user that runs bc2ot, or set receiver.secret"
+_MEND = "let the user that runs bc2ot own its folder and file, or set receiver.secret"
 
 
 def receiver_secret_file(ledger: Path, store_hash: str) -> Path:

@@ -101,5 +101,5 @@ def _damaged(path: Path, said: str) -> LedgerError:
 def _unusable(path: Path, why: str) -> LedgerError:
     return LedgerError(
         f"The ledger {path} could not be used: {why}.",
-        hint="Give it to the user that runs bc2ot, or set `ledger` (BC2OT_LEDGER).",
+        hint="Make the user that runs bc2ot its owner, or set `ledger` (BC2OT_LEDGER).",
     )

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Generator, Iterator
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from functools import partial
 
@@ -91,9 +91,9 @@ class Receiver:
 
     def start(self) -> None:
         """Begin to deliver, in threads of its own."""
-        for name, work in (("deliveries", self._deliver), ("sync", self._keep_in_step)):
+        for name, work in (("deliveries", self._deliver), ("sync", self._sync)):
             thread = threading.Thread(
-                target=self._keep, args=(name, work), name=f"bc2ot-{name}", daemon=True
+                target=self._repeat, args=(name, work), name=f"bc2ot-{name}", daemon=True
             )
             self._threads.append(thread)
             thread.start()
@@ -133,7 +133,7 @@ class Receiver:
             return "the workers are not running"
         troubles = list(self._troubles.values())
         if any(isinstance(trouble, RefusedError) for trouble in troubles):
-            return "credentials are refused"
+            return "credentials or an address are refused"
         if any(isinstance(trouble, LedgerError) for trouble in troubles):
             return "the ledger failed"
         if any(isinstance(trouble, _OURS_TO_MEND) for trouble in troubles):
@@ -142,41 +142,37 @@ class Receiver:
 
     # Keeping at it
 
-    def _keep(self, name: str, work: Callable[[], None]) -> None:
+    def _repeat(self, name: str, work: Callable[[], None]) -> None:
         """Do it again and again, whatever goes wrong, until the clock is stopped."""
         failures = 0
-        while not self._clock.stopping:
-            began_at = self._clock.monotonic()
-            try:
-                work()
-                failures = 0
-            except InterruptedRunError:
-                return
-            except Exception as error:  # noqa: BLE001 - nothing may end a receiver
-                if self._clock.stopping:
-                    return
-                lasted_s = self._clock.monotonic() - began_at
-                failures = 1 if lasted_s > MAX_WAIT_S else failures + 1
-                if not self._wait(name, error, failures):
-                    return
+        with suppress(InterruptedRunError):
+            while not self._clock.stopping:
+                began_at = self._clock.monotonic()
+                try:
+                    work()
+                    failures = 0
+                except InterruptedRunError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - nothing may end a receiver
+                    if self._clock.stopping:
+                        return
+                    lasted_s = self._clock.monotonic() - began_at
+                    failures = 1 if lasted_s > MAX_WAIT_S else failures + 1
+                    self._wait(name, error, failures)
 
-    def _wait(self, name: str, error: Exception, failures: int) -> bool:
-        """Wait after a failure; whether to go on."""
+    def _wait(self, name: str, error: Exception, failures: int) -> None:
+        """Wait after a failure. Raises InterruptedRunError."""
         wait_s = full_jitter(failures, self._clock.random())
         if isinstance(error, RefusedError):
             wait_s = REFUSED_WAIT_S
         if isinstance(error, Bc2otError):
             self._troubles[name] = error
-            _log.warning("%s: %s Going on in %.0f s.", name, error, wait_s)
+            _log.warning("%s: %s. Going on in %.0f s.", name, str(error).rstrip("."), wait_s)
         else:
             # The text of a bug may hold anything.
             _log.error("%s: a bug: %s. Going on in %.0f s.", name, type(error).__name__, wait_s)
             _log.debug("%s", _where(error))
-        try:
-            self._clock.sleep(wait_s)
-        except InterruptedRunError:
-            return False
-        return True
+        self._clock.sleep(wait_s)
 
     # Deliveries
 
@@ -207,8 +203,10 @@ class Receiver:
             yield from iter_callbacks(services, handed_on=self._handed_on)
             # What other runs do at their end, this one does whenever it has nothing to do.
             book.flush()
-            if counted != (counts := tally.counts()):
-                book.record_counts(counted := counts)
+            counts = tally.counts()
+            if counts != counted:
+                book.record_counts(counts)
+                counted = counts
             if self._clock.monotonic() - took_over_at >= TAKE_OVER_EVERY_S:
                 took_over_at = self._clock.monotonic()
                 if book.take_over():
@@ -235,12 +233,12 @@ class Receiver:
 
     def _note(self, report: Report) -> None:
         if report.kind is Kind.CLAIMED and self._policy.on_change:
-            self._keep_named(report.order_id)
+            self._put_back(report.order_id)
         if report.kind is Kind.DELIVERED:
             self._troubles.clear()  # both services took what we gave them
         self._observe(report, self._waited_s(report))
 
-    def _keep_named(self, order_id: int) -> None:
+    def _put_back(self, order_id: int) -> None:
         """Another version of it is being sent: whether this one is to be sent, too, shows then.
         It is in the inbox still, unless it was claimed after it had been entered.
         """
@@ -257,7 +255,7 @@ class Receiver:
 
     # The safety net
 
-    def _keep_in_step(self) -> None:
+    def _sync(self) -> None:
         """One sync, and the wait for the next."""
         every_s = self._settings.receiver.sync_every.total_seconds()
         services = make_services(self._settings, self._links, self._clock, self._policy)

@@ -1,4 +1,4 @@
-"""Reconcile: hold the store's orders against the ledger, one by one."""
+"""Reconcile: compare the store's orders with the ledger, one by one."""
 
 from __future__ import annotations
 

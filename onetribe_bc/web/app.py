@@ -186,7 +186,7 @@ class Application:
             self._metrics.ignore(callback.ignored)
             self._journal.ignore(callback)
             return Answer(HTTPStatus.OK)
-        return self._keep(callback, callback.order_id)
+        return self._store(callback, callback.order_id)
 
     def _authenticate(self, environ: WSGIEnvironment, body: bytes) -> None:
         if self._verifier is None:
@@ -210,7 +210,7 @@ class Application:
             raise RefusalError(HTTPStatus.UNPROCESSABLE_ENTITY, "not about orders")
         return callback
 
-    def _keep(self, callback: Callback, order_id: int) -> Later:
+    def _store(self, callback: Callback, order_id: int) -> Later:
         if self.draining:
             raise RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, "stopping")
         try:

@@ -33,7 +33,7 @@ try:
 except ImportError:
     raise ConfigurationError(
         "`bc2ot serve` needs a package that is not installed: waitress.",
-        hint="Install it: pip install 'onetribe-bc[serve]'",
+        hint="Install it: pip install 'onetribe-bc[serve]' (from a clone: pip install '.[serve]')",
     ) from None
 
 if TYPE_CHECKING:

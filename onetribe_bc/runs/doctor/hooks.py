@@ -288,7 +288,7 @@ def _check_idleness(
         yield warn(
             Check.IDLE,
             f"{one.name} may have been idle for {idle.days} days: neither it nor the ledger shows "
-            f"life since. After {IDLE_LIMIT.days} BigCommerce deactivates it: {when}.",
+            f"any activity since. After {IDLE_LIMIT.days} BigCommerce deactivates it: {when}.",
             f"A test order keeps it alive. Once it is off: bc2ot hooks enable {one.hook.id}",
         )
 
