@@ -624,7 +624,7 @@ def test_what_was_mended_is_told_with_q_too(well: Shell) -> None:
 def test_variables_that_come_before_the_file_are_named(well: Shell) -> None:
     configured(well)
     well.set(BC2OT_WORKERS="3")
-    ask(well).finds("configuration.file", "ok", "From the environment come, before it: ")
+    ask(well).finds("configuration.file", "ok", "Overridden by the environment: ")
     assert "BC2OT_WORKERS" in well.run("doctor").out
 
 

@@ -20,7 +20,7 @@ def check_files(settings: Settings) -> Iterator[Finding]:
     store = "" if settings.store_name is None else f", store {settings.store_name}"
     first = ""
     if settings.source is not None and settings.variables:
-        first = f" From the environment come, before it: {', '.join(settings.variables)}."
+        first = f" Overridden by the environment: {', '.join(settings.variables)}."
     yield ok(Check.FILE, f"The settings come from {source}{store}.{first}")
     for warning in settings.warnings:
         if warning.open_file is None:
