@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -211,8 +212,9 @@ def test_the_runs_counts_are_told_while_it_lives(site: Site, service: Service) -
 
 
 def test_an_order_that_bigcommerce_does_not_have_yet_is_looked_for_again(
-    site: Site, service: Service, clock: FakeClock
+    site: Site, service: Service, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "onetribe_bc.runs.inbox")
     name(service, NEW_ID)
     for looks, wait in enumerate(LOOK_AGAIN_AFTER[:2]):
         until(partial(site.query, f"SELECT 1 FROM callbacks WHERE looks = {looks + 1}"))
@@ -221,6 +223,7 @@ def test_an_order_that_bigcommerce_does_not_have_yet_is_looked_for_again(
     site.sandbox.store.add(id=NEW_ID, status_id=11)
     clock.advance(LOOK_AGAIN_AFTER[2].total_seconds())
     until(lambda: site.sandbox.onetribe.counts() == {NEW_ID: 1})
+    assert f"Order {NEW_ID}: BigCommerce has none such; again in 5 seconds." in caplog.messages
 
 
 def test_after_a_while_it_is_gone_and_another_callback_begins_anew(

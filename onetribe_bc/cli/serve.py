@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from onetribe_bc.web.server import Server
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9.-]*):(?P<port>[0-9]{1,5})")
-_TOLD = ("onetribe_bc.web", "onetribe_bc.runs.receiver")
+_TOLD = ("onetribe_bc.web", "onetribe_bc.runs.receiver", "onetribe_bc.runs.inbox")
 """The logs of which a receiver shows more than warnings, unless it is to be quiet."""
 
 ENDING = "Finishing what is in flight; the rest waits in the ledger. Once more to stop at once."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
@@ -12,6 +13,9 @@ from onetribe_bc.ledger.entry import Entry, State
 from onetribe_bc.ledger.inbox import Named
 from onetribe_bc.order import Order
 from onetribe_bc.runs.services import Services
+from onetribe_bc.wording import span
+
+_log = logging.getLogger(__name__)
 
 LOOK_AGAIN_AFTER = tuple(timedelta(seconds=s) for s in (5, 15, 60, 300, 900))
 """How long to wait for an order that a callback named and BigCommerce does not have: it may lag.
@@ -56,6 +60,9 @@ def iter_named(
     for page in iter_ids(services.bigcommerce, ranges, looks=looks):
         absent, now = [due[order_id] for order_id in page.missing], clock.now()
         later = [one for one in absent if one.looks < len(LOOK_AGAIN_AFTER)]
+        for one in later:
+            again = span(LOOK_AGAIN_AFTER[one.looks])
+            _log.info("Order %d: BigCommerce has none such; again in %s.", one.order_id, again)
         inbox.postpone((one, now + LOOK_AGAIN_AFTER[one.looks]) for one in later)
         inbox.miss(one.order_id for one in later)
         lost = [one.order_id for one in absent if one.looks >= len(LOOK_AGAIN_AFTER)]
