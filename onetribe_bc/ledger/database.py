@@ -33,6 +33,18 @@ from onetribe_bc.errors import BusyError, LedgerError
 from onetribe_bc.ledger import schema
 from onetribe_bc.ledger.creation import provide
 from onetribe_bc.ledger.dialects import upsert
+from onetribe_bc.ledger.failures import (
+    damaged,
+    emptied,
+    foreign,
+    is_busy,
+    is_damage,
+    locked,
+    sqlite_name,
+    too_new,
+    unusable,
+    without_version,
+)
 from onetribe_bc.ledger.locks import locks_folder
 from onetribe_bc.ledger.migrations import migrate, set_aside
 
@@ -207,7 +219,7 @@ def _run_patiently(
     try:
         raw.execute(statement).close()
     except sqlite3.Error as error:
-        if not _is_busy(error):
+        if not is_busy(error):
             raise
         _log.warning(
             "Another process is using the ledger %s; waiting for it up to %.0f s.", path, rest_s
@@ -230,11 +242,6 @@ def _roll_back(raw: sqlite3.Connection) -> None:
             raw.execute("ROLLBACK").close()
 
 
-def _is_busy(error: BaseException | None) -> bool:
-    name = getattr(error, "sqlite_errorname", "") or ""
-    return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
-
-
 def _prepare(connection: sa.Connection, path: Path, lock_timeout_s: float) -> None:
     raw = _raw(connection)
     _run_patiently(raw, "PRAGMA journal_mode=TRUNCATE", path, lock_timeout_s)
@@ -249,23 +256,16 @@ def _prepare(connection: sa.Connection, path: Path, lock_timeout_s: float) -> No
                 migrate(connection, version)
                 _log.warning("The ledger %s was of an older version; a copy is %s.", path, copy)
         elif tables:
-            raise LedgerError(
-                f"The file {path} is a database, but not a bc2ot ledger.",
-                hint="Set `ledger` (BC2OT_LEDGER) to another file.",
-            )
-        elif (problem := emptied(path)) is not None:
-            raise problem
+            raise foreign(path)
+        elif was_emptied(path):
+            raise emptied(path)
         else:
             schema.create(connection)
 
 
-def emptied(path: Path) -> LedgerError | None:
-    """What to say of a file without tables: there may have been some."""
-    if not locks_folder(path).exists():
-        return None
-    return LedgerError(
-        f"The ledger {path} is empty, although there were runs with it.", hint=_RESTORE
-    )
+def was_emptied(path: Path) -> bool:
+    """Whether a file without tables once had some: there were runs with it."""
+    return locks_folder(path).exists()
 
 
 def _version(connection: sa.Connection, path: Path) -> int:
@@ -273,13 +273,9 @@ def _version(connection: sa.Connection, path: Path) -> int:
     query = sa.select(column).where(schema.meta.c.key == "schema_version")
     found = connection.execute(query).scalar_one_or_none()
     if found is None or not found.isdecimal() or int(found) < 1:
-        raise LedgerError(f"The ledger {path} does not tell its version.", hint=_RESTORE)
+        raise without_version(path)
     if int(found) > schema.SCHEMA_VERSION:
-        raise LedgerError(
-            f"The ledger {path} has version {found}, made by a newer bc2ot; this one knows "
-            f"version {schema.SCHEMA_VERSION}.",
-            hint="Upgrade bc2ot: pip install --upgrade onetribe-bc",
-        )
+        raise too_new(path, int(found))
     return int(found)
 
 
@@ -288,24 +284,15 @@ _BEGIN = "BEGIN IMMEDIATE"
 _TOUCH = upsert(schema.meta)
 _TOUCHED = "touched"
 
-_RESTORE = (
-    "It was left as it is. Set it aside and restore a copy; without one, every order of the "
-    "range would be sent again."
-)
-
 
 def _translate(error: BaseException, path: Path) -> BaseException:
-    """SQLite's errors as ours. Their texts name tables and files, never values."""
+    """SQLite's errors as ours."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     if not isinstance(cause, sqlite3.Error):
         return error
-    said = str(cause)
-    name = getattr(cause, "sqlite_errorname", "") or ""
-    if _is_busy(cause):
-        return BusyError(
-            f"The ledger {path} is locked by another process.",
-            hint="Wait for it to finish. Nothing was lost: what was not delivered stays owed.",
-        )
+    said, name = str(cause), sqlite_name(cause)
+    if is_busy(cause):
+        return locked(path)
     if name.startswith("SQLITE_FULL"):
         return LedgerError(
             f"The disk with the ledger {path} is full.",
@@ -316,6 +303,6 @@ def _translate(error: BaseException, path: Path) -> BaseException:
             f"The ledger {path} cannot be written: {said}.",
             hint="Give the user that runs bc2ot write permission on the file and its folder.",
         )
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return LedgerError(f"The ledger {path} is damaged: {said}.", hint=_RESTORE)
-    return LedgerError(f"The ledger {path} could not be used: {said}.", hint="Check its disk.")
+    if is_damage(cause):
+        return damaged(path, said)
+    return unusable(path, said)

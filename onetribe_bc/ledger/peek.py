@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from onetribe_bc.errors import BusyError, LedgerError
+from onetribe_bc.ledger.failures import (
+    damaged,
+    foreign,
+    is_busy,
+    is_damage,
+    locked,
+    sqlite_name,
+    unusable,
+    without_version,
+)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LOCK_TIMEOUT_S = 2.0
@@ -41,23 +50,22 @@ def peek(path: Path, store_hash: str, *, lock_timeout_s: float = LOCK_TIMEOUT_S)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _unusable(path, error.strerror or type(error).__name__) from None
+        raise unusable(path, error.strerror or type(error).__name__) from None
     if not stat.S_ISREG(found.st_mode):
-        raise _unusable(path, "it is no regular file")
+        raise unusable(path, "it is no regular file")
     if not found.st_size:
         return Peek(0)
     try:
         with closing(_open(path, lock_timeout_s)) as connection:
             return _read(connection, path, store_hash, found.st_size)
     except sqlite3.Error as error:
-        name = getattr(error, "sqlite_errorname", "") or ""
-        if name == "SQLITE_READONLY_ROLLBACK":
+        if sqlite_name(error) == "SQLITE_READONLY_ROLLBACK":
             return Peek(found.st_size, half_written=True)
-        if name.startswith("SQLITE_BUSY"):
-            raise BusyError(f"The ledger {path} is locked by another process.") from None
-        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-            raise _damaged(path, str(error)) from None
-        raise _unusable(path, str(error)) from None
+        if is_busy(error):
+            raise locked(path) from None
+        if is_damage(error):
+            raise damaged(path, str(error)) from None
+        raise unusable(path, str(error)) from None
 
 
 def _open(path: Path, lock_timeout_s: float) -> sqlite3.Connection:
@@ -68,38 +76,19 @@ def _open(path: Path, lock_timeout_s: float) -> sqlite3.Connection:
 def _read(connection: sqlite3.Connection, path: Path, store_hash: str, size: int) -> Peek:
     problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if problem != "ok":
-        raise _damaged(path, str(problem))
+        raise damaged(path, str(problem))
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if not tables:
         return Peek(size)
     if not {"ledger_meta", "orders"} <= tables:
-        raise LedgerError(
-            f"The file {path} is a database, but not a bc2ot ledger.",
-            hint="Set `ledger` (BC2OT_LEDGER) to another file.",
-        )
+        raise foreign(path)
     row = connection.execute(
         "SELECT value FROM ledger_meta WHERE key = 'schema_version'"
     ).fetchone()
     if row is None or not str(row[0]).isdecimal():
-        raise LedgerError(f"The ledger {path} does not tell its version.", hint=_RESTORE)
+        raise without_version(path)
     (newest_ms,) = connection.execute(
         "SELECT max(first_seen_at) FROM orders WHERE store_hash = ?", (store_hash,)
     ).fetchone()
     newest = None if newest_ms is None else _EPOCH + timedelta(milliseconds=newest_ms)
     return Peek(size, version=int(row[0]), newest_order_at=newest)
-
-
-_RESTORE = (
-    "Set it aside and restore a copy; without one, every order of the range would be sent again."
-)
-
-
-def _damaged(path: Path, said: str) -> LedgerError:
-    return LedgerError(f"The ledger {path} is damaged: {said}.", hint=_RESTORE)
-
-
-def _unusable(path: Path, why: str) -> LedgerError:
-    return LedgerError(
-        f"The ledger {path} could not be used: {why}.",
-        hint="Make the user that runs bc2ot its owner, or set `ledger` (BC2OT_LEDGER).",
-    )

@@ -11,8 +11,9 @@ from pathlib import Path
 from onetribe_bc.api.onetribe import fingerprint
 from onetribe_bc.config import Settings
 from onetribe_bc.errors import Bc2otError, BusyError, ExitCode
-from onetribe_bc.ledger.database import Database, emptied
+from onetribe_bc.ledger.database import Database, was_emptied
 from onetribe_bc.ledger.entry import State
+from onetribe_bc.ledger.failures import emptied, too_new
 from onetribe_bc.ledger.inventory import Inventory, Status
 from onetribe_bc.ledger.peek import LOCK_TIMEOUT_S, Peek
 from onetribe_bc.ledger.schema import SCHEMA_VERSION
@@ -49,9 +50,6 @@ def check_ledger(
         yield _not_yet(path)
         return
     yield check_mode(Check.LEDGER_MODE, path)
-    if not look.half_written and look.version is None:
-        yield _without_tables(settings)
-        return
     if look.half_written:
         yield note(
             Check.LEDGER,
@@ -60,8 +58,11 @@ def check_ledger(
             "bc2ot status",
         )
         return
+    if look.version is None:
+        yield _without_tables(settings)
+        return
     if look.version != SCHEMA_VERSION:
-        yield _other_version(settings, look)
+        yield _other_version(settings, look, look.version)
         return
     yield from _check_contents(settings, look, now)
 
@@ -83,8 +84,8 @@ def _not_yet(path: Path) -> Finding:
 
 
 def _without_tables(settings: Settings) -> Finding:
-    if problem := emptied(settings.ledger):
-        return failed(Check.LEDGER, problem)
+    if was_emptied(settings.ledger):
+        return failed(Check.LEDGER, emptied(settings.ledger))
     return warn(
         Check.LEDGER,
         f"The ledger {settings.ledger} is empty: every order counts as new.",
@@ -92,16 +93,10 @@ def _without_tables(settings: Settings) -> Finding:
     )
 
 
-def _other_version(settings: Settings, look: Peek) -> Finding:
-    path, version = settings.ledger, look.version or 0
+def _other_version(settings: Settings, look: Peek, version: int) -> Finding:
+    path = settings.ledger
     if version > SCHEMA_VERSION:
-        return fail(
-            Check.LEDGER,
-            f"The ledger {path} has version {version}, made by a newer bc2ot; this one knows "
-            f"version {SCHEMA_VERSION}.",
-            "Upgrade bc2ot: pip install --upgrade onetribe-bc",
-            exit_code=ExitCode.CONFIGURATION,
-        )
+        return failed(Check.LEDGER, too_new(path, version))
     return note(
         Check.LEDGER,
         f"The ledger {path} ({_size(look.size)}) has version {version}. The next run brings it to "
