@@ -456,6 +456,18 @@ def test_a_certificate_that_nobody_vouches_for_is_no_connection(
     assert server.requests == []
 
 
+def test_the_environments_ca_certificates_count_on_loopback_too(
+    serve: Serve,
+    connect: Connect,
+    tls: ssl.SSLContext,
+    certificate: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    server = serve([answer(b"{}")], tls)
+    assert connect(server.url).exchange("GET").status == 200
+
+
 def test_the_environments_ca_certificates_count_for_other_hosts(
     serve: Serve,
     connect: Connect,

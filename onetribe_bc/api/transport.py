@@ -87,10 +87,10 @@ class Transport:
         # redirects, keeps cookies, reads .netrc, and asks the environment anew each time.
         self._adapter = _Adapter(pool_connections=1, pool_maxsize=connections)
         with requests.Session() as session:
-            # Proxies and certificates come from the environment, as everywhere; not for loopback.
-            session.trust_env = not is_loopback(self._host)
+            # Proxies and certificates come from the environment, as everywhere.
             settings = session.merge_environment_settings(base_url, {}, None, None, None)
-        self._proxies = dict(settings["proxies"])
+        # What is on this machine is not reached by way of another.
+        self._proxies = {} if is_loopback(self._host) else dict(settings["proxies"])
         verify = settings["verify"]
         self._verify = True if verify is None else verify
         self._prepared: dict[tuple[str, str], requests.PreparedRequest] = {}
