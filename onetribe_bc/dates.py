@@ -147,8 +147,8 @@ class Window:
                 object.__setattr__(self, name, _whole_utc(moment))
         if self.since and self.until and self.until < self.since:
             raise InputError(
-                f"The window ends ({_written(self.until, ZoneInfo('UTC'))}) "
-                f"before it begins ({_written(self.since, ZoneInfo('UTC'))}).",
+                f"The window ends ({written(self.until, ZoneInfo('UTC'))}) "
+                f"before it begins ({written(self.since, ZoneInfo('UTC'))}).",
                 hint="Give an earlier start or a later end.",
             )
 
@@ -161,8 +161,8 @@ class Window:
 
     def describe(self, timezone: ZoneInfo) -> str:
         """The window in words, each end with its offset, to be said before anything is done."""
-        since = _written(self.since, timezone) if self.since else "from the beginning"
-        return f"{since} to {_written(self.until, timezone)}" if self.until else f"{since} onwards"
+        since = written(self.since, timezone) if self.since else "from the beginning"
+        return f"{since} to {written(self.until, timezone)}" if self.until else f"{since} onwards"
 
 
 def _from_iso(found: re.Match[str], timezone: ZoneInfo, *, end: bool) -> datetime:
@@ -220,8 +220,9 @@ def _whole_utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(microsecond=0)
 
 
-def _written(moment: datetime, timezone: ZoneInfo) -> str:
-    iso = moment.astimezone(timezone).isoformat(sep=" ")
+def written(moment: datetime, timezone: ZoneInfo) -> str:
+    """A moment as people are told it: to the second, with its offset."""
+    iso = moment.astimezone(timezone).isoformat(sep=" ", timespec="seconds")
     return f"{iso[:19]} {iso[19:]}"
 
 

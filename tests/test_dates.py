@@ -18,6 +18,7 @@ from onetribe_bc.dates import (
     format_api_date,
     parse_api_date,
     parse_moment,
+    written,
 )
 from onetribe_bc.errors import ExitCode, InputError
 
@@ -377,3 +378,7 @@ def test_a_window_is_described_with_the_offset_of_each_end(
     since: datetime | None, until: datetime | None, words: str
 ) -> None:
     assert Window(since, until).describe(BERLIN) == words
+
+
+def test_a_moment_is_written_to_the_second_with_its_offset() -> None:
+    assert written(NOW, BERLIN) == "2026-11-23 20:24:54 +01:00"

@@ -536,7 +536,7 @@ def test_list_shows_what_the_token_sees_with_secrets_masked(
         [str(second.id), UPDATED, OWN, "inactive"],
     ]
     assert "X-Secret" in lines[0]
-    assert "2026-03-01 12:00 +0000" in lines[0]
+    assert "2026-03-01 12:00:00 +00:00" in lines[0]
     assert str(foreign.id) not in result.out
     assert result.err == ""
 

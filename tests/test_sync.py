@@ -485,7 +485,7 @@ def test_the_first_sync_says_that_it_begins_now_and_what_else_there_is(shell: Sh
     told = shell.run("sync")
     told.says(0, "first sync: it begins now", "--since", "bc2ot backfill", "0 orders seen.")
     assert told.out == ""
-    shell.run("sync").says(0, "orders modified since 2026-03-01 1", "+0000, and what is owed.")
+    shell.run("sync").says(0, "orders modified since 2026-03-01 1", "+00:00, and what is owed.")
 
 
 def test_it_says_in_one_line_what_happened_and_nothing_when_quiet(shell: Shell) -> None:

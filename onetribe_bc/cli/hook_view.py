@@ -258,6 +258,6 @@ def say_state(desk: Desk, listing: Listing) -> None:
 
 
 def _moment(desk: Desk, moment: datetime | None) -> str:
-    if moment is None:
-        return ""
-    return f"{moment.astimezone(desk.settings.timezone):%Y-%m-%d %H:%M %z}"
+    from onetribe_bc.dates import written
+
+    return "" if moment is None else written(moment, desk.settings.timezone)

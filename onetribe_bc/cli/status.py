@@ -266,4 +266,6 @@ def _plain(value: object) -> object:
 
 
 def _moment(moment: datetime | None, zone: ZoneInfo) -> str:
-    return "never" if moment is None else moment.astimezone(zone).strftime("%F %T %z")
+    from onetribe_bc.dates import written
+
+    return "never" if moment is None else written(moment, zone)

@@ -123,13 +123,14 @@ def _write_metrics(settings: Settings, services: Services) -> None:
 
 def describe_plan(plan: SyncPlan, timezone: ZoneInfo) -> str:
     """What a sync is about to look at."""
+    from onetribe_bc.dates import written
+
     if plan.since is None:
         return (
             "first sync: it begins now and looks at what changes from here on. For orders from "
             "before, there are --since and bc2ot backfill"
         )
-    since = plan.since.astimezone(timezone)
-    text = f"orders modified since {since:%Y-%m-%d %H:%M:%S %z}, and what is owed"
+    text = f"orders modified since {written(plan.since, timezone)}, and what is owed"
     if not plan.continues:
         text += ". The next sync goes on where the last one ended all the same"
     return text

@@ -11,10 +11,11 @@ from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from zoneinfo import ZoneInfo
 
 from onetribe_bc.api.bigcommerce import BigCommerceClient, OrderQuery
 from onetribe_bc.clock import Clock
-from onetribe_bc.dates import Window
+from onetribe_bc.dates import Window, written
 from onetribe_bc.delivery import Report
 from onetribe_bc.errors import InputError
 from onetribe_bc.fetching import Page, iter_ids, iter_pages
@@ -51,7 +52,7 @@ def plan_sync(
     if since is not None:
         if since > now:
             raise InputError(
-                f"--since ({since:%Y-%m-%d %H:%M:%S %z}) is yet to come.",
+                f"--since ({written(since, ZoneInfo('UTC'))}) is yet to come.",
                 hint="Give a moment that has passed; without --since, the first sync begins now.",
             )
         return SyncPlan(since, continues=bookmark is None or since <= bookmark.synced_until)
