@@ -18,7 +18,7 @@ from onetribe_bc.config import keys
 from onetribe_bc.config.finding import file_asked_for, is_found, places_for_new, user_file
 from onetribe_bc.config.keys import Key
 from onetribe_bc.config.writing import check_target, exists_already, free_backup, render, write
-from onetribe_bc.errors import Bc2otError, InputError, UnreachableError
+from onetribe_bc.errors import Bc2otError, ExitCode, InputError, UnreachableError
 
 _STORE = """\
 BigCommerce's control panel, Settings > Store-level API accounts > Create API account. It needs \
@@ -88,11 +88,9 @@ class Setup:
             except UnreachableError as error:
                 error.hint = f"{error.hint} --no-check writes the file all the same.".lstrip()
                 raise
-        return self._finish(
-            place,
-            overwrite=self.options.overwrite,
-            hook=bool(self.options.hook) and self._may_hook(),
-        )
+        hook = bool(self.options.hook) and self._may_hook()
+        code = self._finish(place, overwrite=self.options.overwrite, hook=hook)
+        return ExitCode.INCOMPLETE if self.options.hook and not hook else code
 
     def from_person(self, config: Path | None) -> int:
         """Each answer is checked at once and asked for again when it is wrong."""
@@ -131,7 +129,9 @@ class Setup:
         return self._finish(place, overwrite=overwrite, hook=self._ask_hook())
 
     def _may_hook(self) -> bool:
-        """Whether a hook can lead to One Tribe. A sandbox's cannot, which is said and no error."""
+        """Whether a hook can lead to One Tribe. To a sandbox none can, which does not keep the file
+        from being written.
+        """
         obstacle = self.checks.hook_obstacle()
         if obstacle and not self.checks.is_sandbox():
             raise InputError(
