@@ -43,6 +43,8 @@ class Model:
     """What is true of an order."""
 
     state: State | None = None
+    before: State | None = None
+    """What it was before it was claimed."""
     owner: int | None = None
     sent_by: int | None = None
     """The worker whose request is under way."""
@@ -98,9 +100,11 @@ class Ledger(RuleBasedStateMachine):
                 self._take_over(order)
 
     def _take_over(self, order: Model) -> None:
-        """What was never sent is owed, what was answered is known, the rest is in doubt."""
+        """What was never sent is what it was before, what was answered is known, the rest is in
+        doubt.
+        """
         if order.sent_by is None:
-            order.state, order.owner = State.PENDING, None
+            order.state, order.owner = order.before, None
         else:
             order.settle(order.answer or Result.UNKNOWN)
 
@@ -143,8 +147,8 @@ class Ledger(RuleBasedStateMachine):
         if wanted and really:
             assert live.puppet.call("claim", wanted) == ["send"] * len(wanted)
             for order_id in wanted:
-                self._orders[order_id].state = State.SENDING
-                self._orders[order_id].owner = name
+                order = self._orders[order_id]
+                order.before, order.state, order.owner = order.state, State.SENDING, name
 
     def _claims(self, *, sent: bool, answered: bool = False) -> Iterator[int]:
         for order_id, order in self._orders.items():
@@ -173,7 +177,7 @@ class Ledger(RuleBasedStateMachine):
             order = self._orders[order_id]
             assert order.owner is not None
             self._runs[order.owner].puppet.call("release", order_id)
-            order.state, order.owner = State.PENDING, None
+            order.state, order.owner = order.before, None
 
     @rule(data=st.data(), result=results)
     def answer(self, data: st.DataObject, result: Result) -> None:

@@ -197,6 +197,54 @@ def test_in_a_crowd_whoever_asks_for_nothing_has_to_go(site: Site, started: byte
             assert client.post(callback(218)).status == 200
 
 
+def test_closing_connections_that_ask_for_nothing_cuts_off_nobody_else(site: Site) -> None:
+    """A new connection may well get the number of one that was closed."""
+    over = threading.Event()
+
+    def loiter(port: int) -> None:
+        with ExitStack() as stack:
+            while not over.wait(0.01):
+                stack.enter_context(Client(port))
+
+    with up(site, idle_timeout_s=0.1, request_timeout_s=1) as (_, server):
+        stranger = threading.Thread(target=loiter, args=(server.port,))
+        stranger.start()
+        try:
+            ends_at = time.monotonic() + 3
+            while time.monotonic() < ends_at:
+                with Client(server.port) as client:
+                    assert client.post(b"", {}, method="GET", path="/healthz").status == 200
+        finally:
+            over.set()
+            stranger.join()
+
+
+def test_a_request_has_its_time_however_long_its_connection_was_idle(site: Site) -> None:
+    sent = request(callback(218))
+    with (
+        up(site, idle_timeout_s=0.8, request_timeout_s=20) as (_, server),
+        Client(server.port) as client,
+    ):
+        time.sleep(0.5)
+        client.socket.sendall(sent[:40])
+        time.sleep(1)
+        client.socket.sendall(sent[40:])
+        assert client.answer().status == 200
+
+
+def test_each_callback_is_waited_for_as_long_as_the_first(site: Site) -> None:
+    with up(site, take_in_s=1.0) as (_, server), ExitStack() as stack:
+        first, second = (stack.enter_context(Client(server.port)) for _ in range(2))
+        other = site.connect()
+        other.execute("BEGIN IMMEDIATE")
+        first.socket.sendall(request(callback(218)))
+        time.sleep(0.7)
+        second.socket.sendall(request(callback(219)))
+        assert first.answer().status == 503
+        other.execute("ROLLBACK")
+        assert second.answer().status == 200
+
+
 def test_a_client_that_reads_no_answer_is_parted_from(site: Site) -> None:
     asked = b"GET /healthz HTTP/1.1\r\n\r\n" * 500
     with up(site, idle_timeout_s=0.3) as (_, server), socket.socket() as deaf:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from onetribe_bc.api.callback import MAX_CALLBACK_BYTES
 from onetribe_bc.errors import ConfigurationError
@@ -127,7 +127,6 @@ class Server:
             ident=None,
             backlog=_BACKLOG,
             connection_limit=connections,
-            channel_timeout=IDLE_TIMEOUT_S,
             recv_bytes=16 * 1024,
             max_request_header_size=_HEADER_BYTES,
             max_request_body_size=MAX_CALLBACK_BYTES + 1,  # what is as large as this is refused
@@ -137,8 +136,6 @@ class Server:
             # Whether a proxy stands in between is for the application to see.
             clear_untrusted_proxy_headers=False,
         )
-        # Set here, since Adjustments would make a whole number of it.
-        adjustments.cleanup_interval = min(5.0, request_timeout_s / 4, idle_timeout_s / 4)
         self._dispatcher = _Dispatcher(application, self._wake, take_in_s)
         self._server = _Waitress(
             application,
@@ -202,9 +199,17 @@ class Server:
         while not (self._ending and self._dispatcher.is_idle):
             wasyncore.loop(timeout=_LOOK_S, use_poll=True, map=self._sockets, count=1)
             self._dispatcher.run()
+            self._server.look_around(time.monotonic())
             if listening and self._server.draining:
                 listening = False
                 self._server.stop_listening()
+
+
+class _Waiting(NamedTuple):
+    """A connection that waits for its answer, and what gives it."""
+
+    channel: _Channel
+    answer: Callable[[], Answer]
 
 
 class _Dispatcher:
@@ -223,14 +228,14 @@ class _Dispatcher:
         self._wake = wake
         self._ready: deque[_Channel] = deque()
         self._done: deque[Future[Any]] = deque()
-        self._waiting: dict[Future[Any], list[tuple[_Channel, Callable[[], Answer]]]] = {}
-        self._give_up_at: deque[tuple[float, Future[Any]]] = deque()
+        self._waiting: dict[Future[Any], list[_Waiting]] = {}
+        self._give_up_at: deque[tuple[float, Future[Any], _Waiting]] = deque()
         self._slow = ThreadPoolExecutor(4, thread_name_prefix="bc2ot-web-slow")
 
     @property
     def is_idle(self) -> bool:
         """Whether every request that came has its answer."""
-        return not (self._ready or self._waiting)
+        return not (self._ready or any(self._waiting.values()))
 
     def add_task(self, channel: _Channel) -> None:
         """A connection has a whole request. Its lock may be held: nothing is done yet."""
@@ -245,7 +250,10 @@ class _Dispatcher:
             else:
                 self._answer(self._done.popleft())
         while self._give_up_at and self._give_up_at[0][0] <= time.monotonic():
-            self._answer(self._give_up_at.popleft()[1])
+            _, until, waiting = self._give_up_at.popleft()
+            if waiting in self._waiting.get(until, ()):
+                self._waiting[until].remove(waiting)
+                waiting.channel.finish(waiting.answer())
 
     def shutdown(self) -> None:
         """End the thread for what takes its time."""
@@ -257,25 +265,27 @@ class _Dispatcher:
             channel.service()
         elif later.written is None:
             done = self._slow.submit(finish, later, self._take_in_s)
-            self._wait(done, channel, done.result)
-        elif self._wait(later.written, channel, partial(finish, later, 0)):
-            self._give_up_at.append((time.monotonic() + self._take_in_s, later.written))
+            self._wait(done, _Waiting(channel, done.result))
+        else:
+            waiting = _Waiting(channel, partial(finish, later, 0))
+            self._wait(later.written, waiting)
+            give_up_at = time.monotonic() + self._take_in_s
+            self._give_up_at.append((give_up_at, later.written, waiting))
 
-    def _wait(self, until: Future[Any], channel: _Channel, answer: Callable[[], Answer]) -> bool:
-        """Answer once that is done; whether nobody waited for it before."""
-        waiting = self._waiting.setdefault(until, [])
-        waiting.append((channel, answer))
-        if len(waiting) == 1:
+    def _wait(self, until: Future[Any], waiting: _Waiting) -> None:
+        """Answer once that is done."""
+        others = self._waiting.setdefault(until, [])
+        others.append(waiting)
+        if len(others) == 1:
             until.add_done_callback(self._note)
-        return len(waiting) == 1
 
     def _note(self, done: Future[Any]) -> None:
         self._done.append(done)
         self._wake()
 
     def _answer(self, done: Future[Any]) -> None:
-        for channel, answer in self._waiting.pop(done, ()):
-            channel.finish(answer())
+        for waiting in self._waiting.pop(done, ()):
+            waiting.channel.finish(waiting.answer())
 
 
 class _Task(WSGITask):  # type: ignore[misc]
@@ -300,6 +310,11 @@ class _Patience:
     request_timeout_s: float
     idle_timeout_s: float
     connections: int
+
+    @property
+    def beat_s(self) -> float:
+        """How often to look around when there is room."""
+        return min(5.0, self.request_timeout_s / 4, self.idle_timeout_s / 4)
 
     def is_crowded(self, connections: int) -> bool:
         return connections >= CROWDED * self.connections
@@ -348,7 +363,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self.asked_at = time.time()
+        self.asked_at = time.monotonic()
 
     def begin(self, application: BatchedApplication) -> Later | None:
         """Have the application begin with the request whose turn it is; None when it can be
@@ -356,7 +371,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         """
         request = self.requests[0]
         self.begun = None
-        self.asked_at = time.time()
+        self.asked_at = time.monotonic()
         if request.error:
             status = _status_of(request)
             application.refuse(status, _REASONS.get(status, "malformed"))
@@ -378,7 +393,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
 
     def received(self, data: bytes) -> bool:
         if self.request is None:
-            self.began_at = time.time()
+            self.began_at = time.monotonic()
         try:
             taken: bool = super().received(data)
         except Exception:  # noqa: BLE001 - what waitress cannot read, not even to refuse it
@@ -395,8 +410,9 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
                 self.handle_close()
         elif self.requests:
             self.asked_at = now  # it waits for us
-        elif self.request is not None and now - self.began_at > patience.request_timeout_s:
-            self.part(HTTPStatus.REQUEST_TIMEOUT, "too slow")
+        elif self.request is not None:
+            if now - self.began_at > patience.request_timeout_s:
+                self.part(HTTPStatus.REQUEST_TIMEOUT, "too slow")
         elif now - self.asked_at > patience.idle_timeout_s:
             self.handle_close()
 
@@ -412,14 +428,22 @@ class _Waitress(TcpWSGIServer):  # type: ignore[misc]
     channel_class = _Channel
     draining = False
     patience: _Patience
-    next_channel_cleanup: float
+    looked_at = 0.0
 
     def maintenance(self, now: float) -> None:
-        """In place of waitress's own: for that, whoever drips something in is not idle."""
+        """Nothing: waitress calls it while it puts together which sockets to wait for, and a new
+        connection may get the number of one that is closed then.
+        """
+
+    def look_around(self, now: float) -> None:
+        """Part from those who keep connections for nothing; between two waits for the sockets."""
         channels, patience = list(self.active_channels.values()), self.patience
-        if patience.is_crowded(len(channels)):
+        crowded = patience.is_crowded(len(channels))
+        if now - self.looked_at < (_LOOK_S if crowded else patience.beat_s):
+            return
+        self.looked_at = now
+        if crowded:
             patience = patience.in_a_crowd()
-            self.next_channel_cleanup = now + _LOOK_S
         for channel in channels:
             if channel.connected:
                 channel.look_after(now, patience)

@@ -209,7 +209,7 @@ def _check_hook(
             f"{one.name} leads to One Tribe, but with another merchant key or path than "
             "onetribe.url.",
             "Compare onetribe.url with One Tribe's integration page. If it is right: "
-            f"bc2ot hooks create; then bc2ot hooks delete {hook.id}",
+            + _replacing(hook, is_full=is_full),
         )
         return
     if one.way is Way.OTHER_PATH:
@@ -231,9 +231,16 @@ def _elsewhere(one: _Known, *, is_told: bool, is_full: bool) -> Finding:
     )
     if is_told:
         return note(Check.DESTINATION, text, f"{leave} If not: {delete}")
-    steps = ("bc2ot hooks create", delete)
-    first, second = reversed(steps) if is_full else steps
-    return warn(Check.DESTINATION, text, f"{leave} To replace it: {first}; then {second}")
+    return warn(
+        Check.DESTINATION, text, f"{leave} To replace it: {_replacing(one.hook, is_full=is_full)}"
+    )
+
+
+def _replacing(hook: Hook, *, is_full: bool) -> str:
+    """The commands that replace a hook by one to One Tribe, in the order in which they work."""
+    steps = ("bc2ot hooks create", f"bc2ot hooks delete {hook.id}")
+    in_the_way = is_full and hook.scope == ORDER_CREATED
+    return "; then ".join(reversed(steps) if in_the_way else steps)
 
 
 def _check_activity(client: BigCommerceClient, one: _Known) -> Iterator[Finding]:
