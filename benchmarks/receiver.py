@@ -27,7 +27,8 @@ THREADS = 32
 
 SECRET = "a-benchmark's-secret"
 _BARE = """
-import sys, waitress
+import logging, sys, waitress
+logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # that requests wait is no news
 def application(environ, start_response):
     environ["wsgi.input"].read()
     start_response("200 OK", [("Content-Length", "0")])
