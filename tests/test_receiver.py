@@ -485,9 +485,15 @@ def test_a_stop_finishes_what_is_in_flight(site: Site) -> None:
 
 
 def test_nothing_is_kept_of_orders_that_were_settled(site: Site, service: Service) -> None:
+    gate = site.sandbox.faults.hold("onetribe")
     name(service, *site.sandbox.store.ids())
+    gate.wait_arrival()
+    name(service, *site.sandbox.store.ids(), scope=UPDATED)
+    until(lambda: not site.inbox())
+    gate.open()
     until(lambda: settled(site))
-    until(lambda: not service.receiver._waiting)
+    name(service, *site.sandbox.store.ids(), scope=STATUS_UPDATED)
+    until(lambda: settled(site) and not service.receiver._waiting)
 
 
 def test_what_is_kept_for_telling_the_time_has_a_limit(

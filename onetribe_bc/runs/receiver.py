@@ -59,7 +59,7 @@ KEPT_WAITING = 10_000
 TAKE_OVER_EVERY_S = 60.0
 """How often to take over what other processes had claimed when they died."""
 
-_NOT_THE_END = frozenset({Kind.CLAIMED, Kind.ALREADY_DELIVERED, Kind.PENDING, Kind.UNKNOWN})
+_NOT_THE_END = frozenset({Kind.CLAIMED, Kind.PENDING, Kind.UNKNOWN})
 """After these there is, or may be, another report on the order: of our other thread, or of a later
 try.
 """
