@@ -256,7 +256,7 @@ class _Dispatcher:
                 waiting.channel.finish(waiting.answer())
 
     def shutdown(self) -> None:
-        """End the thread for what takes its time."""
+        """End the threads for what takes its time."""
         self._slow.shutdown()
 
     def _begin(self, channel: _Channel) -> None:
