@@ -64,6 +64,11 @@ def _id(digits: str) -> int:
     return int(digits)
 
 
+def each_of(order_ids: Iterable[int]) -> list[IdRange]:
+    """These ids, each asked for by itself; ascending."""
+    return [IdRange(order_id, order_id, named=True) for order_id in sorted(order_ids)]
+
+
 def merge(ranges: Sequence[IdRange]) -> list[IdRange]:
     """Ascending and without overlaps. An id that is also in a range is the range's."""
     merged: list[IdRange] = []

@@ -10,8 +10,10 @@ def main() -> None:
     try:
         code = _run()
     except KeyboardInterrupt:  # while modules were imported: from there on, `run` sees to it
+        from onetribe_bc.errors import ExitCode
+
         sys.stderr.write("bc2ot: Interrupted.\n")
-        code = 130
+        code = ExitCode.INTERRUPTED
     sys.exit(code)
 
 

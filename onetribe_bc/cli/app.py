@@ -204,7 +204,6 @@ def run(arguments: Sequence[str]) -> int:
     if COMPLETION_VARIABLE in os.environ:
         return _complete()
     crashed: list[BaseException] = []
-
     say = _say_json if _wants_json(arguments) else _say
 
     def tell_crash(error: BaseException) -> None:

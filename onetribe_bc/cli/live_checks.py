@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from onetribe_bc.api.bigcommerce import BigCommerceClient, OrderQuery
-from onetribe_bc.api.hook import hook_obstacle, mask_destination
+from onetribe_bc.api.hook import hook_obstacle, host_of, mask_destination
 from onetribe_bc.api.onetribe import OneTribeClient, looks_like_onetribe
 from onetribe_bc.cli.answers import Answers
 from onetribe_bc.cli.console import Console
@@ -67,7 +66,7 @@ class LiveChecks:
 
     def is_sandbox(self) -> bool:
         """Whether One Tribe's URL is on this machine."""
-        return is_loopback(urlsplit(self._onetribe_url().reveal()).hostname or "")
+        return is_loopback(host_of(self._onetribe_url().reveal()))
 
     def create_hook(self) -> int:
         """Its trouble does not undo the file. Returns the exit code."""

@@ -23,7 +23,7 @@ from onetribe_bc.ledger.entry import State
 from onetribe_bc.ledger.rows import Rows
 
 NOT_FETCHED = "named by a callback, not fetched yet"
-NOT_THERE = "named by a callback, and BigCommerce does not have it yet"
+NOT_IN_STORE = "named by a callback, and BigCommerce does not have it yet"
 
 _CALLBACKS = schema.callbacks.c
 
@@ -198,7 +198,7 @@ _MISS = (
         schema.orders.c.state == State.PENDING.value,
         schema.orders.c.reason == NOT_FETCHED,
     )
-    .values(reason=NOT_THERE)
+    .values(reason=NOT_IN_STORE)
 )
 _POSTPONE = (
     sa.update(schema.callbacks)

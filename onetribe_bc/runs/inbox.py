@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from onetribe_bc.api.bigcommerce import PAGE_SIZE
 from onetribe_bc.fetching import Page, iter_ids
-from onetribe_bc.ids import IdRange
+from onetribe_bc.ids import each_of
 from onetribe_bc.ledger.entry import Entry, State
 from onetribe_bc.ledger.inbox import Named
 from onetribe_bc.order import Order
@@ -56,8 +56,7 @@ def iter_named(
     """
     inbox, clock = services.inbox, services.clock
     due = {one.order_id: one for one in named}
-    ranges = [IdRange(i, i, named=True) for i in sorted(due)]
-    for page in iter_ids(services.bigcommerce, ranges, looks=looks):
+    for page in iter_ids(services.bigcommerce, each_of(due), looks=looks):
         absent, now = [due[order_id] for order_id in page.missing], clock.now()
         later = [one for one in absent if one.looks < len(LOOK_AGAIN_AFTER)]
         for one in later:

@@ -8,7 +8,7 @@ from functools import partial
 from onetribe_bc.delivery import Report
 from onetribe_bc.errors import InputError
 from onetribe_bc.fetching import iter_ids
-from onetribe_bc.ids import IdRange
+from onetribe_bc.ids import each_of
 from onetribe_bc.ledger.book import Book
 from onetribe_bc.ledger.entry import State
 from onetribe_bc.ledger.inventory import Inventory
@@ -45,7 +45,7 @@ def retry(
     return run(
         services,
         "retry",
-        iter_ids(services.bigcommerce, [IdRange(i, i, named=True) for i in ids]),
+        iter_ids(services.bigcommerce, each_of(ids)),
         skip_reason=partial(skip_reason, skip_status_ids),
         exclusive=False,
     )

@@ -19,7 +19,7 @@ from onetribe_bc.dates import Window, written
 from onetribe_bc.delivery import Report
 from onetribe_bc.errors import InputError
 from onetribe_bc.fetching import Page, iter_ids, iter_pages
-from onetribe_bc.ids import IdRange
+from onetribe_bc.ids import each_of
 from onetribe_bc.ledger.entry import State
 from onetribe_bc.ledger.inventory import Bookmark, Inventory
 from onetribe_bc.runs.inbox import LOOK_AGAIN_AFTER, hand_on, iter_callbacks
@@ -129,12 +129,13 @@ def _iter_pages(services: Services, plan: SyncPlan, *, callbacks: bool) -> Itera
     owed.difference_update(_looked_after(services))
     if callbacks:
         yield from iter_callbacks(services)
-    yield from _iter_named(services, owed)
+    yield from iter_ids(client, each_of(owed))
 
 
 def _iter_owed(services: Services) -> Iterator[Page]:
-    owed = _owed(services)
-    yield from _iter_named(services, owed.difference(_looked_after(services)))
+    """What is owed, but for what the inbox sees to."""
+    owed = _owed(services).difference(_looked_after(services))
+    yield from iter_ids(services.bigcommerce, each_of(owed))
 
 
 def _owed(services: Services) -> set[int]:
@@ -142,11 +143,6 @@ def _owed(services: Services) -> set[int]:
     held = not services.book.policy.resend_unknown
     states = (State.PENDING,) if held else (State.PENDING, State.UNKNOWN)
     return {entry.order_id for entry in services.inventory.iter_entries(states)}
-
-
-def _iter_named(services: Services, order_ids: Collection[int]) -> Iterator[Page]:
-    ranges = [IdRange(i, i, named=True) for i in sorted(order_ids)]
-    return iter_ids(services.bigcommerce, ranges)
 
 
 def _looked_after(services: Services) -> Iterator[int]:

@@ -249,8 +249,11 @@ class _Dispatcher:
                 self._begin(self._ready.popleft())
             else:
                 self._answer(self._done.popleft())
-        while self._give_up_at and self._give_up_at[0][0] <= time.monotonic():
-            _, until, waiting = self._give_up_at.popleft()
+        while self._give_up_at:
+            give_up_at, until, waiting = self._give_up_at[0]
+            if until in self._waiting and give_up_at > time.monotonic():
+                return
+            self._give_up_at.popleft()
             if waiting in self._waiting.get(until, ()):
                 self._waiting[until].remove(waiting)
                 waiting.channel.finish(waiting.answer())

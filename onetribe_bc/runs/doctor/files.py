@@ -18,10 +18,10 @@ def check_files(settings: Settings) -> Iterator[Finding]:
     """The file, and all that was noticed when it was read."""
     source = "the environment alone" if settings.source is None else str(settings.source)
     store = "" if settings.store_name is None else f", store {settings.store_name}"
-    first = ""
+    overridden = ""
     if settings.source is not None and settings.variables:
-        first = f" Overridden by the environment: {', '.join(settings.variables)}."
-    yield ok(Check.FILE, f"The settings come from {source}{store}.{first}")
+        overridden = f" Overridden by the environment: {', '.join(settings.variables)}."
+    yield ok(Check.FILE, f"The settings come from {source}{store}.{overridden}")
     for warning in settings.warnings:
         if warning.open_file is None:
             mend = f"{warning.mend[:1].upper()}{warning.mend[1:]}."

@@ -225,15 +225,11 @@ def _elsewhere(one: _Known, *, is_told: bool, is_full: bool) -> Finding:
     """Another app's, probably, and no more than a note where hooks of ours do their work."""
     off = "" if one.is_on else f"; it is {one.status}"
     text = f"{one.name} leads neither to One Tribe nor to a receiver of yours{off}."
-    leave, delete = (
-        "If another app of yours needs it, leave it.",
-        f"bc2ot hooks delete {one.hook.id}",
-    )
+    leave = "If another app of yours needs it, leave it."
     if is_told:
-        return note(Check.DESTINATION, text, f"{leave} If not: {delete}")
-    return warn(
-        Check.DESTINATION, text, f"{leave} To replace it: {_replacing(one.hook, is_full=is_full)}"
-    )
+        return note(Check.DESTINATION, text, f"{leave} If not: bc2ot hooks delete {one.hook.id}")
+    replacing = _replacing(one.hook, is_full=is_full)
+    return warn(Check.DESTINATION, text, f"{leave} To replace it: {replacing}")
 
 
 def _replacing(hook: Hook, *, is_full: bool) -> str:
