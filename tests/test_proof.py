@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -149,15 +150,19 @@ def is_flagged_everywhere(desk: Station) -> int:
 def test_fifty_kills_of_backfill_and_sync_lose_nothing_and_hide_no_double(desk: Station) -> None:
     dice = random.Random(20261123)
     kills = [0, 0]
+    new_ids = count(100 + ORDERS)
     worst = turned_unknown = 0
     commands = (["backfill"], ["sync"])
     for which, command in enumerate(commands):
         if which == 1:  # for the syncs: what no backfill has seen
             told(desk, "sync")
-            for number in range(ORDERS // 4):
-                add_small(desk.sandbox, 100 + ORDERS + number)
+            for order_id in islice(new_ids, ORDERS // 4):
+                add_small(desk.sandbox, order_id)
         step = (ORDERS if which == 0 else ORDERS // 4) // (KILLS // 2)
         for _ in range(2 * KILLS):
+            if desk.owed() <= set(desk.filed):  # a run with nothing to do ends before its kill
+                for order_id in islice(new_ids, step):
+                    add_small(desk.sandbox, order_id)
             kills[which] += killed(desk, dice, step, *command)
             in_doubt = take_over(desk)
             assert "sending" not in desk.states()
