@@ -446,6 +446,15 @@ def tls(certificate: Path) -> ssl.SSLContext:
     return context
 
 
+@pytest.fixture
+def trusted(
+    tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> ssl.SSLContext:
+    """A server's certificate that the environment vouches for."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    return tls
+
+
 def test_a_certificate_that_nobody_vouches_for_is_no_connection(
     serve: Serve, connect: Connect, tls: ssl.SSLContext
 ) -> None:
@@ -457,28 +466,18 @@ def test_a_certificate_that_nobody_vouches_for_is_no_connection(
 
 
 def test_the_environments_ca_certificates_count_on_loopback_too(
-    serve: Serve,
-    connect: Connect,
-    tls: ssl.SSLContext,
-    certificate: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    serve: Serve, connect: Connect, trusted: ssl.SSLContext
 ) -> None:
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    server = serve([answer(b"{}")], tls)
+    server = serve([answer(b"{}")], trusted)
     assert connect(server.url).exchange("GET").status == 200
 
 
 def test_the_environments_ca_certificates_count_for_other_hosts(
-    serve: Serve,
-    connect: Connect,
-    tls: ssl.SSLContext,
-    certificate: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    serve: Serve, connect: Connect, trusted: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     monkeypatch.setenv("NO_PROXY", "*")
     address = socket.getaddrinfo("127.0.0.1", None)[0][0]
-    server = serve([answer()], tls)
+    server = serve([answer()], trusted)
 
     def resolve(host: str, port: int, *_rest: object) -> list[tuple[Any, ...]]:
         return [(address, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))]
