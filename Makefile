@@ -9,7 +9,7 @@ BIN := .venv/bin
 help:  ## Show the targets.
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: .venv/runtime  ## See orders travel between the two simulated services.
+demo: .venv/runtime  ## See orders travel between the two simulated context.
 	@$(BIN)/bc2ot demo
 
 test: .venv/dev  ## Run all tests, with coverage.

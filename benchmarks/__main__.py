@@ -91,19 +91,19 @@ def quota(orders: int = 240, per_window: int = 60, window_s: float = 2.0) -> flo
     from onetribe_bc.sandbox import Quota, Sandbox
     from onetribe_bc.secret import Secret
 
-    with Sandbox(orders, quota=Quota(per_window, window_s)) as services:
+    with Sandbox(orders, quota=Quota(per_window, window_s)) as context:
         client = BigCommerceClient(
-            store_hash=services.store_hash,
-            access_token=Secret(services.access_token),
-            api_url=services.api_url,
+            store_hash=context.store_hash,
+            access_token=Secret(context.access_token),
+            api_url=context.api_url,
             clock=SystemClock(),
             reserve=0.1,
         )
         started = time.perf_counter()
         with ThreadPoolExecutor(WORKERS) as pool:
-            list(pool.map(client.get_order, services.store.ids()))
+            list(pool.map(client.get_order, context.store.ids()))
         windows = (time.perf_counter() - started) / window_s
-        refused = sum(record.status == 429 for record in services.requests)
+        refused = sum(record.status == 429 for record in context.requests)
         client.close()
     ratio = orders / (windows * 0.9 * per_window)
     print(

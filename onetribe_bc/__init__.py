@@ -9,25 +9,41 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from onetribe_bc.version import __version__
-
 if TYPE_CHECKING:
-    from onetribe_bc.api.authenticity import Verifier
     from onetribe_bc.api.bigcommerce import BigCommerceClient, OrderQuery
-    from onetribe_bc.api.callback import Callback
-    from onetribe_bc.api.hook import Hook
+    from onetribe_bc.api.hooks import Hook
+    from onetribe_bc.api.http import Timeouts
     from onetribe_bc.api.onetribe import OneTribeClient, Receipt
-    from onetribe_bc.api.transport import Timeouts
+    from onetribe_bc.api.webhook import Callback, Verifier
     from onetribe_bc.clock import Clock, SystemClock
+    from onetribe_bc.commands.backfill import backfill
+    from onetribe_bc.commands.backfill import preview as preview_backfill
+    from onetribe_bc.commands.callback import deliver_callback, make_verifier, take_callback
+    from onetribe_bc.commands.hooks import Change as HookChange
+    from onetribe_bc.commands.hooks import Listing as HookListing
+    from onetribe_bc.commands.hooks import Outcome as HookOutcome
+    from onetribe_bc.commands.hooks import create_hooks, list_hooks
+    from onetribe_bc.commands.reconcile import Finding, Reconciliation, Standing
+    from onetribe_bc.commands.reconcile import iter_findings as reconcile
+    from onetribe_bc.commands.retry import choose_orders, retry
+    from onetribe_bc.commands.sync import SyncPlan, plan_sync, sync
     from onetribe_bc.config.loading import load as load_settings
     from onetribe_bc.config.loading import store_names
     from onetribe_bc.config.settings import Settings
     from onetribe_bc.dates import Window
-    from onetribe_bc.delivery import Kind, Report
+    from onetribe_bc.delivery.context import (
+        Context,
+        connect_bigcommerce,
+        connect_onetribe,
+        open_context,
+        open_ledger,
+        policy_of,
+    )
+    from onetribe_bc.delivery.report import Report, Summary
+    from onetribe_bc.delivery.selection import OrderFilter, Selection, resolve_statuses, select
     from onetribe_bc.errors import (
-        AddressError,
+        BadResponseError,
         Bc2otError,
-        BrokenAnswerError,
         BusyError,
         ConfigurationError,
         CredentialsError,
@@ -35,56 +51,39 @@ if TYPE_CHECKING:
         InputError,
         InterruptedRunError,
         LedgerError,
-        NoAnswerError,
         NoConnectionError,
+        NoResponseError,
         NotAuthenticError,
         NotFoundError,
+        OneTribeUrlError,
         OrderRefusedError,
         RefusedError,
         RejectedError,
+        RetryLaterError,
         ScopeError,
-        TryAgainError,
         UnreachableError,
     )
     from onetribe_bc.ids import IdRange
-    from onetribe_bc.ledger.entry import Entry, Policy, State
-    from onetribe_bc.ledger.inventory import Inventory, Run, Status
+    from onetribe_bc.ledger.ledger import Ledger, Run, Status
     from onetribe_bc.ledger.rows import Attempt
+    from onetribe_bc.ledger.states import Disposition, Entry, Policy, State
     from onetribe_bc.order import Order
-    from onetribe_bc.runs.backfill import backfill
-    from onetribe_bc.runs.backfill import preview as preview_backfill
-    from onetribe_bc.runs.callback import deliver_callback, make_verifier, take_callback
-    from onetribe_bc.runs.hooks import Change as HookChange
-    from onetribe_bc.runs.hooks import Listing as HookListing
-    from onetribe_bc.runs.hooks import Outcome as HookOutcome
-    from onetribe_bc.runs.hooks import create_hooks, list_hooks
-    from onetribe_bc.runs.reconcile import Finding, Reconciliation, Standing
-    from onetribe_bc.runs.reconcile import iter_findings as reconcile
-    from onetribe_bc.runs.retry import choose_orders, retry
-    from onetribe_bc.runs.selection import Request, Selection, resolve_statuses, select
-    from onetribe_bc.runs.services import (
-        Services,
-        connect_bigcommerce,
-        connect_onetribe,
-        open_inventory,
-        open_services,
-        policy_of,
-    )
-    from onetribe_bc.runs.sync import SyncPlan, plan_sync, sync
-    from onetribe_bc.runs.tally import Tally
     from onetribe_bc.secret import Secret
 
+from onetribe_bc.version import __version__
+
 __all__ = [
-    "AddressError",
     "Attempt",
+    "BadResponseError",
     "Bc2otError",
     "BigCommerceClient",
-    "BrokenAnswerError",
     "BusyError",
     "Callback",
     "Clock",
     "ConfigurationError",
+    "Context",
     "CredentialsError",
+    "Disposition",
     "Entry",
     "ExitCode",
     "Finding",
@@ -95,15 +94,16 @@ __all__ = [
     "IdRange",
     "InputError",
     "InterruptedRunError",
-    "Inventory",
-    "Kind",
+    "Ledger",
     "LedgerError",
-    "NoAnswerError",
     "NoConnectionError",
+    "NoResponseError",
     "NotAuthenticError",
     "NotFoundError",
     "OneTribeClient",
+    "OneTribeUrlError",
     "Order",
+    "OrderFilter",
     "OrderQuery",
     "OrderRefusedError",
     "Policy",
@@ -112,21 +112,19 @@ __all__ = [
     "RefusedError",
     "RejectedError",
     "Report",
-    "Request",
+    "RetryLaterError",
     "Run",
     "ScopeError",
     "Secret",
     "Selection",
-    "Services",
     "Settings",
     "Standing",
     "State",
     "Status",
+    "Summary",
     "SyncPlan",
     "SystemClock",
-    "Tally",
     "Timeouts",
-    "TryAgainError",
     "UnreachableError",
     "Verifier",
     "Window",
@@ -140,8 +138,8 @@ __all__ = [
     "list_hooks",
     "load_settings",
     "make_verifier",
-    "open_inventory",
-    "open_services",
+    "open_context",
+    "open_ledger",
     "plan_sync",
     "policy_of",
     "preview_backfill",
@@ -155,41 +153,39 @@ __all__ = [
 ]
 
 _NAMES = {
-    "api.authenticity": "Verifier",
     "api.bigcommerce": "BigCommerceClient OrderQuery",
-    "api.callback": "Callback",
-    "api.hook": "Hook",
+    "api.hooks": "Hook",
+    "api.http": "Timeouts",
     "api.onetribe": "OneTribeClient Receipt",
-    "api.transport": "Timeouts",
+    "api.webhook": "Callback Verifier",
     "clock": "Clock SystemClock",
+    "commands.backfill": "backfill preview:preview_backfill",
+    "commands.callback": "deliver_callback make_verifier take_callback",
+    "commands.hooks": (
+        "Change:HookChange Listing:HookListing Outcome:HookOutcome create_hooks list_hooks"
+    ),
+    "commands.reconcile": "Finding Reconciliation Standing iter_findings:reconcile",
+    "commands.retry": "choose_orders retry",
+    "commands.sync": "SyncPlan plan_sync sync",
     "config.loading": "load:load_settings store_names",
     "config.settings": "Settings",
     "dates": "Window",
-    "delivery": "Kind Report",
+    "delivery.context": (
+        "Context connect_bigcommerce connect_onetribe open_ledger open_context policy_of"
+    ),
+    "delivery.report": "Report Summary",
+    "delivery.selection": "OrderFilter Selection resolve_statuses select",
     "errors": (
-        "AddressError Bc2otError BrokenAnswerError BusyError ConfigurationError CredentialsError "
-        "ExitCode InputError InterruptedRunError LedgerError NoAnswerError NoConnectionError "
-        "NotAuthenticError NotFoundError OrderRefusedError RefusedError RejectedError ScopeError "
-        "TryAgainError UnreachableError"
+        "BadResponseError Bc2otError BusyError ConfigurationError CredentialsError ExitCode "
+        "InputError InterruptedRunError LedgerError NoConnectionError NoResponseError "
+        "NotAuthenticError NotFoundError OneTribeUrlError OrderRefusedError RefusedError "
+        "RejectedError RetryLaterError ScopeError UnreachableError"
     ),
     "ids": "IdRange",
-    "ledger.entry": "Entry Policy State",
-    "ledger.inventory": "Inventory Run Status",
+    "ledger.ledger": "Ledger Run Status",
     "ledger.rows": "Attempt",
+    "ledger.states": "Disposition Entry Policy State",
     "order": "Order",
-    "runs.backfill": "backfill preview:preview_backfill",
-    "runs.callback": "deliver_callback make_verifier take_callback",
-    "runs.hooks": (
-        "Change:HookChange Listing:HookListing Outcome:HookOutcome create_hooks list_hooks"
-    ),
-    "runs.reconcile": "Finding Reconciliation Standing iter_findings:reconcile",
-    "runs.retry": "choose_orders retry",
-    "runs.selection": "Request Selection resolve_statuses select",
-    "runs.services": (
-        "Services connect_bigcommerce connect_onetribe open_inventory open_services policy_of"
-    ),
-    "runs.sync": "SyncPlan plan_sync sync",
-    "runs.tally": "Tally",
     "secret": "Secret",
 }
 """What each module gives; `inside:outside` where the name would say too little from outside."""

@@ -123,7 +123,7 @@ class ScopeError(RefusedError):
     """The token lacks the OAuth scope that a call needs (403)."""
 
 
-class AddressError(RefusedError):
+class OneTribeUrlError(RefusedError):
     """One Tribe's address or merchant key is wrong (3xx, 401, 403, 404, 405, 410)."""
 
 
@@ -163,15 +163,15 @@ class NoConnectionError(UnreachableError):
     """No connection came about: the request certainly never left."""
 
 
-class NoAnswerError(UnreachableError):
+class NoResponseError(UnreachableError):
     """The request went out and no answer was seen: it may have arrived."""
 
 
-class BrokenAnswerError(UnreachableError):
+class BadResponseError(UnreachableError):
     """An answer came, but not one that can be used: HTML, cut off, of the wrong shape."""
 
 
-class TryAgainError(UnreachableError):
+class RetryLaterError(UnreachableError):
     """The service asks us to come back later (408, 425, 429, 5xx).
 
     `retry_after_s` is how long it asked us to wait, or None where it did not say.

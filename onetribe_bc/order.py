@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, NoReturn
 
 from onetribe_bc.dates import parse_api_date
-from onetribe_bc.errors import BrokenAnswerError
+from onetribe_bc.errors import BadResponseError
 
 MAX_ORDER_ID = 2**63 - 1
 """The greatest id that the ledger's 64-bit column can hold."""
@@ -38,19 +38,19 @@ class Order:
 
 
 def parse_order(body: bytes) -> Order:
-    """The order in the answer to `GET v2/orders/{id}`. Raises BrokenAnswerError."""
+    """The order in the answer to `GET v2/orders/{id}`. Raises BadResponseError."""
     text = _decode(body)
     start = _skip_space(text, 0)
     row, end = _value(text, start)
     if _skip_space(text, end) != len(text):
-        raise BrokenAnswerError("BigCommerce's answer holds more than one JSON value.")
+        raise BadResponseError("BigCommerce's answer holds more than one JSON value.")
     return _order(row, body)
 
 
 def parse_orders(body: bytes) -> list[Order]:
     """The orders in the answer to `GET v2/orders`, each with its own bytes cut out of the list.
 
-    An empty body is an empty list: BigCommerce answers 204 for it. Raises BrokenAnswerError.
+    An empty body is an empty list: BigCommerce answers 204 for it. Raises BadResponseError.
     """
     if not body:
         return []
@@ -62,7 +62,7 @@ def _iter_items(text: str) -> Iterator[tuple[Any, int, int]]:
     """Each item of the JSON list `text` with where it starts and ends."""
     position = _skip_space(text, 0)
     if text[position : position + 1] != "[":
-        raise BrokenAnswerError("BigCommerce's answer is not the JSON list that it should be.")
+        raise BadResponseError("BigCommerce's answer is not the JSON list that it should be.")
     position = _skip_space(text, position + 1)
     closed = text[position : position + 1] == "]"
     while not closed:
@@ -71,11 +71,11 @@ def _iter_items(text: str) -> Iterator[tuple[Any, int, int]]:
         position = _skip_space(text, end)
         separator = text[position : position + 1]
         if separator not in (",", "]"):
-            raise BrokenAnswerError("BigCommerce's answer is a JSON list that was cut off.")
+            raise BadResponseError("BigCommerce's answer is a JSON list that was cut off.")
         closed = separator == "]"
         position = position if closed else _skip_space(text, position + 1)
     if _skip_space(text, position + 1) != len(text):
-        raise BrokenAnswerError("BigCommerce's answer holds more than one JSON value.")
+        raise BadResponseError("BigCommerce's answer holds more than one JSON value.")
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -89,7 +89,7 @@ def _value(text: str, start: int) -> tuple[Any, int]:
     try:
         return _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError):
-        raise BrokenAnswerError(
+        raise BadResponseError(
             "BigCommerce's answer is not JSON, or was cut off on the way."
         ) from None
 
@@ -98,7 +98,7 @@ def _decode(body: bytes) -> str:
     try:
         return body.decode("utf-8")
     except UnicodeDecodeError:
-        raise BrokenAnswerError("BigCommerce's answer is not UTF-8 text.") from None
+        raise BadResponseError("BigCommerce's answer is not UTF-8 text.") from None
 
 
 def _skip_space(text: str, position: int) -> int:
@@ -108,10 +108,10 @@ def _skip_space(text: str, position: int) -> int:
 
 def _order(row: object, body: bytes) -> Order:
     if not isinstance(row, dict):
-        raise BrokenAnswerError("BigCommerce's answer has something other than an order in it.")
+        raise BadResponseError("BigCommerce's answer has something other than an order in it.")
     order_id = _integer(row.get("id"))
     if order_id is None or not 0 < order_id <= MAX_ORDER_ID:
-        raise BrokenAnswerError("BigCommerce's answer has an order without a usable id.")
+        raise BadResponseError("BigCommerce's answer has an order without a usable id.")
     status = row.get("status")
     return Order(
         id=order_id,

@@ -1,8 +1,9 @@
-"""Values that must not be shown, and how they are shown all the same."""
+"""Values that must not be shown, and which hosts are this machine."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Address, ip_address
 from urllib.parse import urlsplit, urlunsplit
 
 MASK = "****"
@@ -42,3 +43,17 @@ def mask_url(url: str) -> str:
     head, _, last = parts.path.rstrip("/").rpartition("/")
     path = f"{head}/{MASK}" if last else parts.path
     return urlunsplit((parts.scheme, host, path, MASK if parts.query else "", ""))
+
+
+_LOOPBACK = IPv4Network("127.0.0.0/8")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, a name or an address without brackets, is this machine itself."""
+    if host == "localhost":
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return address == IPv6Address("::1") or address in _LOOPBACK

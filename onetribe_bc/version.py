@@ -1,3 +1,3 @@
-"""Which bc2ot this is: the one place that says so."""
+"""The version, apart from the package root so that the lowest rooms may import it."""
 
 __version__ = "0.1.0"

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import settings
 
 from onetribe_bc.api.bigcommerce import BigCommerceClient
+from onetribe_bc.api.http import Timeouts
 from onetribe_bc.api.onetribe import OneTribeClient
-from onetribe_bc.api.transport import Timeouts
 from onetribe_bc.sandbox import Sandbox
 from onetribe_bc.secret import Secret
 from tests.clocks import FakeClock

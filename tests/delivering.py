@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from onetribe_bc.api.onetribe import fingerprint
+from onetribe_bc.commands.backfill import backfill, preview
 from onetribe_bc.config.settings import (
     BigCommerceSettings,
     DeliverySettings,
@@ -19,17 +20,14 @@ from onetribe_bc.config.settings import (
     OrderSettings,
     Settings,
 )
-from onetribe_bc.delivery import Kind, Report
+from onetribe_bc.delivery.context import open_context, policy_of
+from onetribe_bc.delivery.report import Report, Summary
+from onetribe_bc.delivery.selection import OrderFilter, select
 from onetribe_bc.errors import Bc2otError
-from onetribe_bc.ledger.book import Book
-from onetribe_bc.ledger.database import Database
-from onetribe_bc.ledger.entry import Entry, Policy
-from onetribe_bc.ledger.inventory import Inventory
+from onetribe_bc.ledger.ledger import Ledger
+from onetribe_bc.ledger.states import Disposition, Entry, Policy
+from onetribe_bc.ledger.writer import Database
 from onetribe_bc.order import Order, parse_order
-from onetribe_bc.runs.backfill import backfill, preview
-from onetribe_bc.runs.selection import Request, select
-from onetribe_bc.runs.services import open_services, policy_of
-from onetribe_bc.runs.tally import Tally
 from onetribe_bc.sandbox import Sandbox
 from onetribe_bc.secret import Secret
 from tests.clocks import FakeClock
@@ -44,14 +42,18 @@ def make_order(order_id: int, **fields: object) -> Order:
 
 def make_book(
     database: Database, clock: FakeClock, policy: Policy | None = None, store_hash: str = "shop"
-) -> Book:
+) -> Ledger:
     """A book of one store and destination."""
-    return Book(database, clock, store_hash=store_hash, destination=DESTINATION, policy=policy)
+    return Ledger(database, clock, store_hash=store_hash, destination=DESTINATION, policy=policy)
 
 
-def inquire(book: Book) -> Inventory:
+def inquire(ledger: Ledger) -> Ledger:
     """What the ledger of a book can be asked."""
-    return Inventory(book._database, **book._rows.key)
+    return Ledger(
+        ledger._database,
+        store_hash=ledger.store_hash,
+        destination=ledger._rows.key["destination"],
+    )
 
 
 @dataclass
@@ -63,18 +65,18 @@ class Run:
     expected: int | None = None
 
     @property
-    def tally(self) -> Tally:
-        tally = Tally()
+    def summary(self) -> Summary:
+        summary = Summary()
         for report in self.reports:
-            tally.add(report)
-        return tally
+            summary.add(report)
+        return summary
 
-    def ids(self, kind: Kind) -> set[int]:
+    def ids(self, kind: Disposition) -> set[int]:
         return {report.order_id for report in self.reports if report.kind is kind}
 
     @property
-    def kinds(self) -> dict[Kind, int]:
-        return {kind: number for kind, number in self.tally.kinds.items() if number}
+    def kinds(self) -> dict[Disposition, int]:
+        return {kind: number for kind, number in self.summary.kinds.items() if number}
 
 
 @dataclass
@@ -118,7 +120,7 @@ class Desk:
 
     def run(
         self,
-        request: Request | None = None,
+        request: OrderFilter | None = None,
         *,
         force: bool = False,
         retry_failed: bool = True,
@@ -134,15 +136,15 @@ class Desk:
         settings = self.settings(**delivery)
         policy = policy_of(settings, force=force, retry_failed=retry_failed)
         try:
-            with open_services(settings, clock, policy) as services:
+            with open_context(settings, clock, policy) as context:
                 selection = select(
-                    services.bigcommerce,
-                    request or Request(),
+                    context.bigcommerce,
+                    request or OrderFilter(),
                     skip_statuses=self.skip,
                     now=clock.now,
                 )
                 run.expected = selection.expected
-                reports = backfill(services, selection, limit=limit, exclusive=exclusive)
+                reports = backfill(context, selection, limit=limit, exclusive=exclusive)
                 with closing(reports):
                     for report in reports:
                         run.reports.append(report)
@@ -153,28 +155,28 @@ class Desk:
         return run
 
     def preview(
-        self, request: Request | None = None, *, limit: int | None = None, force: bool = False
+        self, request: OrderFilter | None = None, *, limit: int | None = None, force: bool = False
     ) -> list[tuple[Report, Order | None]]:
         settings = self.settings()
-        with open_services(settings, self.clock, policy_of(settings, force=force)) as services:
+        with open_context(settings, self.clock, policy_of(settings, force=force)) as context:
             selection = select(
-                services.bigcommerce,
-                request or Request(),
+                context.bigcommerce,
+                request or OrderFilter(),
                 skip_statuses=self.skip,
                 now=self.clock.now,
             )
-            return list(preview(services, selection, limit=limit))
+            return list(preview(context, selection, limit=limit))
 
-    def book(self, database: Database) -> Book:
+    def book(self, database: Database) -> Ledger:
         """The book that the runs write to."""
-        return Book(
+        return Ledger(
             database,
             self.clock,
             store_hash=self.sandbox.store_hash,
             destination=fingerprint(Secret(self.url or self.sandbox.onetribe_url)),
         )
 
-    def ask(self, question: Callable[[Book], Any]) -> Any:
+    def ask(self, question: Callable[[Ledger], Any]) -> Any:
         """What the ledger knows."""
         with closing(Database(self.ledger)) as database:
             return question(self.book(database))
@@ -193,17 +195,17 @@ class Desk:
         return sorted(self.ledger.with_name(self.ledger.name + ".locks").iterdir())
 
     def entry(self, order_id: int) -> Entry | None:
-        found: Entry | None = self.ask(lambda book: inquire(book).entry(order_id))
+        found: Entry | None = self.ask(lambda ledger: inquire(ledger).entry(order_id))
         return found
 
     def states(self) -> dict[str, int]:
         """How many orders are in each state."""
-        states = self.ask(lambda book: inquire(book).status().states)
+        states = self.ask(lambda ledger: inquire(ledger).status().states)
         return {state.value: number for state, number in states.items()}
 
     def flagged(self) -> int:
         """How many copies beyond the first the ledger says One Tribe may have."""
-        number: int = self.ask(lambda book: inquire(book).status().possible_duplicates)
+        number: int = self.ask(lambda ledger: inquire(ledger).status().possible_duplicates)
         return number
 
     def owed(self, ids: Sequence[int] | None = None) -> set[int]:

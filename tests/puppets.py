@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Any
 
 from onetribe_bc.errors import Bc2otError
-from onetribe_bc.ledger.book import Book, Seen
-from onetribe_bc.ledger.database import Database
-from onetribe_bc.ledger.entry import Decision, Entry, Outcome, Policy, Result
+from onetribe_bc.ledger.ledger import Ledger, Seen
+from onetribe_bc.ledger.states import Disposition, Entry, Outcome, Policy, Result
+from onetribe_bc.ledger.writer import Database
 from tests.clocks import FakeClock
 from tests.delivering import make_book, make_order
 
@@ -107,12 +107,12 @@ class _Actor:
     """What happens in a puppet's process."""
 
     def __init__(self, ledger: Path, policy: Policy) -> None:
-        self._book: Book = make_book(Database(ledger), FakeClock(), policy)
+        self._ledger: Ledger = make_book(Database(ledger), FakeClock(), policy)
         self._claims: dict[int, Entry] = {}
         self._run: AbstractContextManager[None] | None = None
 
     def start(self, command: str = "backfill", exclusive: bool = False) -> None:
-        run = self._book.run(command, workers=WORKERS, exclusive=exclusive)
+        run = self._ledger.run(command, workers=WORKERS, exclusive=exclusive)
         run.__enter__()
         self._run = run
 
@@ -122,32 +122,32 @@ class _Actor:
         run.__exit__(None, None, None)
 
     def count(self, **counts: int) -> None:
-        self._book.record_counts(counts)
+        self._ledger.record_counts(counts)
 
-    def enlist(self, ids: list[int], version: int = 0, skip: str = "") -> list[str]:
-        return list(self._book.enlist([Seen(make_order(i, version=version), skip) for i in ids]))
+    def record(self, ids: list[int], version: int = 0, skip: str = "") -> list[str]:
+        return list(self._ledger.record([Seen(make_order(i, version=version), skip) for i in ids]))
 
     def claim(self, ids: list[int], version: int = 0) -> list[str]:
-        claims = self._book.claim([make_order(i, version=version) for i in ids])
+        claims = self._ledger.claim([make_order(i, version=version) for i in ids])
         for entry, decision in claims:
-            if decision is Decision.SEND:
+            if decision is Disposition.TO_SEND:
                 self._claims[entry.order_id] = entry
         return [decision for _, decision in claims]
 
     def send(self, order_id: int, worker: int) -> None:
-        self._book.sending(self._claims[order_id], worker)
+        self._ledger.sending(self._claims[order_id], worker)
 
     def answered(self, order_id: int, worker: int, result: str) -> None:
         """The answer is there; the ledger was not yet told."""
         attempt = self._claims[order_id].attempts
-        self._book._live.in_flight.answered(worker, order_id, attempt, Outcome(Result(result)))
+        self._ledger._live.in_flight.answered(worker, order_id, attempt, Outcome(Result(result)))
 
     def settle(self, order_id: int, worker: int, result: str) -> None:
         claimed = self._claims.pop(order_id)
-        self._book.settle(claimed, Outcome(Result(result)), worker)[1].result()
+        self._ledger.settle(claimed, Outcome(Result(result)), worker)[1].result()
 
     def release(self, order_id: int) -> None:
-        self._book.release(self._claims.pop(order_id))
+        self._ledger.release(self._claims.pop(order_id))
 
 
 def _act(orders: str, answers: str, ledger: str, policy: dict[str, bool]) -> None:

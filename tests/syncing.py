@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from onetribe_bc.clock import Clock
+from onetribe_bc.commands.retry import choose_orders, retry
+from onetribe_bc.commands.sync import plan_sync, sync
+from onetribe_bc.delivery.context import open_context, open_ledger, policy_of
+from onetribe_bc.delivery.selection import resolve_statuses
 from onetribe_bc.errors import Bc2otError
-from onetribe_bc.ledger.entry import Policy, State
-from onetribe_bc.ledger.inventory import Bookmark, Inventory, Status
-from onetribe_bc.runs.retry import choose_orders, retry
-from onetribe_bc.runs.selection import resolve_statuses
-from onetribe_bc.runs.services import open_inventory, open_services, policy_of
-from onetribe_bc.runs.sync import plan_sync, sync
+from onetribe_bc.ledger.ledger import Bookmark, Ledger, Status
+from onetribe_bc.ledger.states import Policy, State
 from tests.clocks import FakeClock
 from tests.conftest import SERVER_NOW
 from tests.delivering import Desk, Run
@@ -36,12 +36,12 @@ class Station(Desk):
         clock = clock or self.clock
         settings = self.settings()
         policy = policy_of(settings, retry_failed=False)
-        with self._kept(run), open_services(settings, clock, policy) as services:
-            plan = plan_sync(services.inventory, since=since, overlap=self.overlap, now=clock.now())
+        with self._kept(run), open_context(settings, clock, policy) as context:
+            plan = plan_sync(context.ledger, since=since, overlap=self.overlap, now=clock.now())
             reports = sync(
-                services,
+                context,
                 plan,
-                skip_status_ids=resolve_statuses(services.bigcommerce, self.skip),
+                skip_status_ids=resolve_statuses(context.bigcommerce, self.skip),
             )
             with closing(reports):
                 run.reports += reports
@@ -50,10 +50,10 @@ class Station(Desk):
     def retry(self, ids: Sequence[int] = (), *, states: Sequence[State] = ()) -> Run:
         """What `bc2ot retry` does."""
         run = Run()
-        with self._kept(run), open_services(self.settings(), self.clock, Policy()) as services:
-            chosen = choose_orders(services.book, services.inventory, ids, states)
-            skip = resolve_statuses(services.bigcommerce, self.skip)
-            run.reports += retry(services, chosen, skip_status_ids=skip)
+        with self._kept(run), open_context(self.settings(), self.clock, Policy()) as context:
+            chosen = choose_orders(context.ledger, ids, states)
+            skip = resolve_statuses(context.bigcommerce, self.skip)
+            run.reports += retry(context, chosen, skip_status_ids=skip)
         return run
 
     @contextmanager
@@ -63,19 +63,19 @@ class Station(Desk):
         except Bc2otError as error:
             run.error = error
 
-    def inquire(self, question: Callable[[Inventory], Any]) -> Any:
+    def inquire(self, question: Callable[[Ledger], Any]) -> Any:
         """What the inventory knows."""
-        with open_inventory(self.settings()) as inventory:
-            return question(inventory)
+        with open_ledger(self.settings()) as ledger:
+            return question(ledger)
 
     @property
     def status(self) -> Status:
-        found: Status = self.inquire(Inventory.status)
+        found: Status = self.inquire(Ledger.status)
         return found
 
     @property
     def bookmark(self) -> Bookmark | None:
-        found: Bookmark | None = self.inquire(Inventory.bookmark)
+        found: Bookmark | None = self.inquire(Ledger.bookmark)
         return found
 
     @property

@@ -9,34 +9,34 @@ from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
 from onetribe_bc.api.answers import bigcommerce_error, onetribe_error, remote_message
-from onetribe_bc.api.transport import Answer
+from onetribe_bc.api.http import Response
 from onetribe_bc.errors import (
-    AddressError,
+    BadResponseError,
     Bc2otError,
-    BrokenAnswerError,
     CredentialsError,
     ExitCode,
     NotFoundError,
+    OneTribeUrlError,
     OrderRefusedError,
     RejectedError,
+    RetryLaterError,
     ScopeError,
-    TryAgainError,
 )
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = "Sun, 01 Mar 2026 12:00:30 GMT"
 
 
-def answer(status: int, body: bytes = b"", **headers: str) -> Answer:
+def answer(status: int, body: bytes = b"", **headers: str) -> Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Answer(status, CaseInsensitiveDict(named), body)
+    return Response(status, CaseInsensitiveDict(named), body)
 
 
-def of_bigcommerce(given: Answer) -> Bc2otError | None:
+def of_bigcommerce(given: Response) -> Bc2otError | None:
     return bigcommerce_error(given, what="Order 218", scope="Orders: read-only", now=NOW)
 
 
-def of_onetribe(given: Answer) -> Bc2otError | None:
+def of_onetribe(given: Response) -> Bc2otError | None:
     return onetribe_error(given, text="said so", now=NOW)
 
 
@@ -50,7 +50,7 @@ def test_any_2xx_is_good_on_either_side(status: int) -> None:
 def test_a_redirect_by_one_tribe_stops_the_run_since_the_address_is_wrong(status: int) -> None:
     """A redirected POST that answered 200 as a GET was once counted as delivered."""
     error = of_onetribe(answer(status, Location="https://elsewhere.example.com/"))
-    assert isinstance(error, AddressError)
+    assert isinstance(error, OneTribeUrlError)
     assert error.exit_code is ExitCode.REFUSED
     assert "never followed" in str(error)
     assert "elsewhere" not in str(error)
@@ -59,7 +59,7 @@ def test_a_redirect_by_one_tribe_stops_the_run_since_the_address_is_wrong(status
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 410])
 def test_an_address_or_key_that_is_wrong_stops_the_run(status: int) -> None:
     error = of_onetribe(answer(status))
-    assert isinstance(error, AddressError)
+    assert isinstance(error, OneTribeUrlError)
     assert "stays owed" in error.hint
 
 
@@ -69,7 +69,7 @@ def test_one_tribe_is_tried_again_when_it_says(
     status: int, retry_after: str, wait_s: float | None
 ) -> None:
     error = of_onetribe(answer(status, Retry_After=retry_after))
-    assert isinstance(error, TryAgainError)
+    assert isinstance(error, RetryLaterError)
     assert (error.status, error.text, error.retry_after_s) == (status, "said so", wait_s)
 
 
@@ -104,20 +104,20 @@ def test_a_404_of_bigcommerce_is_about_what_was_asked_for() -> None:
 def test_a_404_that_is_not_the_apis_own_makes_no_order_look_gone() -> None:
     page = b"\n<!DOCTYPE html><html><body>Not found</body></html>"
     for body in (page, b"default backend - 404", b""):
-        assert isinstance(of_bigcommerce(answer(404, body)), BrokenAnswerError)
+        assert isinstance(of_bigcommerce(answer(404, body)), BadResponseError)
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520])
 def test_bigcommerce_is_tried_again(status: int) -> None:
     error = of_bigcommerce(answer(status))
-    assert isinstance(error, TryAgainError)
+    assert isinstance(error, RetryLaterError)
     assert (error.status, error.retry_after_s) == (status, None)
     assert error.exit_code is ExitCode.UNREACHABLE
 
 
 def test_bigcommerces_own_retry_header_is_in_seconds_and_comes_first() -> None:
     error = of_bigcommerce(answer(429, X_Retry_After="12", Retry_After="99"))
-    assert isinstance(error, TryAgainError)
+    assert isinstance(error, RetryLaterError)
     assert error.retry_after_s == 12.0
 
 
@@ -131,7 +131,7 @@ def test_what_bigcommerce_refuses_is_told_in_its_words(status: int) -> None:
 @pytest.mark.parametrize("status", [101, 301, 302, 307])
 def test_the_api_does_not_redirect(status: int) -> None:
     error = of_bigcommerce(answer(status))
-    assert isinstance(error, BrokenAnswerError)
+    assert isinstance(error, BadResponseError)
     assert "api_url" in error.hint
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from onetribe_bc.api.authenticity import SECRET_HEADER, SIGNATURE_HEADERS, Verifier
+from onetribe_bc.api.webhook import SECRET_HEADER, SIGNATURE_HEADERS, Verifier
 from onetribe_bc.errors import ConfigurationError, ExitCode, NotAuthenticError
 from onetribe_bc.secret import Secret
 

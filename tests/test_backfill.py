@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from onetribe_bc.delivery import Kind
+from onetribe_bc.delivery.selection import OrderFilter, select
 from onetribe_bc.errors import (
     BusyError,
     CredentialsError,
@@ -20,7 +20,7 @@ from onetribe_bc.errors import (
     UnreachableError,
 )
 from onetribe_bc.ids import parse_ids
-from onetribe_bc.runs.selection import Request, select
+from onetribe_bc.ledger.states import Disposition
 from onetribe_bc.sandbox import ORDERS_SCOPE, Fault, Gate, Sandbox
 from tests.clocks import FakeClock
 from tests.conftest import SERVER_NOW, ClientFactory, SandboxFactory
@@ -33,14 +33,14 @@ def desk(make_sandbox: SandboxFactory, tmp_path: Path) -> Desk:
     return Desk(make_sandbox(300, example=True), tmp_path / "ledger.db")
 
 
-def ids_request(*texts: str, **fields: Any) -> Request:
-    return Request(ids=parse_ids(texts), **fields)
+def ids_request(*texts: str, **fields: Any) -> OrderFilter:
+    return OrderFilter(ids=parse_ids(texts), **fields)
 
 
 def adds_up(desk: Desk, run: Run) -> None:
     """Each order of the store was reported on once."""
     assert Counter(r.order_id for r in run.reports) == Counter(desk.sandbox.store.ids())
-    assert run.tally.seen == len(desk.sandbox.store) == sum(run.kinds.values())
+    assert run.summary.seen == len(desk.sandbox.store) == sum(run.kinds.values())
 
 
 def test_every_order_arrives_once_and_the_numbers_add_up(desk: Desk) -> None:
@@ -48,12 +48,12 @@ def test_every_order_arrives_once_and_the_numbers_add_up(desk: Desk) -> None:
     assert run.error is None
     adds_up(desk, run)
     assert run.expected == 301
-    assert set(desk.filed) == run.ids(Kind.DELIVERED) == desk.owed()
+    assert set(desk.filed) == run.ids(Disposition.DELIVERED) == desk.owed()
     assert set(desk.filed.values()) == {1}
     incomplete = set(desk.sandbox.store.ids()) - desk.owed()
-    assert run.ids(Kind.SKIPPED) == incomplete
-    assert run.tally.skipped_reasons == {"status Incomplete": len(incomplete)}
-    assert run.tally.exit_code == ExitCode.DONE
+    assert run.ids(Disposition.SKIPPED) == incomplete
+    assert run.summary.skipped_reasons == {"status Incomplete": len(incomplete)}
+    assert run.summary.exit_code == ExitCode.DONE
     assert desk.states() == {"delivered": len(desk.owed()), "skipped": len(incomplete)}
 
 
@@ -68,7 +68,7 @@ def test_orders_fetched_singly_go_out_byte_for_byte(desk: Desk) -> None:
     ids = [i for i in desk.sandbox.store.ids() if i in desk.owed()]
     far_apart = ids[:: len(ids) // 3]
     for order_id in far_apart:
-        assert desk.run(ids_request(str(order_id))).kinds == {Kind.DELIVERED: 1}
+        assert desk.run(ids_request(str(order_id))).kinds == {Disposition.DELIVERED: 1}
         assert desk.sandbox.onetribe.bodies(order_id) == (desk.sandbox.store.raw(order_id),)
 
 
@@ -76,7 +76,7 @@ def test_a_second_backfill_sends_nothing(desk: Desk) -> None:
     desk.run()
     again = desk.run()
     adds_up(desk, again)
-    assert set(again.kinds) == {Kind.ALREADY_DELIVERED, Kind.SKIPPED}
+    assert set(again.kinds) == {Disposition.ALREADY_DELIVERED, Disposition.SKIPPED}
     assert set(desk.filed.values()) == {1}
     assert desk.flagged() == 0
 
@@ -85,8 +85,8 @@ def test_force_sends_again_and_flags_it(desk: Desk) -> None:
     request = ids_request("218")
     desk.run(request)
     forced = desk.run(request, force=True)
-    assert forced.kinds == {Kind.DELIVERED: 1}
-    assert forced.tally.possible_duplicates == desk.flagged() == 1
+    assert forced.kinds == {Disposition.DELIVERED: 1}
+    assert forced.summary.possible_duplicates == desk.flagged() == 1
     assert desk.filed == {218: 2}
 
 
@@ -94,10 +94,10 @@ def test_a_changed_order_is_sent_again_only_when_that_is_wanted(desk: Desk) -> N
     request = ids_request("218")
     desk.run(request)
     desk.sandbox.store.modify(218, staff_notes="changed")
-    assert desk.run(request).kinds == {Kind.ALREADY_DELIVERED: 1}
+    assert desk.run(request).kinds == {Disposition.ALREADY_DELIVERED: 1}
     desk.resend = "on-change"
-    assert desk.run(request).kinds == {Kind.DELIVERED: 1}
-    assert desk.run(request).kinds == {Kind.ALREADY_DELIVERED: 1}
+    assert desk.run(request).kinds == {Disposition.DELIVERED: 1}
+    assert desk.run(request).kinds == {Disposition.ALREADY_DELIVERED: 1}
     assert desk.sandbox.onetribe.bodies(218)[1] == desk.sandbox.store.raw(218)
 
 
@@ -110,7 +110,7 @@ def test_a_delivered_order_that_is_no_longer_eligible_is_not_sent_on_its_change(
     desk.run(request)
     desk.sandbox.store.modify(218, status_id=5)
     run = desk.run(request)
-    assert run.kinds == {Kind.SKIPPED: 1}
+    assert run.kinds == {Disposition.SKIPPED: 1}
     assert desk.filed == {218: 1}
     entry = desk.entry(218)
     assert entry is not None
@@ -122,12 +122,12 @@ def test_a_new_destination_starts_afresh_and_another_spelling_of_it_does_not(
 ) -> None:
     desk.run()
     desk.url = desk.sandbox.onetribe_url + "/"
-    assert Kind.DELIVERED not in desk.run().kinds
+    assert Disposition.DELIVERED not in desk.run().kinds
     desk.url = desk.sandbox.onetribe_url.replace("http", "HTTP", 1)
-    assert Kind.DELIVERED not in desk.run().kinds
+    assert Disposition.DELIVERED not in desk.run().kinds
     other = make_sandbox(0)
     desk.url = other.onetribe_url
-    assert desk.run().ids(Kind.DELIVERED) == desk.owed()
+    assert desk.run().ids(Disposition.DELIVERED) == desk.owed()
     assert set(other.onetribe.counts()) == desk.owed()
 
 
@@ -135,12 +135,12 @@ def test_an_order_that_was_incomplete_is_sent_once_it_is_complete(desk: Desk) ->
     desk.run()
     late = min(set(desk.sandbox.store.ids()) - desk.owed())
     desk.sandbox.store.complete(late)
-    assert desk.run().ids(Kind.DELIVERED) == {late}
+    assert desk.run().ids(Disposition.DELIVERED) == {late}
 
 
 def test_nothing_is_skipped_when_no_status_is_to_be(desk: Desk) -> None:
     desk.skip = ()
-    assert desk.run().kinds == {Kind.DELIVERED: 301}
+    assert desk.run().kinds == {Disposition.DELIVERED: 301}
 
 
 def test_statuses_narrow_a_run_down_by_name_and_id(desk: Desk) -> None:
@@ -150,10 +150,10 @@ def test_statuses_narrow_a_run_down_by_name_and_id(desk: Desk) -> None:
         (["10"], {10}),
         (["Completed", "2", "Awaiting Payment"], {10, 2, 7}),
     ):
-        run = desk.run(Request(statuses=statuses), force=True)
+        run = desk.run(OrderFilter(statuses=statuses), force=True)
         expected = {i for i in store.ids() if store.row(i).status_id in wanted}
-        assert run.ids(Kind.DELIVERED) == expected
-        assert run.tally.seen == len(expected)
+        assert run.ids(Disposition.DELIVERED) == expected
+        assert run.summary.seen == len(expected)
 
 
 def test_a_status_that_the_merchant_renamed_goes_by_both_names(
@@ -164,28 +164,28 @@ def test_a_status_that_the_merchant_renamed_goes_by_both_names(
     renamed = {i: name for i, all_ in names.items() for name in all_ if name != all_[0]}
     assert renamed, "the sandbox renames a status"
     status_id, own = next(iter(renamed.items()))
-    run = desk.run(Request(statuses=[own.upper()]))
+    run = desk.run(OrderFilter(statuses=[own.upper()]))
     store = desk.sandbox.store
     expected = {i for i in desk.owed() if store.row(i).status_id == status_id}
-    assert run.ids(Kind.DELIVERED) == expected
-    selection = select(client, Request(), skip_statuses=[own], now=SERVER_NOW.now)
+    assert run.ids(Disposition.DELIVERED) == expected
+    selection = select(client, OrderFilter(), skip_statuses=[own], now=SERVER_NOW.now)
     assert selection.skip_status_ids == {status_id}
 
 
 @pytest.mark.parametrize("status", ["15", "Sold", "99999999999"])
 def test_a_status_that_the_store_does_not_have_is_refused(desk: Desk, status: str) -> None:
-    run = desk.run(Request(statuses=[status]))
+    run = desk.run(OrderFilter(statuses=[status]))
     assert isinstance(run.error, InputError)
     assert run.error.hint
     assert run.reports == []
 
 
 def test_a_channel_narrows_a_run_down(desk: Desk) -> None:
-    run = desk.run(Request(channel_id=2))
+    run = desk.run(OrderFilter(channel_id=2))
     rows = map(desk.sandbox.store.row, desk.owed())
-    assert run.ids(Kind.DELIVERED) == {row.id for row in rows if row.channel_id == 2}
+    assert run.ids(Disposition.DELIVERED) == {row.id for row in rows if row.channel_id == 2}
     ids = ids_request(f"1-{max(desk.sandbox.store.ids())}", channel_id=2)
-    assert Kind.DELIVERED not in desk.run(ids).kinds
+    assert Disposition.DELIVERED not in desk.run(ids).kinds
 
 
 def test_a_limit_sends_no_more_than_that_and_the_next_run_goes_on(desk: Desk) -> None:
@@ -193,16 +193,16 @@ def test_a_limit_sends_no_more_than_that_and_the_next_run_goes_on(desk: Desk) ->
     for _ in range(3):
         run = desk.run(limit=7)
         assert run.error is None
-        assert len(run.ids(Kind.DELIVERED)) == 7
-        assert not run.ids(Kind.DELIVERED) & sent
-        sent |= run.ids(Kind.DELIVERED)
+        assert len(run.ids(Disposition.DELIVERED)) == 7
+        assert not run.ids(Disposition.DELIVERED) & sent
+        sent |= run.ids(Disposition.DELIVERED)
     assert set(desk.filed) == sent
     assert "pending" not in desk.states()
 
 
 def test_a_dry_run_sends_and_enters_nothing_and_tells_what_would_be_sent(desk: Desk) -> None:
     previews = desk.preview()
-    assert {r.order_id for r, _ in previews if r.kind is Kind.TO_SEND} == desk.owed()
+    assert {r.order_id for r, _ in previews if r.kind is Disposition.TO_SEND} == desk.owed()
     assert len(previews) == 301
     assert desk.states() == {}
     assert desk.sandbox.onetribe.received == ()
@@ -210,11 +210,11 @@ def test_a_dry_run_sends_and_enters_nothing_and_tells_what_would_be_sent(desk: D
         assert order is not None
         assert order.body == desk.sandbox.store.raw(report.order_id)
     assert desk.query("SELECT count(*) FROM runs") == [(0,)]
-    assert len([r for r, _ in desk.preview(limit=5) if r.kind is Kind.TO_SEND]) == 5
+    assert len([r for r, _ in desk.preview(limit=5) if r.kind is Disposition.TO_SEND]) == 5
     desk.run()
-    assert all(report.kind is not Kind.TO_SEND for report, _ in desk.preview())
+    assert all(report.kind is not Disposition.TO_SEND for report, _ in desk.preview())
     missing = desk.preview(ids_request("99999"))
-    assert [(report.kind, order) for report, order in missing] == [(Kind.MISSING, None)]
+    assert [(report.kind, order) for report, order in missing] == [(Disposition.MISSING, None)]
 
 
 def test_missing_ids_are_told_and_only_known_ones_are_gone(desk: Desk) -> None:
@@ -225,9 +225,9 @@ def test_missing_ids_are_told_and_only_known_ones_are_gone(desk: Desk) -> None:
     desk.sandbox.store.remove(known)
     desk.sandbox.store.remove(delivered)
     run = desk.run(ids_request(f"{known},{delivered},{kept},99999"))
-    assert run.ids(Kind.MISSING) == {known, delivered, 99999}
-    assert run.ids(Kind.DELIVERED) == {kept}
-    assert run.tally.exit_code == ExitCode.INCOMPLETE
+    assert run.ids(Disposition.MISSING) == {known, delivered, 99999}
+    assert run.ids(Disposition.DELIVERED) == {kept}
+    assert run.summary.exit_code == ExitCode.INCOMPLETE
     assert desk.states() == {"gone": 1, "delivered": 2}
     assert desk.entry(99999) is None
 
@@ -240,19 +240,19 @@ def test_an_order_that_was_gone_is_sent_when_it_is_back(desk: Desk) -> None:
     desk.run(ids_request("218"))
     assert desk.states() == {"gone": 1}
     desk.sandbox.store.add(raw)
-    assert desk.run(ids_request("218")).kinds == {Kind.DELIVERED: 1}
+    assert desk.run(ids_request("218")).kinds == {Disposition.DELIVERED: 1}
 
 
 def test_ids_and_windows_contradict_each_other() -> None:
     with pytest.raises(InputError, match="cannot be combined"):
         ids_request("218", since=SERVER_NOW)
     with pytest.raises(InputError, match="no order in between"):
-        Request(from_id=9, to_id=8)
+        OrderFilter(from_id=9, to_id=8)
 
 
 def test_a_range_of_ids_is_a_window_on_them(desk: Desk) -> None:
     ids = desk.sandbox.store.ids()
-    run = desk.run(Request(from_id=ids[10], to_id=ids[20]))
+    run = desk.run(OrderFilter(from_id=ids[10], to_id=ids[20]))
     assert {report.order_id for report in run.reports} == set(ids[10:21])
 
 
@@ -262,7 +262,7 @@ def test_a_window_takes_in_both_of_its_ends(desk: Desk, by: Any) -> None:
     dates = {i: getattr(store.row(i), f"date_{by}") for i in store.ids()}
     epoch = SERVER_NOW - timedelta(seconds=SERVER_NOW.timestamp())
     since, until = sorted(dates.values())[50], sorted(dates.values())[200]
-    request = Request(epoch + timedelta(seconds=since), epoch + timedelta(seconds=until), by=by)
+    request = OrderFilter(epoch + timedelta(seconds=since), epoch + timedelta(seconds=until), by=by)
     run = desk.run(request)
     expected = {i for i, date in dates.items() if since <= date <= until}
     assert {report.order_id for report in run.reports} == expected
@@ -288,7 +288,7 @@ def test_an_order_that_is_made_after_the_start_is_not_of_this_run(
     if offset_s >= 0:
         assert {report.order_id for report in run.reports} == before
     desk.sandbox.clock_offset_s = 7300
-    assert desk.run().ids(Kind.DELIVERED) >= set(made)
+    assert desk.run().ids(Disposition.DELIVERED) >= set(made)
 
 
 def test_orders_that_come_go_and_change_between_pages_are_seen_once_each(
@@ -321,7 +321,7 @@ def test_a_thousand_orders_cost_at_most_six_requests(
     make_sandbox: SandboxFactory, tmp_path: Path
 ) -> None:
     desk = Desk(make_sandbox(1000), tmp_path / "ledger.db", skip=(), workers=8)
-    assert desk.run().kinds == {Kind.DELIVERED: 1000}
+    assert desk.run().kinds == {Disposition.DELIVERED: 1000}
     assert len(desk.sandbox.requests) <= 6
     assert set(desk.filed.values()) == {1}
 
@@ -331,7 +331,7 @@ def test_when_bigcommerce_fails_for_good_no_order_is_passed_over(desk: Desk) -> 
     run = desk.run()
     assert isinstance(run.error, UnreachableError)
     assert run.error.exit_code == ExitCode.UNREACHABLE
-    assert run.tally.seen == 250
+    assert run.summary.seen == 250
     assert sum(run.kinds.values()) == 250
     assert "sending" not in desk.states()
     desk.sandbox.faults.clear()
@@ -346,7 +346,7 @@ def test_a_token_that_is_revoked_in_mid_run_stops_it(desk: Desk) -> None:
     run = desk.run()
     assert isinstance(run.error, CredentialsError)
     assert run.error.exit_code == ExitCode.REFUSED
-    assert run.tally.seen == 250
+    assert run.summary.seen == 250
     assert desk.sandbox.faults.struck(fault) == 1
     desk.sandbox.faults.clear()
     desk.run()
@@ -373,7 +373,7 @@ def test_under_faults_on_both_sides_nothing_is_lost_and_each_double_is_flagged(
         desk.sandbox.faults.add(f"onetribe:{kind}")
     for _ in range(12):
         run = desk.run()
-        assert sum(run.kinds.values()) == run.tally.seen
+        assert sum(run.kinds.values()) == run.summary.seen
         assert max(Counter(report.order_id for report in run.reports).values(), default=1) == 1
         if run.error is None and (on_unknown == "hold" or desk.owed() <= set(desk.filed)):
             break
@@ -428,9 +428,9 @@ def test_single_orders_can_be_pushed_while_a_backfill_runs_and_nothing_goes_twic
     assert runs[0].error is pushed.error is None
     assert set(desk.filed) == desk.owed()
     assert set(desk.filed.values()) == {1}
-    assert pushed.ids(Kind.CLAIMED)
-    assert pushed.ids(Kind.DELIVERED)
-    assert not pushed.ids(Kind.DELIVERED) & runs[0].ids(Kind.DELIVERED)
+    assert pushed.ids(Disposition.CLAIMED)
+    assert pushed.ids(Disposition.DELIVERED)
+    assert not pushed.ids(Disposition.DELIVERED) & runs[0].ids(Disposition.DELIVERED)
     assert desk.flagged() == 0
 
 
@@ -439,7 +439,7 @@ def test_each_run_is_written_down_with_its_counts(desk: Desk) -> None:
     kinds = run.kinds
     row = "SELECT command, outcome, seen, delivered, skipped, failed, unknown FROM runs"
     assert desk.query(row) == [
-        ("backfill", "done", 301, kinds[Kind.DELIVERED], kinds[Kind.SKIPPED], 0, 0)
+        ("backfill", "done", 301, kinds[Disposition.DELIVERED], kinds[Disposition.SKIPPED], 0, 0)
     ]
     assert desk.query("SELECT count(*) FROM runs WHERE ended_at >= started_at") == [(1,)]
     assert [path.name for path in desk.lock_files() if path.name.startswith("run-")] == []

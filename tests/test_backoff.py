@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from onetribe_bc.api.backoff import (
+from onetribe_bc.api.rate_limit import (
     MAX_RETRY_AFTER_S,
     MAX_WAIT_S,
     full_jitter,

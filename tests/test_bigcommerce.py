@@ -11,18 +11,18 @@ import pytest
 import responses
 
 from onetribe_bc.api.bigcommerce import ApiVersion, BigCommerceClient, OrderQuery
+from onetribe_bc.api.http import Timeouts
 from onetribe_bc.api.onetribe import OneTribeClient
-from onetribe_bc.api.transport import Timeouts
 from onetribe_bc.dates import Window
 from onetribe_bc.errors import (
-    BrokenAnswerError,
+    BadResponseError,
     CredentialsError,
-    NoAnswerError,
     NoConnectionError,
+    NoResponseError,
     NotFoundError,
     RejectedError,
+    RetryLaterError,
     ScopeError,
-    TryAgainError,
     UnreachableError,
 )
 from onetribe_bc.order import parse_order
@@ -92,7 +92,7 @@ def test_an_order_that_lags_behind_its_callback_is_found(
 @responses.activate
 def test_another_order_than_asked_for_is_a_broken_answer(client: BigCommerceClient) -> None:
     responses.get(f"{API}/v2/orders/7", body=b'{"id":8}')
-    with pytest.raises(BrokenAnswerError, match="answered with order 8, not 7"):
+    with pytest.raises(BadResponseError, match="answered with order 8, not 7"):
         client.get_order(7)
 
 
@@ -118,18 +118,18 @@ def test_what_fails_in_mid_run_is_tried_again_and_no_order_is_passed_over(
 @pytest.mark.parametrize(
     ("kind", "error"),
     [
-        ("5xx", TryAgainError),
-        ("bare_429", TryAgainError),
-        ("html", TryAgainError),
-        ("reset", NoAnswerError),
-        ("lost_reply", NoAnswerError),
-        ("empty", BrokenAnswerError),
-        ("garbled", BrokenAnswerError),
-        ("truncated", BrokenAnswerError),
-        ("cut_json", BrokenAnswerError),
-        ("object_for_list", BrokenAnswerError),
-        ("row_without_id", BrokenAnswerError),
-        ("not_ascending", BrokenAnswerError),
+        ("5xx", RetryLaterError),
+        ("bare_429", RetryLaterError),
+        ("html", RetryLaterError),
+        ("reset", NoResponseError),
+        ("lost_reply", NoResponseError),
+        ("empty", BadResponseError),
+        ("garbled", BadResponseError),
+        ("truncated", BadResponseError),
+        ("cut_json", BadResponseError),
+        ("object_for_list", BadResponseError),
+        ("row_without_id", BadResponseError),
+        ("not_ascending", BadResponseError),
     ],
 )
 def test_what_goes_on_failing_stops_the_run_after_five_tries(
@@ -336,7 +336,7 @@ def test_a_quota_that_others_always_use_up_stops_the_run_in_the_end(
         "X-Rate-Limit-Requests-Left": "0",
     }
     responses.get(f"{API}/v2/orders/7", status=429, headers=headers)
-    with pytest.raises(TryAgainError):
+    with pytest.raises(RetryLaterError):
         client.get_order(7)
     assert len(responses.calls) == 20
     assert clock.monotonic() > 19 * 30.0
@@ -436,7 +436,7 @@ def test_ids_that_do_not_ascend_within_what_was_asked_for_are_refused(
 ) -> None:
     """A row out of place would make the next page start in the wrong place, or for ever anew."""
     responses.get(f"{API}/v2/orders", json=[{"id": n} for n in rows])
-    with pytest.raises(BrokenAnswerError, match=f"at id {rows[1] if rows[0] > 3 else 3}:"):
+    with pytest.raises(BadResponseError, match=f"at id {rows[1] if rows[0] > 3 else 3}:"):
         client.list_orders(OrderQuery(min_id=4, max_id=20))
 
 
@@ -538,7 +538,7 @@ def test_answers_of_the_wrong_shape_are_broken(
         "v2/order_statuses": client.order_statuses,
         "v2/store": client.store,
     }
-    with pytest.raises(BrokenAnswerError):
+    with pytest.raises(BadResponseError):
         ask[path]()
     assert len(responses.calls) == 5
 
@@ -601,7 +601,7 @@ def test_a_list_of_no_hooks_is_empty(
 @responses.activate
 def test_a_list_of_hooks_that_is_none_is_broken(client: BigCommerceClient) -> None:
     responses.get(f"{API}/v3/hooks", json={"data": {}})
-    with pytest.raises(BrokenAnswerError, match="not the list of hooks"):
+    with pytest.raises(BadResponseError, match="not the list of hooks"):
         client.list_hooks()
 
 
@@ -661,7 +661,7 @@ def test_a_token_that_bigcommerce_quotes_is_masked(
     caplog.set_level(logging.DEBUG)
     said = {"status": 500, "title": "The token t0ken-value is odd", "errors": {"t0ken-value": 1}}
     responses.get(f"{API}/v2/orders/7", status=500, json=said)
-    with pytest.raises(TryAgainError) as caught:
+    with pytest.raises(RetryLaterError) as caught:
         client.get_order(7)
     assert "The token **** is odd" in str(caught.value)
     assert "t0ken-value" not in caplog.text + repr(caught.value) + repr(client) + repr(vars(client))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from onetribe_bc.api.callback import (
+from onetribe_bc.api.webhook import (
     MAX_CALLBACK_BYTES,
     QUOTED_CHARACTERS,
     parse_callback,

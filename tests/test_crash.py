@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from onetribe_bc.errors import ExitCode
-from onetribe_bc.ledger.book import Book
-from onetribe_bc.ledger.database import Database
 from onetribe_bc.ledger.in_flight import boot_id
-from onetribe_bc.ledger.run_log import RunLog
+from onetribe_bc.ledger.ledger import Ledger
+from onetribe_bc.ledger.runs import RunLog
+from onetribe_bc.ledger.writer import Database
 from onetribe_bc.sandbox import Sandbox
 from tests.clocks import FakeClock
 from tests.conftest import SandboxFactory
@@ -67,11 +67,11 @@ def await_arrivals(desk: Desk, process: subprocess.Popen[str], number: int) -> N
         time.sleep(0.001)
 
 
-def take_over(desk: Desk) -> None:
+def recover(desk: Desk) -> None:
     """What the next run does first."""
     with closing(Database(desk.ledger)) as database:
         log: RunLog = desk.book(database)._log
-        log.take_over()
+        log.recover()
 
 
 def duplicated(desk: Desk) -> set[int]:
@@ -79,8 +79,8 @@ def duplicated(desk: Desk) -> set[int]:
 
 
 def flagged(desk: Desk) -> set[int]:
-    def ask(book: Book) -> set[int]:
-        entries = (inquire(book).entry(order_id) for order_id in desk.sandbox.store.ids())
+    def ask(ledger: Ledger) -> set[int]:
+        entries = (inquire(ledger).entry(order_id) for order_id in desk.sandbox.store.ids())
         return {e.order_id for e in entries if e is not None and e.possible_duplicates}
 
     found: set[int] = desk.ask(ask)
@@ -103,7 +103,7 @@ def test_however_often_it_is_killed_every_order_arrives_and_each_double_is_flagg
             process.wait()
             assert process.returncode == -signal.SIGKILL, process.communicate()[1]
         kills += 1
-        take_over(desk)
+        recover(desk)
         states = desk.states()
         assert states.get("sending", 0) == 0
         assert states.get("unknown", 0) <= WORKERS

@@ -21,9 +21,9 @@ import sqlalchemy as sa
 
 from onetribe_bc.errors import BusyError, ExitCode, LedgerError
 from onetribe_bc.ledger import schema
-from onetribe_bc.ledger.book import Seen
-from onetribe_bc.ledger.database import Database
+from onetribe_bc.ledger.ledger import Seen
 from onetribe_bc.ledger.locks import locks_folder
+from onetribe_bc.ledger.writer import Database
 from tests.clocks import FakeClock
 from tests.delivering import inquire, make_book, make_order
 
@@ -43,8 +43,8 @@ def database(path: Path) -> Iterator[Database]:
 def fill(path: Path, orders: int = 400) -> None:
     """A real ledger with orders in it."""
     with closing(Database(path)) as database:
-        book = make_book(database, FakeClock())
-        book.enlist([Seen(make_order(i)) for i in range(1, orders + 1)])
+        ledger = make_book(database, FakeClock())
+        ledger.record([Seen(make_order(i)) for i in range(1, orders + 1)])
 
 
 def refusal(path: Path) -> LedgerError:
@@ -274,17 +274,17 @@ def test_a_ledger_that_turns_read_only_is_told_as_such(database: Database) -> No
 def test_a_full_disk_is_told_as_such_and_nothing_that_was_written_is_lost(
     database: Database, path: Path
 ) -> None:
-    book = make_book(database, FakeClock())
-    book.enlist([Seen(make_order(1))])
+    ledger = make_book(database, FakeClock())
+    ledger.record([Seen(make_order(1))])
     pages = database.do(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar())
     database.do(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={pages}"))
     with pytest.raises(LedgerError, match="is full") as caught:
-        book.enlist([Seen(make_order(i)) for i in range(2, 1000)])
+        ledger.record([Seen(make_order(i)) for i in range(2, 1000)])
     assert "Make room" in caught.value.hint
-    assert sum(inquire(book).status().states.values()) == 1
+    assert sum(inquire(ledger).status().states.values()) == 1
     database.do(lambda c: c.exec_driver_sql("PRAGMA max_page_count=100000"))
-    book.enlist([Seen(make_order(i)) for i in range(2, 1000)])
-    assert sum(inquire(book).status().states.values()) == 999
+    ledger.record([Seen(make_order(i)) for i in range(2, 1000)])
+    assert sum(inquire(ledger).status().states.values()) == 999
 
 
 def test_whether_the_ledger_can_be_written_is_found_out_by_writing(
@@ -313,16 +313,16 @@ _FILL_UP = """
 import sys
 from pathlib import Path
 from onetribe_bc.errors import LedgerError
-from onetribe_bc.ledger.book import Seen
-from onetribe_bc.ledger.database import Database
+from onetribe_bc.ledger.ledger import Seen
+from onetribe_bc.ledger.writer import Database
 from tests.clocks import FakeClock
 from tests.delivering import make_book, make_order, inquire
 
-book = make_book(Database(Path(sys.argv[1])), FakeClock())
+ledger = make_book(Database(Path(sys.argv[1])), FakeClock())
 print("open", flush=True)
 try:
     for start in range(1, 100_000, 100):
-        book.enlist([Seen(make_order(i)) for i in range(start, start + 100)])
+        ledger.record([Seen(make_order(i)) for i in range(start, start + 100)])
         print(start + 99, flush=True)
 except LedgerError as error:
     print(error.exit_code, error.hint)
@@ -472,7 +472,7 @@ _OPEN_EACH = """
 import sys
 from pathlib import Path
 from onetribe_bc.errors import Bc2otError
-from onetribe_bc.ledger.database import Database
+from onetribe_bc.ledger.writer import Database
 
 for line in sys.stdin:
     try:
@@ -520,7 +520,7 @@ def test_a_ledger_that_was_killed_while_it_was_made_is_made_by_the_next(path: Pa
     locks_folder(path).mkdir(parents=True)
     stop = (
         "import os, sys; from pathlib import Path;"
-        "from onetribe_bc.ledger.database import Database;"
+        "from onetribe_bc.ledger.writer import Database;"
         "sys.addaudithook(lambda event, _: event == sys.argv[2] and os.kill(os.getpid(), 9));"
         "Database(Path(sys.argv[1]))"
     )
@@ -536,7 +536,7 @@ def test_a_file_system_without_links_is_told_as_such(path: Path) -> None:
     stop = (
         "import sys; from pathlib import Path;"
         "from onetribe_bc.errors import LedgerError;"
-        "from onetribe_bc.ledger.database import Database\n"
+        "from onetribe_bc.ledger.writer import Database\n"
         "def no_links(event, _arguments):\n"
         "    if event == 'os.link': raise PermissionError(1, 'Operation not permitted')\n"
         "sys.addaudithook(no_links)\n"

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from onetribe_bc.delivery import Kind, Report
-from onetribe_bc.errors import AddressError, ExitCode, NoConnectionError, UnreachableError
+from onetribe_bc.delivery.report import Report
+from onetribe_bc.delivery.selection import OrderFilter
+from onetribe_bc.errors import ExitCode, NoConnectionError, OneTribeUrlError, UnreachableError
 from onetribe_bc.ids import parse_ids
-from onetribe_bc.ledger.entry import State
-from onetribe_bc.runs.selection import Request
+from onetribe_bc.ledger.states import Disposition, State
 from onetribe_bc.sandbox import Fault, FaultKind, Gate, Sandbox, Service
 from tests.clocks import STARTED_AT, FakeClock
 from tests.conftest import SandboxFactory
@@ -35,8 +35,8 @@ def first(desk: Desk) -> int:
     return desk.sandbox.store.ids()[0]
 
 
-def only(order_id: int) -> Request:
-    return Request(ids=parse_ids([str(order_id)]))
+def only(order_id: int) -> OrderFilter:
+    return OrderFilter(ids=parse_ids([str(order_id)]))
 
 
 def answer(desk: Desk, status: int, *, times: int | None = None, **options: object) -> None:
@@ -46,7 +46,7 @@ def answer(desk: Desk, status: int, *, times: int | None = None, **options: obje
 
 def attempts(desk: Desk, order_id: int) -> list[str]:
     found: list[str] = [
-        one.result for one in desk.ask(lambda book: inquire(book).attempts(order_id))
+        one.result for one in desk.ask(lambda ledger: inquire(ledger).attempts(order_id))
     ]
     return found
 
@@ -60,7 +60,7 @@ def test_any_2xx_is_a_delivery(desk: Desk, status: int) -> None:
     answer(desk, status)
     run = desk.run()
     assert run.error is None
-    assert run.kinds == {Kind.DELIVERED: 12}
+    assert run.kinds == {Disposition.DELIVERED: 12}
     entry = desk.entry(first(desk))
     assert entry is not None
     assert (entry.answer_status, entry.attempts, entry.deliveries) == (status, 1, 1)
@@ -71,14 +71,14 @@ def test_any_2xx_is_a_delivery(desk: Desk, status: int) -> None:
 )
 def test_a_2xx_is_a_delivery_whatever_its_body(desk: Desk, kind: FaultKind) -> None:
     desk.sandbox.faults.add(Fault(Service.ONETRIBE, kind))
-    assert desk.run().kinds == {Kind.DELIVERED: 12}
+    assert desk.run().kinds == {Disposition.DELIVERED: 12}
     assert set(desk.filed.values()) == {1}
 
 
 def test_an_html_page_with_a_200_is_a_delivery_and_one_with_a_502_is_not(desk: Desk) -> None:
     desk.sandbox.faults.add(Fault("onetribe", "html", status=502, times=1))
     desk.sandbox.faults.add(Fault("onetribe", "html", status=200))
-    assert desk.run(only(first(desk))).kinds == {Kind.DELIVERED: 1}
+    assert desk.run(only(first(desk))).kinds == {Disposition.DELIVERED: 1}
     assert attempts(desk, first(desk)) == ["pending", "delivered"]
 
 
@@ -95,17 +95,17 @@ def test_the_proof_of_a_delivery_is_kept_with_at_most_200_characters(desk: Desk)
 def test_a_wrong_address_stops_the_run_and_leaves_every_order_owed(desk: Desk, status: int) -> None:
     answer(desk, status, headers=(("Location", desk.sandbox.onetribe_url),))
     run = desk.run()
-    assert isinstance(run.error, AddressError)
+    assert isinstance(run.error, OneTribeUrlError)
     assert run.error.exit_code == ExitCode.REFUSED
     assert str(status) in str(run.error)
     assert run.error.hint
     assert all_are_accounted_for(desk, run)
-    assert set(run.kinds) == {Kind.PENDING}
+    assert set(run.kinds) == {Disposition.PENDING}
     assert desk.states() == {"pending": 12}
     assert desk.filed == {}
     assert len(desk.sandbox.onetribe.requests) <= desk.workers
     desk.sandbox.faults.clear()
-    assert desk.run().kinds == {Kind.DELIVERED: 12}
+    assert desk.run().kinds == {Disposition.DELIVERED: 12}
     assert desk.flagged() == 0
 
 
@@ -123,7 +123,7 @@ def test_a_redirect_is_not_followed_and_not_counted_as_a_delivery(desk: Desk) ->
 def test_an_answer_that_may_pass_is_tried_again_with_full_jitter(desk: Desk, status: int) -> None:
     answer(desk, status, times=3)
     run = desk.run(only(first(desk)))
-    assert run.kinds == {Kind.DELIVERED: 1}
+    assert run.kinds == {Disposition.DELIVERED: 1}
     assert desk.clock.slept == [0.5, 1.0, 2.0]
     assert attempts(desk, first(desk)) == ["pending"] * 3 + ["delivered"]
     assert desk.filed == {first(desk): 1}
@@ -132,20 +132,20 @@ def test_an_answer_that_may_pass_is_tried_again_with_full_jitter(desk: Desk, sta
 
 def test_retry_after_in_seconds_is_waited_for(desk: Desk) -> None:
     answer(desk, 429, times=1, headers=(("Retry-After", "7"),))
-    assert desk.run(only(first(desk))).kinds == {Kind.DELIVERED: 1}
+    assert desk.run(only(first(desk))).kinds == {Disposition.DELIVERED: 1}
     assert sum(desk.clock.slept) == pytest.approx(7.0)
 
 
 def test_retry_after_as_a_date_is_waited_for(desk: Desk) -> None:
     date = format_datetime(STARTED_AT + timedelta(seconds=40), usegmt=True)
     answer(desk, 503, times=1, headers=(("Retry-After", date),))
-    assert desk.run(only(first(desk))).kinds == {Kind.DELIVERED: 1}
+    assert desk.run(only(first(desk))).kinds == {Disposition.DELIVERED: 1}
     assert sum(desk.clock.slept) == pytest.approx(40.0)
 
 
 def test_while_one_tribe_asks_for_a_pause_no_worker_sends(desk: Desk) -> None:
     answer(desk, 429, times=1, headers=(("Retry-After", "600"),))
-    assert desk.run().kinds == {Kind.DELIVERED: 12}
+    assert desk.run().kinds == {Disposition.DELIVERED: 12}
     assert desk.clock.monotonic() >= 600
     times = [entry.sent_at for entry in map(desk.entry, desk.sandbox.store.ids()) if entry]
     assert len(times) == 12
@@ -157,9 +157,9 @@ def test_any_other_4xx_fails_just_this_order(desk: Desk, status: int) -> None:
     answer(desk, status, order_ids=frozenset([first(desk)]))
     run = desk.run()
     assert run.error is None
-    assert run.kinds == {Kind.FAILED: 1, Kind.DELIVERED: 11}
-    assert run.ids(Kind.FAILED) == {first(desk)}
-    assert run.tally.exit_code == ExitCode.INCOMPLETE
+    assert run.kinds == {Disposition.FAILED: 1, Disposition.DELIVERED: 11}
+    assert run.ids(Disposition.FAILED) == {first(desk)}
+    assert run.summary.exit_code == ExitCode.INCOMPLETE
     entry = desk.entry(first(desk))
     assert entry is not None
     assert (entry.state, entry.answer_status) == (State.FAILED, status)
@@ -170,8 +170,8 @@ def test_what_failed_is_tried_again_by_the_next_run_or_left_when_asked_to(desk: 
     answer(desk, 422, order_ids=frozenset([first(desk)]), times=1)
     desk.run()
     again = desk.run(retry_failed=False)
-    assert again.kinds == {Kind.FAILED_BEFORE: 1, Kind.ALREADY_DELIVERED: 11}
-    assert desk.run().kinds == {Kind.DELIVERED: 1, Kind.ALREADY_DELIVERED: 11}
+    assert again.kinds == {Disposition.FAILED_BEFORE: 1, Disposition.ALREADY_DELIVERED: 11}
+    assert desk.run().kinds == {Disposition.DELIVERED: 1, Disposition.ALREADY_DELIVERED: 11}
     assert set(desk.filed.values()) == {1}
 
 
@@ -180,16 +180,16 @@ def test_an_order_that_is_too_large_or_none_at_all_is_refused_by_itself(desk: De
     largest = max(sizes, key=lambda order_id: sizes[order_id])
     desk.sandbox.onetribe.max_body = sizes[largest] - 1
     run = desk.run()
-    assert largest in run.ids(Kind.FAILED)
-    assert run.ids(Kind.DELIVERED) == {i for i in sizes if sizes[i] < sizes[largest]}
+    assert largest in run.ids(Disposition.FAILED)
+    assert run.ids(Disposition.DELIVERED) == {i for i in sizes if sizes[i] < sizes[largest]}
 
 
 def test_when_its_tries_are_used_up_an_order_has_failed(desk: Desk) -> None:
     answer(desk, 503, order_ids=frozenset([first(desk)]))
     run = desk.run(attempts=3)
     assert run.error is None
-    assert run.kinds == {Kind.FAILED: 1, Kind.DELIVERED: 11}
-    [report] = [report for report in run.reports if report.kind is Kind.FAILED]
+    assert run.kinds == {Disposition.FAILED: 1, Disposition.DELIVERED: 11}
+    [report] = [report for report in run.reports if report.kind is Disposition.FAILED]
     assert report.reason == "One Tribe answered 503, to each of 3 tries"
     assert attempts(desk, first(desk)) == ["pending", "pending", "failed"]
 
@@ -206,7 +206,7 @@ def test_many_failures_in_a_row_stop_the_run_and_the_rest_stays_owed(
     assert len(desk.sandbox.onetribe.received) < 10 + desk.workers
     seen = Counter(report.order_id for report in run.reports)
     assert set(seen.values()) == {1}
-    assert set(run.kinds) <= {Kind.PENDING, Kind.FAILED}
+    assert set(run.kinds) <= {Disposition.PENDING, Disposition.FAILED}
     assert desk.states().get("pending", 0) + desk.states().get("failed", 0) == len(seen)
     desk.sandbox.faults.clear()
     assert desk.run().error is None
@@ -220,7 +220,7 @@ def test_failures_that_are_not_in_a_row_do_not_stop_the_run(
     desk = Desk(make_sandbox(60), tmp_path / "ledger.db", skip=(), workers=1)
     for order_id in desk.sandbox.store.ids()[::2]:
         answer(desk, 503, order_ids=frozenset([order_id]), times=4)
-    assert desk.run().kinds == {Kind.DELIVERED: 60}
+    assert desk.run().kinds == {Disposition.DELIVERED: 60}
 
 
 def closed_port() -> int:
@@ -247,13 +247,13 @@ def test_an_order_without_an_answer_is_unknown_and_then_sent_again_and_flagged(
     desk.sandbox.faults.add(Fault("onetribe", kind, order_ids=frozenset([first(desk)]), times=1))
     run = desk.run()
     assert run.error is None
-    assert run.kinds == {Kind.UNKNOWN: 1, Kind.DELIVERED: 11}
-    assert run.tally.exit_code == ExitCode.INCOMPLETE
-    assert "may have arrived" in run.tally.problems[0].reason
+    assert run.kinds == {Disposition.UNKNOWN: 1, Disposition.DELIVERED: 11}
+    assert run.summary.exit_code == ExitCode.INCOMPLETE
+    assert "may have arrived" in run.summary.problems[0].reason
     assert desk.flagged() == 0
     again = desk.run()
-    assert again.kinds == {Kind.DELIVERED: 1, Kind.ALREADY_DELIVERED: 11}
-    assert again.tally.possible_duplicates == desk.flagged() == 1
+    assert again.kinds == {Disposition.DELIVERED: 1, Disposition.ALREADY_DELIVERED: 11}
+    assert again.summary.possible_duplicates == desk.flagged() == 1
     assert desk.filed[first(desk)] == (2 if kind is FaultKind.LOST_REPLY else 1)
 
 
@@ -263,7 +263,7 @@ def test_an_answer_that_does_not_come_in_time_is_unknown(desk: Desk) -> None:
     desk.sandbox.faults.add(fault)
     run = desk.run(read_timeout_s=0.1)
     gate.open()
-    assert run.kinds == {Kind.UNKNOWN: 1, Kind.DELIVERED: 11}
+    assert run.kinds == {Disposition.UNKNOWN: 1, Disposition.DELIVERED: 11}
     assert desk.states() == {"unknown": 1, "delivered": 11}
 
 
@@ -273,9 +273,9 @@ def test_held_unknown_orders_are_not_sent_again_unless_forced(desk: Desk) -> Non
         Fault("onetribe", "lost_reply", order_ids=frozenset([first(desk)]), times=1)
     )
     desk.run()
-    assert desk.run().kinds == {Kind.HELD: 1, Kind.ALREADY_DELIVERED: 11}
+    assert desk.run().kinds == {Disposition.HELD: 1, Disposition.ALREADY_DELIVERED: 11}
     assert desk.filed[first(desk)] == 1
-    assert desk.run(only(first(desk)), force=True).kinds == {Kind.DELIVERED: 1}
+    assert desk.run(only(first(desk)), force=True).kinds == {Disposition.DELIVERED: 1}
     assert (desk.filed[first(desk)], desk.flagged()) == (2, 1)
 
 
@@ -329,7 +329,7 @@ def test_never_more_posts_are_under_way_than_there_are_workers(
     gate.open()
     thread.join()
     assert states["sending"] >= 3
-    assert runs[0].kinds == {Kind.DELIVERED: 60}
+    assert runs[0].kinds == {Disposition.DELIVERED: 60}
 
 
 def test_the_ledger_can_be_written_while_a_post_is_under_way(desk: Desk) -> None:
@@ -346,7 +346,7 @@ def test_the_ledger_can_be_written_while_a_post_is_under_way(desk: Desk) -> None
     gate.open()
     thread.join()
     assert state == "sending"  # the claim was durable before the request left
-    assert runs[0].kinds == {Kind.DELIVERED: 12}
+    assert runs[0].kinds == {Disposition.DELIVERED: 12}
 
 
 class WaitingClock(FakeClock):
@@ -373,7 +373,7 @@ def test_who_waits_to_try_again_sends_nothing_once_the_run_is_stopped(desk: Desk
             clock.go_on.set()
 
     run = desk.run(clock=clock, workers=2, on_report=on_report)
-    assert isinstance(run.error, AddressError)
+    assert isinstance(run.error, OneTribeUrlError)
     assert sum(r.order_id == waiting for r in desk.sandbox.onetribe.received) == 1
     assert all_are_accounted_for(desk, run)
     assert "sending" not in desk.states()
@@ -392,8 +392,8 @@ def test_a_retry_leaves_the_order_to_a_run_that_claimed_it_meanwhile(desk: Desk)
     other = desk.run(only(first(desk)), exclusive=False)
     clock.go_on.set()
     thread.join()
-    assert other.kinds == {Kind.DELIVERED: 1}
-    assert runs[0].kinds == {Kind.ALREADY_DELIVERED: 1}
+    assert other.kinds == {Disposition.DELIVERED: 1}
+    assert runs[0].kinds == {Disposition.ALREADY_DELIVERED: 1}
     assert desk.filed == {first(desk): 1}
 
 
@@ -409,7 +409,7 @@ def test_an_interrupt_while_waiting_to_try_again_leaves_the_order_owed(desk: Des
     run = desk.run(only(first(desk)), clock=StoppingClock())
     assert run.error is not None
     assert run.error.exit_code == ExitCode.INTERRUPTED
-    assert run.kinds == {Kind.PENDING: 1}
+    assert run.kinds == {Disposition.PENDING: 1}
     assert desk.states() == {"pending": 1}
 
 
@@ -450,5 +450,5 @@ def test_a_wrong_key_costs_one_request(desk: Desk) -> None:
 
 def test_retry_after_zero_does_not_burn_the_tries(desk: Desk) -> None:
     answer(desk, 503, times=2, headers=(("Retry-After", "0"),))
-    assert desk.run(only(first(desk))).kinds == {Kind.DELIVERED: 1}
+    assert desk.run(only(first(desk))).kinds == {Disposition.DELIVERED: 1}
     assert sum(desk.clock.slept) > 0

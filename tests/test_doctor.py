@@ -25,14 +25,14 @@ import yaml
 
 from onetribe_bc.clock import SystemClock
 from onetribe_bc.config import load
+from onetribe_bc.doctor import Check, Level, examine, worst
+from onetribe_bc.doctor.finding import fail
 from onetribe_bc.errors import WORST_FIRST, ExitCode
-from onetribe_bc.ledger.database import Database
 from onetribe_bc.ledger.locks import locks_folder
 from onetribe_bc.ledger.schema import SCHEMA_VERSION
-from onetribe_bc.runs.doctor import Check, Level, examine, worst
-from onetribe_bc.runs.doctor.finding import fail
+from onetribe_bc.ledger.writer import Database
 from onetribe_bc.sandbox import Fault, FaultKind, Sandbox, Service
-from onetribe_bc.wording import span
+from onetribe_bc.text import span
 from tests.conftest import SandboxFactory
 from tests.examining import (  # noqa: F401
     DAY_S,

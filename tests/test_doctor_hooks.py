@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from onetribe_bc.api.transport import Timeouts
-from onetribe_bc.runs.doctor import Level, Outside
-from onetribe_bc.runs.doctor.outside import knock
+from onetribe_bc.api.http import Timeouts
+from onetribe_bc.doctor import Level, Outside
+from onetribe_bc.doctor.outside import probe
 from onetribe_bc.sandbox import Fault, Sandbox
 from onetribe_bc.sandbox.hooks import Hook
 from onetribe_bc.web.server import Server, listen
@@ -384,7 +384,7 @@ def test_our_own_receiver_is_known_by_its_answer(sandbox: Sandbox, tmp_path: Pat
         Server(service.application, bound) as server,
     ):
         for path, level in (("/", Level.OK), ("/elsewhere", Level.FAIL)):
-            knocking = partial(knock, f"{server.url}{path}", Timeouts())
+            knocking = partial(probe, f"{server.url}{path}", Timeouts())
             outside = Outside(lambda _host: ["93.184.216.34"], lambda _url: knocking())  # noqa: B023
             assert outside.check(RECEIVER, RECEIVER).level is level
     assert not site.states()
@@ -409,7 +409,7 @@ def test_where_a_receiver_is_decides_whether_it_can_be_reached(
     address: str, level: Level, words: str
 ) -> None:
     with WireServer([answer(b"", status="401 Unauthorized")]) as server:
-        outside = Outside(lambda _host: [address], lambda _url: knock(server.url, Timeouts()))
+        outside = Outside(lambda _host: [address], lambda _url: probe(server.url, Timeouts()))
         found = outside.check(RECEIVER, RECEIVER)
     assert found.level is level
     assert words in found.text
@@ -420,7 +420,7 @@ def test_where_a_receiver_is_decides_whether_it_can_be_reached(
 def test_a_receiver_that_hangs_up_is_told() -> None:
     with WireServer(hang_up) as server:
         outside = Outside(
-            lambda _host: ["93.184.216.34"], lambda _url: knock(server.url, Timeouts())
+            lambda _host: ["93.184.216.34"], lambda _url: probe(server.url, Timeouts())
         )
         found = outside.check(RECEIVER, RECEIVER)
     assert found.level is Level.FAIL

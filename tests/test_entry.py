@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onetribe_bc.ledger.entry import (
+from onetribe_bc.ledger.ledger import OWED
+from onetribe_bc.ledger.states import (
     ABANDONED,
     RELEASED,
     UNSENT,
-    Decision,
+    Disposition,
     Entry,
     Outcome,
     Policy,
@@ -22,11 +23,10 @@ from onetribe_bc.ledger.entry import (
     State,
     claim,
     decide,
-    enlist,
     lose,
+    record,
     settle,
 )
-from onetribe_bc.ledger.inventory import OWED
 from onetribe_bc.order import Order
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -71,8 +71,8 @@ orders = st.sampled_from([order(), order("b" * 64), order(date_modified=LATER)])
 
 
 def test_an_order_never_seen_before_becomes_owed_and_is_to_be_sent() -> None:
-    entry, decision = enlist(None, order(date_modified=NOW), "", PLAIN, LATER)
-    assert decision is Decision.SEND
+    entry, decision = record(None, order(date_modified=NOW), "", PLAIN, LATER)
+    assert decision is Disposition.TO_SEND
     assert entry == Entry(218, State.PENDING, LATER, LATER, modified_at=NOW)
     assert entry.state in OWED
 
@@ -81,11 +81,11 @@ def test_an_order_never_seen_before_becomes_owed_and_is_to_be_sent() -> None:
 def test_an_order_that_is_not_eligible_is_never_sent(
     before: Entry | None, seen: Order, policy: Policy
 ) -> None:
-    after, decision = enlist(before, seen, "status Incomplete", policy, LATER)
-    assert decision is not Decision.SEND
+    after, decision = record(before, seen, "status Incomplete", policy, LATER)
+    assert decision is not Disposition.TO_SEND
     if before is None or before.state not in KEPT:
         assert (after.state, after.reason) == (State.SKIPPED, "status Incomplete")
-        assert decision is Decision.SKIP
+        assert decision is Disposition.SKIPPED
     else:
         assert after.state is before.state
 
@@ -93,23 +93,23 @@ def test_an_order_that_is_not_eligible_is_never_sent(
 @pytest.mark.parametrize(
     ("state", "policy", "decision"),
     [
-        (State.SENDING, PLAIN, Decision.CLAIMED),
-        (State.DELIVERED, PLAIN, Decision.ALREADY_DELIVERED),
-        (State.DELIVERED, Policy(force=True), Decision.SKIP),
-        (State.DELIVERED, Policy(on_change=True), Decision.SKIP),
+        (State.SENDING, PLAIN, Disposition.CLAIMED),
+        (State.DELIVERED, PLAIN, Disposition.ALREADY_DELIVERED),
+        (State.DELIVERED, Policy(force=True), Disposition.SKIPPED),
+        (State.DELIVERED, Policy(on_change=True), Disposition.SKIPPED),
     ],
 )
 def test_what_one_tribe_may_have_is_not_forgotten_when_an_order_stops_being_eligible(
-    state: State, policy: Policy, decision: Decision
+    state: State, policy: Policy, decision: Disposition
 ) -> None:
     before = Entry(218, state, NOW, NOW, sha256="b" * 64, arrivals=1)
-    assert enlist(before, order(), "status Cancelled", policy, LATER) == (before, decision)
+    assert record(before, order(), "status Cancelled", policy, LATER) == (before, decision)
 
 
 def test_an_unknown_order_that_is_no_longer_eligible_is_skipped_and_stays_flagged() -> None:
     before = Entry(218, State.UNKNOWN, NOW, NOW, sha256="b" * 64, arrivals=2)
-    after, decision = enlist(before, order(), "status Cancelled", PLAIN, LATER)
-    assert (after.state, decision) == (State.SKIPPED, Decision.SKIP)
+    after, decision = record(before, order(), "status Cancelled", PLAIN, LATER)
+    assert (after.state, decision) == (State.SKIPPED, Disposition.SKIPPED)
     assert after.possible_duplicates == 1
 
 
@@ -117,7 +117,7 @@ def test_an_unknown_order_that_is_no_longer_eligible_is_skipped_and_stays_flagge
 def test_a_claim_that_is_given_back_leaves_the_order_as_it_was(state: State) -> None:
     before = Entry(218, state, NOW, NOW, sha256="b" * 64, attempts=1, arrivals=1, sent_at=NOW)
     claimed, decision = claim(before, order(), Policy(force=True), "mine", LATER)
-    assert decision is Decision.SEND
+    assert decision is Disposition.TO_SEND
     after = settle(claimed, RELEASED, LATER)
     assert (after.state, after.sha256, after.attempts) == (state, "b" * 64, 1)
     assert (after.arrivals, after.state_before, after.run_id) == (1, None, None)
@@ -126,14 +126,14 @@ def test_a_claim_that_is_given_back_leaves_the_order_as_it_was(state: State) -> 
 def test_an_older_version_is_not_sent_over_a_newer_one() -> None:
     newer = Entry(218, State.DELIVERED, NOW, NOW, sha256="b" * 64, modified_at=LATER)
     older = replace(order(), date_modified=NOW)
-    assert decide(newer, older, Policy(on_change=True)) is Decision.ALREADY_DELIVERED
+    assert decide(newer, older, Policy(on_change=True)) is Disposition.ALREADY_DELIVERED
 
 
 @given(entries(), orders, policies)
 def test_coming_across_an_order_loses_nothing_that_is_known_about_it(
     before: Entry, seen: Order, policy: Policy
 ) -> None:
-    after, _ = enlist(before, seen, "", policy, LATER)
+    after, _ = record(before, seen, "", policy, LATER)
     assert (after.arrivals, after.deliveries, after.attempts, after.sha256) == (
         before.arrivals,
         before.deliveries,
@@ -148,8 +148,8 @@ def test_coming_across_an_order_loses_nothing_that_is_known_about_it(
 def test_what_is_to_be_sent_is_owed_or_still_known_as_delivered(
     before: Entry, seen: Order, policy: Policy
 ) -> None:
-    after, decision = enlist(before, seen, "", policy, LATER)
-    if decision is Decision.SEND:
+    after, decision = record(before, seen, "", policy, LATER)
+    if decision is Disposition.TO_SEND:
         assert after.state in OWED or (after.state is State.DELIVERED and policy.force)
     else:
         assert after.state is before.state
@@ -161,8 +161,8 @@ def test_a_delivered_order_is_sent_again_only_by_force_or_when_it_changed(
 ) -> None:
     wanted = policy.force or (policy.on_change and seen.sha256 != before.sha256)
     decision = decide(before, seen, policy)
-    assert decision is (Decision.SEND if wanted else Decision.ALREADY_DELIVERED)
-    after, _ = enlist(before, seen, "", policy, LATER)
+    assert decision is (Disposition.TO_SEND if wanted else Disposition.ALREADY_DELIVERED)
+    after, _ = record(before, seen, "", policy, LATER)
     if not wanted or policy.force:
         assert after.state is State.DELIVERED
     else:
@@ -173,9 +173,9 @@ def test_a_delivered_order_is_sent_again_only_by_force_or_when_it_changed(
 def test_an_unknown_order_is_sent_again_or_held_as_the_policy_says(
     before: Entry, seen: Order, policy: Policy
 ) -> None:
-    after, decision = enlist(before, seen, "", policy, LATER)
+    after, decision = record(before, seen, "", policy, LATER)
     wanted = policy.force or policy.resend_unknown
-    assert decision is (Decision.SEND if wanted else Decision.HOLD_UNKNOWN)
+    assert decision is (Disposition.TO_SEND if wanted else Disposition.HELD)
     assert after.state is State.UNKNOWN
 
 
@@ -184,8 +184,8 @@ def test_a_failed_order_is_tried_again_when_asked_for_or_when_it_changed(
     before: Entry, seen: Order, policy: Policy
 ) -> None:
     wanted = policy.force or policy.retry_failed or seen.sha256 != before.sha256
-    after, decision = enlist(before, seen, "", policy, LATER)
-    assert decision is (Decision.SEND if wanted else Decision.FAILED_BEFORE)
+    after, decision = record(before, seen, "", policy, LATER)
+    assert decision is (Disposition.TO_SEND if wanted else Disposition.FAILED_BEFORE)
     assert after.state is (State.PENDING if wanted else State.FAILED)
 
 
@@ -193,8 +193,8 @@ def test_a_failed_order_is_tried_again_when_asked_for_or_when_it_changed(
 def test_a_skipped_or_gone_order_is_looked_at_again(
     state: State, policy: Policy, data: st.DataObject
 ) -> None:
-    after, decision = enlist(data.draw(entries(state)), order(), "", policy, LATER)
-    assert decision is Decision.SEND
+    after, decision = record(data.draw(entries(state)), order(), "", policy, LATER)
+    assert decision is Disposition.TO_SEND
     assert (after.state, after.reason) == (State.PENDING, "")
 
 
@@ -204,7 +204,7 @@ def test_a_claim_is_taken_exactly_when_the_order_is_to_be_sent(
 ) -> None:
     after, decision = claim(before, seen, policy, "mine", LATER)
     assert decision is decide(before, seen, policy)
-    if decision is not Decision.SEND:
+    if decision is not Disposition.TO_SEND:
         assert after is before
         return
     assert (after.state, after.run_id, after.sha256) == (State.SENDING, "mine", seen.sha256)
@@ -217,8 +217,8 @@ def test_nobody_takes_what_another_run_has_claimed(
     before: Entry, seen: Order, policy: Policy
 ) -> None:
     claimed, decision = claim(before, seen, policy, "mine", LATER)
-    if decision is Decision.SEND:
-        assert claim(claimed, seen, policy, "other", LATER) == (claimed, Decision.CLAIMED)
+    if decision is Disposition.TO_SEND:
+        assert claim(claimed, seen, policy, "other", LATER) == (claimed, Disposition.CLAIMED)
 
 
 @given(entries(State.SENDING), results)
@@ -267,7 +267,7 @@ def test_an_order_that_bigcommerce_lost_is_gone_unless_one_tribe_has_it(
 
 
 steps = st.one_of(
-    st.tuples(st.just("enlist"), st.sampled_from(["", "status Incomplete"]), policies, orders),
+    st.tuples(st.just("record"), st.sampled_from(["", "status Incomplete"]), policies, orders),
     st.tuples(st.just("claim"), policies, orders),
     st.tuples(st.just("settle"), results),
     st.tuples(st.just("crash"), st.booleans()),
@@ -282,9 +282,9 @@ def test_over_every_history_copies_beyond_the_first_are_possible_duplicates(
     entry: Entry | None = None
     may_have_arrived = acknowledged = 0
     for name, *details in history:
-        if name == "enlist":
+        if name == "record":
             skip, policy, seen = details
-            entry, _ = enlist(entry, seen, skip, policy, LATER)
+            entry, _ = record(entry, seen, skip, policy, LATER)
         elif entry is None:
             continue
         elif name == "claim":

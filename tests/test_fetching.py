@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from onetribe_bc.api.bigcommerce import BigCommerceClient, OrderQuery
 from onetribe_bc.dates import Window
-from onetribe_bc.errors import NotFoundError, TryAgainError
-from onetribe_bc.fetching import iter_ids, iter_pages
+from onetribe_bc.delivery.fetching import iter_ids, iter_pages
+from onetribe_bc.errors import NotFoundError, RetryLaterError
 from onetribe_bc.ids import IdRange, merge, parse_ids
 from onetribe_bc.order import Order, parse_order
 from onetribe_bc.sandbox import Fault, Sandbox
@@ -155,7 +155,7 @@ def test_a_server_that_fails_while_ids_are_fetched_stops_the_run(
     sandbox: Sandbox, bigcommerce: BigCommerceClient
 ) -> None:
     sandbox.faults.add("bigcommerce:5xx")
-    with pytest.raises(TryAgainError):
+    with pytest.raises(RetryLaterError):
         _fetch(bigcommerce, "218")
 
 

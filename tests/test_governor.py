@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from onetribe_bc.api.governor import RESET_MARGIN_S, Governor, Quota, Turn
+from onetribe_bc.api.rate_limit import RESET_MARGIN_S, Quota, RateLimiter, Turn
 from onetribe_bc.errors import InterruptedRunError
 from tests.clocks import FakeClock
 
@@ -35,9 +35,9 @@ def headers(quota: int, left: int, reset_s: float, window_s: float = 30.0) -> di
     }
 
 
-def told(clock: FakeClock, left: int, reset_s: float, quota: int = 100) -> Governor:
+def told(clock: FakeClock, left: int, reset_s: float, quota: int = 100) -> RateLimiter:
     """A governor that has seen one answer."""
-    governor = Governor(clock)
+    governor = RateLimiter(clock)
     with governor.request() as turn:
         governor.observe(headers(quota, left, reset_s), turn)
     return governor
@@ -69,7 +69,7 @@ def test_a_reset_beyond_the_window_and_a_count_below_none_are_mended() -> None:
 
 
 def test_without_headers_nothing_is_held_back(clock: FakeClock) -> None:
-    governor = Governor(clock)
+    governor = RateLimiter(clock)
     for _ in range(1_000):
         with governor.request() as turn:
             assert governor.observe({}, turn) is None
@@ -84,7 +84,7 @@ def test_a_used_up_quota_is_waited_out_to_its_reset_and_no_longer(clock: FakeClo
 
 
 def test_the_reserve_is_left_to_the_stores_other_apps(clock: FakeClock) -> None:
-    governor = Governor(clock, reserve=0.1)
+    governor = RateLimiter(clock, reserve=0.1)
     with governor.request() as turn:
         governor.observe(headers(100, 10, 7.0), turn)
 
@@ -93,7 +93,7 @@ def test_the_reserve_is_left_to_the_stores_other_apps(clock: FakeClock) -> None:
 
 
 def test_a_quota_smaller_than_its_reserve_still_lets_one_request_go(clock: FakeClock) -> None:
-    governor = Governor(clock, reserve=0.9)
+    governor = RateLimiter(clock, reserve=0.9)
     for n in range(3):
         with governor.request() as turn:
             governor.observe(headers(1, 0, 30.0), turn)
@@ -114,7 +114,7 @@ def test_what_little_is_left_is_spread_over_the_rest_of_the_window(clock: FakeCl
 
 
 def test_a_pause_holds_everyone_and_a_shorter_one_does_not_end_it(clock: FakeClock) -> None:
-    governor = Governor(clock)
+    governor = RateLimiter(clock)
     governor.pause(5.0)
     governor.pause(1.0)
 
@@ -123,7 +123,7 @@ def test_a_pause_holds_everyone_and_a_shorter_one_does_not_end_it(clock: FakeClo
 
 
 def test_until_the_first_answer_one_request_goes_alone(clock: FakeClock) -> None:
-    governor = Governor(clock)
+    governor = RateLimiter(clock)
     under_way = most = 0
     lock = threading.Lock()
 
@@ -198,7 +198,7 @@ def test_a_long_wait_can_be_interrupted(clock: FakeClock) -> None:
 
 
 def test_many_threads_all_get_their_turn(clock: FakeClock) -> None:
-    governor = Governor(clock, reserve=0.1)
+    governor = RateLimiter(clock, reserve=0.1)
     lock = threading.Lock()
     used: Counter[int] = Counter()
 
@@ -264,7 +264,7 @@ class GovernedClient(RuleBasedStateMachine):
     )
     def begin(self, requests: int, reserve: float, fixed: bool, offset_s: float) -> None:
         self.clock = _SimulatedTime()
-        self.governor = Governor(self.clock, reserve=reserve)
+        self.governor = RateLimiter(self.clock, reserve=reserve)
         self.quota = requests
         self.allowed = max(1, requests - math.ceil(requests * reserve))
         self.fixed, self.offset_s = fixed, offset_s

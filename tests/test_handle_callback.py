@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from onetribe_bc.api.authenticity import SECRET_HEADER
+from onetribe_bc.api.webhook import SECRET_HEADER
 from onetribe_bc.sandbox import Fault, FaultKind, Gate, Service
 from tests.shell import Outcome, Shell, shell_fixture  # noqa: F401
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import responses
 
-from onetribe_bc.api.hook import (
+from onetribe_bc.api.hooks import (
     check_header,
     check_scope,
     mask_destination,

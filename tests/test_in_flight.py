@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onetribe_bc.errors import LedgerError
-from onetribe_bc.ledger.entry import ABANDONED, UNSENT, Outcome, Result
 from onetribe_bc.ledger.in_flight import InFlight, Record, boot_id, read_record
+from onetribe_bc.ledger.states import ABANDONED, UNSENT, Outcome, Result
 
 DELIVERED = Outcome(Result.DELIVERED, "", 200)
 pytestmark = pytest.mark.skipif(not boot_id(), reason="this system has no boot id")
@@ -232,7 +232,7 @@ def test_a_record_that_was_cut_off_puts_every_claim_in_doubt(
 
 _DIE = """
 import os, signal, sys
-from onetribe_bc.ledger.entry import Outcome, Result
+from onetribe_bc.ledger.states import Outcome, Result
 from onetribe_bc.ledger.in_flight import InFlight
 record = InFlight(os.open(sys.argv[1], os.O_RDWR | os.O_CREAT), 3)
 record.sent(0, 1, 1)

@@ -22,10 +22,10 @@ from hypothesis.stateful import (
 )
 
 from onetribe_bc.errors import BusyError, LedgerError
-from onetribe_bc.ledger.book import Seen
-from onetribe_bc.ledger.database import Database
-from onetribe_bc.ledger.entry import State
 from onetribe_bc.ledger.inbox import NOT_FETCHED, Inbox, Named
+from onetribe_bc.ledger.ledger import Seen
+from onetribe_bc.ledger.states import State
+from onetribe_bc.ledger.writer import Database
 from tests.clocks import FakeClock
 from tests.delivering import DESTINATION, inquire, make_book, make_order
 
@@ -67,8 +67,8 @@ def test_an_order_that_the_ledger_does_not_know_is_owed_from_its_first_callback_
     inbox: Inbox, database: Database, clock: FakeClock
 ) -> None:
     inbox.put(218).result()
-    book = make_book(database, clock)
-    entry = inquire(book).entry(218)
+    ledger = make_book(database, clock)
+    entry = inquire(ledger).entry(218)
     assert entry is not None
     assert (entry.state, entry.reason) == (State.PENDING, NOT_FETCHED)
     assert entry.first_seen_at == entry.updated_at == clock.now()
@@ -77,12 +77,12 @@ def test_an_order_that_the_ledger_does_not_know_is_owed_from_its_first_callback_
 def test_a_callback_changes_nothing_of_an_order_that_the_ledger_knows(
     inbox: Inbox, database: Database, clock: FakeClock
 ) -> None:
-    book = make_book(database, clock)
-    book.enlist([Seen(make_order(218), "status Incomplete")])
-    before = inquire(book).entry(218)
+    ledger = make_book(database, clock)
+    ledger.record([Seen(make_order(218), "status Incomplete")])
+    before = inquire(ledger).entry(218)
     clock.advance(5)
     inbox.put(218).result()
-    assert inquire(book).entry(218) == before
+    assert inquire(ledger).entry(218) == before
 
 
 def test_those_that_wait_longest_come_first(inbox: Inbox, clock: FakeClock) -> None:

@@ -20,9 +20,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from onetribe_bc.ledger.database import Database
-from onetribe_bc.ledger.entry import Entry, Result, State
 from onetribe_bc.ledger.in_flight import boot_id
+from onetribe_bc.ledger.states import Entry, Result, State
+from onetribe_bc.ledger.writer import Database
 from tests.clocks import FakeClock
 from tests.delivering import inquire, make_book
 from tests.puppets import WORKERS, Puppet, Stage
@@ -78,7 +78,7 @@ class Ledger(RuleBasedStateMachine):
         folder = self._stack.enter_context(tempfile.TemporaryDirectory())
         self._path = Path(folder) / "ledger.db"
         database = self._stack.enter_context(closing(Database(self._path)))
-        self._book = make_book(database, FakeClock())
+        self._ledger = make_book(database, FakeClock())
         self._orders = {order_id: Model() for order_id in IDS}
         self._runs: dict[int, Live] = {}
 
@@ -129,7 +129,7 @@ class Ledger(RuleBasedStateMachine):
         ids: list[int] = data.draw(
             st.lists(st.sampled_from(IDS), min_size=1, max_size=3, unique=True)
         )
-        decisions = live.puppet.call("enlist", ids)
+        decisions = live.puppet.call("record", ids)
         expected = []
         for order_id in ids:
             order = self._orders[order_id]
@@ -138,14 +138,14 @@ class Ledger(RuleBasedStateMachine):
             elif order.state is State.DELIVERED and not live.force:
                 expected.append("already delivered")
             else:
-                expected.append("send")
+                expected.append("to send")
                 if order.state not in (State.DELIVERED, State.UNKNOWN):
                     order.state = State.PENDING
         assert decisions == expected
-        wanted = [i for i, decision in zip(ids, decisions, strict=True) if decision == "send"]
+        wanted = [i for i, decision in zip(ids, decisions, strict=True) if decision == "to send"]
         really: bool = data.draw(st.booleans())
         if wanted and really:
-            assert live.puppet.call("claim", wanted) == ["send"] * len(wanted)
+            assert live.puppet.call("claim", wanted) == ["to send"] * len(wanted)
             for order_id in wanted:
                 order = self._orders[order_id]
                 order.before, order.state, order.owner = order.state, State.SENDING, name
@@ -219,20 +219,20 @@ class Ledger(RuleBasedStateMachine):
 
     @invariant()
     def each_order_is_where_the_model_says(self) -> None:
-        entries: dict[int, Entry | None] = {i: inquire(self._book).entry(i) for i in IDS}
+        entries: dict[int, Entry | None] = {i: inquire(self._ledger).entry(i) for i in IDS}
         for order_id, order in self._orders.items():
             entry = entries[order_id]
             assert (None if entry is None else entry.state) == order.state
             if entry is not None:
                 assert entry.arrivals == order.may_have_arrived
-        assert sum(inquire(self._book).status().states.values()) == sum(
+        assert sum(inquire(self._ledger).status().states.values()) == sum(
             e is not None for e in entries.values()
         )
 
     @invariant()
     def copies_beyond_the_first_are_flagged(self) -> None:
         arrived = [o.may_have_arrived for o in self._orders.values() if o.may_have_arrived]
-        assert inquire(self._book).status().possible_duplicates == sum(arrived) - len(arrived)
+        assert inquire(self._ledger).status().possible_duplicates == sum(arrived) - len(arrived)
 
 
 @pytest.mark.skipif(not boot_id(), reason="without a boot id every claim is in doubt")

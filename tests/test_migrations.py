@@ -11,9 +11,9 @@ import pytest
 
 from onetribe_bc.errors import BusyError, LedgerError
 from onetribe_bc.ledger import schema
-from onetribe_bc.ledger.database import Database
-from onetribe_bc.ledger.entry import State
-from onetribe_bc.ledger.inventory import Inventory
+from onetribe_bc.ledger.ledger import Ledger
+from onetribe_bc.ledger.states import State
+from onetribe_bc.ledger.writer import Database
 
 DUMP = Path(__file__).parent / "data" / "ledger_v1.sql"
 
@@ -42,10 +42,10 @@ def tables(path: Path) -> dict[str, str]:
 
 def test_an_older_ledger_is_migrated_and_all_it_knew_is_still_known(old: Path) -> None:
     with closing(Database(old)) as database:
-        inventory = Inventory(database, store_hash="sandbox1", destination="0123456789abcdef")
-        states = {entry.order_id: entry.state for entry in inventory.iter_entries()}
-        assert inventory.bookmark() is not None
-        assert len(inventory.attempts(100)) == 1
+        ledger = Ledger(database, store_hash="sandbox1", destination="0123456789abcdef")
+        states = {entry.order_id: entry.state for entry in ledger.iter_entries()}
+        assert ledger.bookmark() is not None
+        assert len(ledger.attempts(100)) == 1
     assert states == {
         100: State.DELIVERED,
         101: State.UNKNOWN,

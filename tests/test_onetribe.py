@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from onetribe_bc.api.onetribe import OneTribeClient, Receipt, fingerprint
 from onetribe_bc.errors import (
-    AddressError,
     Bc2otError,
-    NoAnswerError,
     NoConnectionError,
+    NoResponseError,
+    OneTribeUrlError,
     OrderRefusedError,
-    TryAgainError,
+    RetryLaterError,
 )
 from onetribe_bc.order import Order, parse_order
 from onetribe_bc.sandbox import Fault, Sandbox
@@ -90,14 +90,14 @@ def test_a_2xx_is_a_receipt(sandbox: Sandbox, onetribe: OneTribeClient, status: 
 @pytest.mark.parametrize(
     ("kind", "status", "error"),
     [
-        ("status", 302, AddressError),
-        ("status", 404, AddressError),
+        ("status", 302, OneTribeUrlError),
+        ("status", 404, OneTribeUrlError),
         ("status", 422, OrderRefusedError),
-        ("status", 429, TryAgainError),
-        ("5xx", 0, TryAgainError),
-        ("html", 502, TryAgainError),
-        ("reset", 0, NoAnswerError),
-        ("lost_reply", 0, NoAnswerError),
+        ("status", 429, RetryLaterError),
+        ("5xx", 0, RetryLaterError),
+        ("html", 502, RetryLaterError),
+        ("reset", 0, NoResponseError),
+        ("lost_reply", 0, NoResponseError),
     ],
 )
 def test_whatever_goes_wrong_a_post_goes_out_once(
@@ -115,7 +115,7 @@ def test_a_redirect_is_not_followed_and_nothing_counts_as_delivered(
     """A redirected POST that came back 200 as a GET was once counted as delivered."""
     target = (("Location", sandbox.onetribe_url),)
     sandbox.faults.add(Fault("onetribe", "status", status=301, headers=target, times=1))
-    with pytest.raises(AddressError, match="redirect"):
+    with pytest.raises(OneTribeUrlError, match="redirect"):
         onetribe.send(person(), idempotency_key="k")
     assert len(sandbox.onetribe.requests) == 1
     assert sandbox.onetribe.counts() == {}
@@ -125,7 +125,7 @@ def test_a_wrong_key_is_an_address_that_is_wrong_and_is_not_told(
     sandbox: Sandbox, make_onetribe: TribeFactory
 ) -> None:
     client = make_onetribe(sandbox.onetribe_url + "-mistyped")
-    with pytest.raises(AddressError) as caught:
+    with pytest.raises(OneTribeUrlError) as caught:
         client.send(person(), idempotency_key="k")
     assert "mistyped" not in f"{caught.value!r} {caught.value.hint}"
 
@@ -134,7 +134,7 @@ def test_an_answer_that_never_comes_leaves_it_open_whether_the_order_arrived(
     sandbox: Sandbox, make_onetribe: TribeFactory
 ) -> None:
     gate = sandbox.faults.hold("onetribe", after=True)
-    with pytest.raises(NoAnswerError):
+    with pytest.raises(NoResponseError):
         make_onetribe(sandbox.onetribe_url, read_s=0.2).send(person(), idempotency_key="k")
     gate.wait_arrival()
     gate.open()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from onetribe_bc.errors import BrokenAnswerError
+from onetribe_bc.errors import BadResponseError
 from onetribe_bc.order import MAX_ORDER_ID, Order, parse_order, parse_orders
 
 SPACE = st.text(" \t\r\n", max_size=3)
@@ -109,7 +109,7 @@ def test_each_order_of_a_list_keeps_its_own_bytes(given_list: tuple[str, list[st
 @example(b'{"id":1,"date_created":"Mon, 01 Jan 0001 00:00:00 +2359"}')
 def test_whatever_comes_is_orders_or_a_broken_answer(body: bytes) -> None:
     for parse in (parse_order, parse_orders):
-        with contextlib.suppress(BrokenAnswerError):
+        with contextlib.suppress(BadResponseError):
             parse(body)
 
 
@@ -135,12 +135,12 @@ def test_whatever_comes_is_orders_or_a_broken_answer(body: bytes) -> None:
     ],
 )
 def test_a_broken_list_says_what_is_wrong_with_it(body: bytes, message: str) -> None:
-    with pytest.raises(BrokenAnswerError, match=message):
+    with pytest.raises(BadResponseError, match=message):
         parse_orders(body)
 
 
 def test_the_answer_for_one_order_holds_nothing_else() -> None:
-    with pytest.raises(BrokenAnswerError, match="more than one JSON value"):
+    with pytest.raises(BadResponseError, match="more than one JSON value"):
         parse_order(b'{"id":1} {"id":2}')
 
 

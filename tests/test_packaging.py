@@ -23,8 +23,8 @@ import click
 import pytest
 import yaml
 
-from onetribe_bc import __version__
 from onetribe_bc.cli.app import bc2ot
+from onetribe_bc.version import __version__
 from tests.callbacks import until
 from tests.shell import Shell, shell_fixture  # noqa: F401
 

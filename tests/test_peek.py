@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from onetribe_bc.errors import BusyError, LedgerError
-from onetribe_bc.ledger.book import Seen
-from onetribe_bc.ledger.database import Database
+from onetribe_bc.ledger.ledger import Seen
 from onetribe_bc.ledger.peek import Peek, peek
 from onetribe_bc.ledger.schema import SCHEMA_VERSION
+from onetribe_bc.ledger.writer import Database
 from tests.clocks import STARTED_AT, FakeClock
 from tests.delivering import make_book, make_order
 
@@ -42,7 +42,7 @@ def ledger(path: Path, clock: FakeClock) -> Path:
     """Two orders of the store "shop", the second seen an hour later."""
     with closing(Database(path)) as database:
         for order_id in (1, 2):
-            make_book(database, clock).enlist([Seen(make_order(order_id))])
+            make_book(database, clock).record([Seen(make_order(order_id))])
             clock.advance(3600)
     return path
 

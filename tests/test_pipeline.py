@@ -11,26 +11,26 @@ from pathlib import Path
 
 import pytest
 
-from onetribe_bc.delivery import Kind, Report
+from onetribe_bc.commands.backfill import backfill
+from onetribe_bc.delivery.context import (
+    Clients,
+    Context,
+    connect_bigcommerce,
+    connect_onetribe,
+    make_context,
+    policy_of,
+)
+from onetribe_bc.delivery.report import KEPT_PROBLEMS, Report, Summary
+from onetribe_bc.delivery.selection import OrderFilter, Selection, select
 from onetribe_bc.errors import (
-    AddressError,
     BusyError,
     ExitCode,
     InterruptedRunError,
     LedgerError,
+    OneTribeUrlError,
 )
-from onetribe_bc.ledger.database import LOCK_TIMEOUT_S, Database
-from onetribe_bc.runs.backfill import backfill
-from onetribe_bc.runs.selection import Request, Selection, select
-from onetribe_bc.runs.services import (
-    Links,
-    Services,
-    connect_bigcommerce,
-    connect_onetribe,
-    make_services,
-    policy_of,
-)
-from onetribe_bc.runs.tally import KEPT_PROBLEMS, Tally
+from onetribe_bc.ledger.states import Disposition
+from onetribe_bc.ledger.writer import LOCK_TIMEOUT_S, Database
 from onetribe_bc.sandbox import Fault, Gate
 from tests.clocks import FakeClock
 from tests.conftest import SandboxFactory
@@ -69,7 +69,7 @@ def test_an_interrupt_finishes_what_is_in_flight_and_the_next_run_goes_on(
     desk: Desk, after: int
 ) -> None:
     def on_report(report: Report) -> None:
-        if report.kind is Kind.DELIVERED:
+        if report.kind is Disposition.DELIVERED:
             delivered.append(report.order_id)
         if len(delivered) == after:
             desk.clock.stop()
@@ -79,11 +79,11 @@ def test_an_interrupt_finishes_what_is_in_flight_and_the_next_run_goes_on(
     assert isinstance(run.error, InterruptedRunError)
     assert run.error.exit_code == ExitCode.INTERRUPTED
     assert each_once(run)
-    assert set(run.kinds) == {Kind.DELIVERED, Kind.PENDING}
-    assert run.ids(Kind.DELIVERED) == set(desk.filed)
+    assert set(run.kinds) == {Disposition.DELIVERED, Disposition.PENDING}
+    assert run.ids(Disposition.DELIVERED) == set(desk.filed)
     assert desk.states() == {
         "delivered": len(desk.filed),
-        "pending": run.kinds[Kind.PENDING],
+        "pending": run.kinds[Disposition.PENDING],
     }
     assert nothing_hangs(desk)
     finish(desk)
@@ -114,7 +114,7 @@ def test_an_interrupt_while_posts_are_under_way_waits_for_their_answers(desk: De
     gate.open()
     thread.join()
     assert isinstance(runs[0].error, InterruptedRunError)
-    assert runs[0].kinds[Kind.DELIVERED] == 1 + desk.workers
+    assert runs[0].kinds[Disposition.DELIVERED] == 1 + desk.workers
     assert each_once(runs[0])
     assert nothing_hangs(desk)
     finish(desk)
@@ -123,11 +123,11 @@ def test_an_interrupt_while_posts_are_under_way_waits_for_their_answers(desk: De
 def test_a_wrong_address_in_mid_run_accounts_for_all_that_was_seen(desk: Desk) -> None:
     desk.sandbox.faults.add(Fault("onetribe", "status", status=410, skip=30))
     run = desk.run()
-    assert isinstance(run.error, AddressError)
+    assert isinstance(run.error, OneTribeUrlError)
     assert each_once(run)
-    assert run.kinds[Kind.DELIVERED] == 30
-    assert set(run.kinds) == {Kind.DELIVERED, Kind.PENDING}
-    assert sum(desk.states().values()) == run.tally.seen
+    assert run.kinds[Disposition.DELIVERED] == 30
+    assert set(run.kinds) == {Disposition.DELIVERED, Disposition.PENDING}
+    assert sum(desk.states().values()) == run.summary.seen
     assert nothing_hangs(desk)
     finish(desk)
 
@@ -168,10 +168,10 @@ def test_a_ledger_that_others_keep_locked_ends_the_run_and_nothing_is_doubled_un
     desk: Desk,
 ) -> None:
     desk.run(limit=1)
-    with open_run(desk, lock_timeout_s=0.01) as (services, selection):
+    with open_run(desk, lock_timeout_s=0.01) as (context, selection):
         locker = desk.connect()
-        reports = backfill(services, selection)
-        next(report for report in reports if report.kind is Kind.DELIVERED)
+        reports = backfill(context, selection)
+        next(report for report in reports if report.kind is Disposition.DELIVERED)
         locker.execute("BEGIN IMMEDIATE")
         with pytest.raises(BusyError):
             list(reports)
@@ -182,7 +182,7 @@ def test_a_ledger_that_others_keep_locked_ends_the_run_and_nothing_is_doubled_un
 @contextmanager
 def open_run(
     desk: Desk, *, lock_timeout_s: float = LOCK_TIMEOUT_S
-) -> Iterator[tuple[Services, Selection]]:
+) -> Iterator[tuple[Context, Selection]]:
     """Services and a selection of every order."""
     settings, clock = desk.settings(), desk.clock
     with (
@@ -190,19 +190,19 @@ def open_run(
         closing(connect_onetribe(settings, clock)) as onetribe,
         closing(Database(settings.ledger, lock_timeout_s=lock_timeout_s)) as ledger,
     ):
-        links = Links(bigcommerce, onetribe, ledger)
-        services = make_services(settings, links, clock, policy_of(settings))
-        yield services, select(bigcommerce, Request(), skip_statuses=(), now=clock.now)
+        links = Clients(bigcommerce, onetribe, ledger)
+        context = make_context(settings, links, clock, policy_of(settings))
+        yield context, select(bigcommerce, OrderFilter(), skip_statuses=(), now=clock.now)
 
 
 def test_a_reader_that_turns_away_ends_the_run_and_every_claim_is_given_back(
     desk: Desk,
 ) -> None:
-    with open_run(desk) as (services, selection):
-        reports = backfill(services, selection)
+    with open_run(desk) as (context, selection):
+        reports = backfill(context, selection)
         assert isinstance(reports, Iterator)
         for report, _ in zip(reports, range(10), strict=False):
-            assert report.kind is Kind.DELIVERED
+            assert report.kind is Disposition.DELIVERED
         reports.close()
     assert nothing_hangs(desk)
     assert set(desk.states()) == {"delivered", "pending"}
@@ -222,10 +222,10 @@ def test_a_reader_that_raises_ends_the_run_and_every_claim_is_given_back(desk: D
 
 
 def test_a_bug_in_the_selection_ends_the_run_and_is_not_hidden(desk: Desk) -> None:
-    with open_run(desk) as (services, selection):
+    with open_run(desk) as (context, selection):
         broken = Selection(selection.query, skip_status_ids=7)  # type: ignore[arg-type]
         with pytest.raises(TypeError):
-            list(backfill(services, broken))
+            list(backfill(context, broken))
     assert desk.query("SELECT outcome FROM runs") == [("bug: TypeError",)]
     assert nothing_hangs(desk)
     finish(desk)
@@ -233,13 +233,13 @@ def test_a_bug_in_the_selection_ends_the_run_and_is_not_hidden(desk: Desk) -> No
 
 def test_one_worker_is_enough(desk: Desk) -> None:
     run = desk.run(workers=1, limit=60)
-    assert run.kinds == {Kind.DELIVERED: 60}
+    assert run.kinds == {Disposition.DELIVERED: 60}
     assert len({r.order_id for r in desk.sandbox.onetribe.received}) == 60
 
 
 def test_a_limit_that_falls_into_a_page_leaves_the_rest_of_it_alone(desk: Desk) -> None:
     run = desk.run(limit=255)
-    assert run.kinds == {Kind.DELIVERED: 255}
+    assert run.kinds == {Disposition.DELIVERED: 255}
     assert desk.states() == {"delivered": 255}
 
 
@@ -262,17 +262,17 @@ def test_fetching_is_at_most_a_page_and_a_queue_ahead_of_the_workers(
 
 
 def test_a_tally_names_a_thousand_orders_in_trouble_and_counts_all() -> None:
-    tally = Tally()
+    summary = Summary()
     for order_id in range(KEPT_PROBLEMS + 5):
-        tally.add(Report(order_id, Kind.FAILED, "no", 1))
-    assert len(tally.problems) == KEPT_PROBLEMS
-    assert tally.counts()["failed"] == tally.seen == tally.possible_duplicates == 1005
-    assert tally.exit_code == ExitCode.INCOMPLETE
+        summary.add(Report(order_id, Disposition.FAILED, "no", 1))
+    assert len(summary.problems) == KEPT_PROBLEMS
+    assert summary.counts()["failed"] == summary.seen == summary.possible_duplicates == 1005
+    assert summary.exit_code == ExitCode.INCOMPLETE
 
 
 def test_a_skipped_order_is_trouble_only_for_who_asked_for_it_by_name() -> None:
     for strict, code in ((False, ExitCode.DONE), (True, ExitCode.INCOMPLETE)):
-        tally = Tally(strict=strict)
-        tally.add(Report(1, Kind.SKIPPED, "status Incomplete"))
-        assert tally.exit_code == code
-        assert tally.skipped_reasons == {"status Incomplete": 1}
+        summary = Summary(strict=strict)
+        summary.add(Report(1, Disposition.SKIPPED, "status Incomplete"))
+        assert summary.exit_code == code
+        assert summary.skipped_reasons == {"status Incomplete": 1}

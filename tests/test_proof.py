@@ -24,12 +24,11 @@ from typing import Any
 
 import pytest
 
-from onetribe_bc.delivery import Kind
 from onetribe_bc.errors import ExitCode
-from onetribe_bc.ledger.database import Database
-from onetribe_bc.ledger.entry import State
 from onetribe_bc.ledger.in_flight import boot_id
-from onetribe_bc.ledger.run_log import RunLog
+from onetribe_bc.ledger.runs import RunLog
+from onetribe_bc.ledger.states import Disposition, State
+from onetribe_bc.ledger.writer import Database
 from onetribe_bc.sandbox import Request, Sandbox
 from tests.conftest import SandboxFactory
 from tests.delivering import inquire
@@ -114,12 +113,12 @@ def killed(desk: Station, dice: random.Random, step: int, *arguments: str) -> bo
         return process.returncode == -signal.SIGKILL
 
 
-def take_over(desk: Station) -> int:
+def recover(desk: Station) -> int:
     """What the next run does first; how many orders the dead one left in doubt."""
     with closing(Database(desk.ledger)) as database:
-        book = desk.book(database)
-        log: RunLog = book._log
-        entries = [inquire(book).entry(order_id) for order_id in log.take_over()]
+        ledger = desk.book(database)
+        log: RunLog = ledger._log
+        entries = [inquire(ledger).entry(order_id) for order_id in log.recover()]
     return sum(e is not None and e.state is State.UNKNOWN for e in entries)
 
 
@@ -164,7 +163,7 @@ def test_fifty_kills_of_backfill_and_sync_lose_nothing_and_hide_no_double(desk: 
                 for order_id in islice(new_ids, step):
                     add_small(desk.sandbox, order_id)
             kills[which] += killed(desk, dice, step, *command)
-            in_doubt = take_over(desk)
+            in_doubt = recover(desk)
             assert "sending" not in desk.states()
             worst = max(worst, in_doubt)
             turned_unknown += in_doubt
@@ -228,7 +227,7 @@ def settle(desk: Station) -> None:
     """As a person would: sync until it has nothing to complain of, then look at what is left."""
     for _ in range(10):
         run = desk.sync(LONG_AGO if desk.bookmark is None else None)
-        if run.error is None and run.tally.exit_code == ExitCode.DONE:
+        if run.error is None and run.summary.exit_code == ExitCode.DONE:
             return
 
 
@@ -241,7 +240,7 @@ def test_under_faults_on_both_sides_nothing_is_lost_and_only_lost_replies_double
     lost = {r.order_id for r in desk.sandbox.onetribe.received if r.filed and r.answered is None}
     assert lost
     assert set(doubled(desk)) <= lost
-    entries = desk.inquire(lambda inventory: list(inventory.iter_entries()))
+    entries = desk.inquire(lambda ledger: list(ledger.iter_entries()))
     flags = {entry.order_id: entry.possible_duplicates for entry in entries}
     assert all(flags[order_id] >= times - 1 for order_id, times in doubled(desk).items())
     assert desk.status.possible_duplicates == sum(flags.values())
@@ -258,12 +257,12 @@ def test_with_hold_none_of_the_lost_replies_is_sent_again(
     desk.sandbox.faults.clear()
     assert desk.sync(LONG_AGO).error is None
     assert doubled(desk) == {}
-    unknown = desk.inquire(lambda inventory: list(inventory.iter_entries([State.UNKNOWN])))
+    unknown = desk.inquire(lambda ledger: list(ledger.iter_entries([State.UNKNOWN])))
     held = {entry.order_id for entry in unknown}
     assert held
     assert desk.owed() - set(desk.filed) <= held
     run = desk.retry(states=[State.UNKNOWN])
-    assert run.ids(Kind.DELIVERED) == held
+    assert run.ids(Disposition.DELIVERED) == held
     assert desk.owed() == set(desk.filed)
     assert sum(times - 1 for times in doubled(desk).values()) <= desk.flagged() == len(held)
 

@@ -143,7 +143,7 @@ def test_the_version_is_that_of_the_package() -> None:
 
 def test_the_guide_sends_the_orders_of_the_last_week_and_then_none(store: Sandbox) -> None:
     eligible = sum(store.store.row(i).status_id != 0 for i in store.store.ids())
-    example = example_with("backfill(services")
+    example = example_with("backfill(context")
     seen, delivered = map(int, re.findall(r"\d+", run(example)))
     assert (seen, delivered) == (len(store.store) - 1, eligible - 1)  # the example order is of 2019
     assert run(example) == f"{seen} seen, 0 delivered\n"
@@ -153,7 +153,7 @@ def test_the_guide_sends_the_orders_of_the_last_week_and_then_none(store: Sandbo
 def test_the_guide_looks_at_one_order(store: Sandbox) -> None:
     from onetribe_bc.cli.app import run as bc2ot
 
-    example = example_with("inventory.entry(218)")
+    example = example_with("ledger.entry(218)")
     assert run(example) == "order 218 is not known\n0 orders are owed\n"
     assert bc2ot(["-q", "push-order", "218"]) == 0
     told = run(example).splitlines()

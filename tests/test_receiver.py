@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
+from onetribe_bc.commands import receiver as receiver_module
+from onetribe_bc.commands.inbox import CLAIMED_RETRY_AFTER, RETRY_AFTER
+from onetribe_bc.commands.receiver import Receiver
+from onetribe_bc.delivery.context import open_clients
 from onetribe_bc.ledger.locks import Locks
-from onetribe_bc.runs import receiver as receiver_module
-from onetribe_bc.runs.inbox import CLAIMED_AGAIN_AFTER, LOOK_AGAIN_AFTER
-from onetribe_bc.runs.receiver import Receiver
-from onetribe_bc.runs.services import open_links
 from onetribe_bc.sandbox import Quota, Sandbox
 from onetribe_bc.web.service import Service
 from tests.callbacks import (
@@ -153,7 +153,7 @@ def test_a_change_that_comes_while_the_order_is_being_sent_is_sent_after_it(
         until(lambda: site.query("SELECT 1 FROM callbacks WHERE due_at > received_at"))
 
         def sent_again() -> bool:
-            clock.advance(CLAIMED_AGAIN_AFTER[0].total_seconds())
+            clock.advance(CLAIMED_RETRY_AFTER[0].total_seconds())
             return onetribe.counts() == {218: 2}
 
         until(sent_again)
@@ -181,11 +181,11 @@ def test_a_change_of_what_a_dead_process_was_sending_stays_named_and_is_sent_aft
         site.sandbox.store.modify(218, staff_notes="changed")
         before = len(fetched(site))
         name(service, 218, scope=UPDATED)
-        for looks, wait in enumerate(CLAIMED_AGAIN_AFTER[:3]):
+        for looks, wait in enumerate(CLAIMED_RETRY_AFTER[:3]):
             until(partial(site.query, f"SELECT 1 FROM callbacks WHERE looks = {looks + 1}"))
             assert len(fetched(site)) == before + looks + 1
             clock.advance(wait.total_seconds())
-        clock.advance(receiver_module.TAKE_OVER_EVERY_S)
+        clock.advance(receiver_module.RECOVER_EVERY_S)
         until(partial(sent_and_settled, site, clock, {218: 2}))
     assert site.sandbox.onetribe.bodies(218)[-1] == site.sandbox.store.raw(218)
 
@@ -196,7 +196,7 @@ def test_what_a_process_was_sending_when_it_died_is_sent_though_no_sync_is_due(
     name(service, 218)
     until(lambda: settled(site))
     claimed_by_the_dead(site, 218)
-    clock.advance(receiver_module.TAKE_OVER_EVERY_S)
+    clock.advance(receiver_module.RECOVER_EVERY_S)
     until(lambda: site.sandbox.onetribe.counts() == {218: 2})
     until(lambda: settled(site))
     assert site.flagged() == 2
@@ -214,14 +214,14 @@ def test_the_runs_counts_are_told_while_it_lives(site: Site, service: Service) -
 def test_an_order_that_bigcommerce_does_not_have_yet_is_looked_for_again(
     site: Site, service: Service, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "onetribe_bc.runs.inbox")
+    caplog.set_level(logging.INFO, "onetribe_bc.commands.inbox")
     name(service, NEW_ID)
-    for looks, wait in enumerate(LOOK_AGAIN_AFTER[:2]):
+    for looks, wait in enumerate(RETRY_AFTER[:2]):
         until(partial(site.query, f"SELECT 1 FROM callbacks WHERE looks = {looks + 1}"))
         until(partial(site.query, "SELECT 1 FROM orders WHERE reason LIKE '%not have it yet'"))
         clock.advance(wait.total_seconds())
     site.sandbox.store.add(id=NEW_ID, status_id=11)
-    clock.advance(LOOK_AGAIN_AFTER[2].total_seconds())
+    clock.advance(RETRY_AFTER[2].total_seconds())
     until(lambda: site.sandbox.onetribe.counts() == {NEW_ID: 1})
     assert f"Order {NEW_ID}: BigCommerce has none such; again in 5 seconds." in caplog.messages
 
@@ -230,7 +230,7 @@ def test_after_a_while_it_is_gone_and_another_callback_begins_anew(
     site: Site, service: Service, clock: FakeClock
 ) -> None:
     name(service, NEW_ID)
-    for looks, wait in enumerate(LOOK_AGAIN_AFTER):
+    for looks, wait in enumerate(RETRY_AFTER):
         until(partial(site.query, f"SELECT 1 FROM callbacks WHERE looks = {looks + 1}"))
         assert site.states() == {"pending": 1}
         clock.advance(wait.total_seconds())
@@ -519,7 +519,7 @@ def test_a_bug_in_a_thread_is_logged_without_its_text_and_the_thread_goes_on(
         if len(seen) == 1:
             raise ValueError("a customer's name")
 
-    with open_links(site.settings(), clock) as links:
+    with open_clients(site.settings(), clock) as links:
         receiver = Receiver(site.settings(), links, clock, observe)
         receiver.start()
         until(lambda: site.query("SELECT 1 FROM bookmarks"))

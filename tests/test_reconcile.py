@@ -11,7 +11,7 @@ from contextlib import closing
 
 import pytest
 
-from onetribe_bc.runs.reconcile import KEPT_GAPS, Finding, Reconciliation, Standing
+from onetribe_bc.commands.reconcile import KEPT_GAPS, Finding, Reconciliation, Standing
 from onetribe_bc.sandbox import Fault, Request
 from tests.conftest import SandboxFactory
 from tests.shell import Shell, shell_fixture  # noqa: F401

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from onetribe_bc.errors import BusyError, ExitCode, LedgerError
-from onetribe_bc.ledger.book import Book, Seen
-from onetribe_bc.ledger.database import Database
-from onetribe_bc.ledger.entry import Outcome, Result, State
 from onetribe_bc.ledger.in_flight import boot_id
+from onetribe_bc.ledger.ledger import Ledger, Seen
 from onetribe_bc.ledger.locks import FileLock, Locks, locks_folder
+from onetribe_bc.ledger.states import Outcome, Result, State
+from onetribe_bc.ledger.writer import Database
 from tests.clocks import FakeClock
 from tests.delivering import inquire, make_book, make_order
 from tests.puppets import Puppet, Stage
@@ -44,7 +44,7 @@ def database(path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def book(database: Database) -> Book:
+def ledger(database: Database) -> Ledger:
     return make_book(database, FakeClock())
 
 
@@ -63,35 +63,35 @@ def run_locks(path: Path) -> list[Path]:
     return list(path.with_name(path.name + ".locks").glob("run-*"))
 
 
-def state(book: Book, order_id: int) -> State:
-    entry = inquire(book).entry(order_id)
+def state(ledger: Ledger, order_id: int) -> State:
+    entry = inquire(ledger).entry(order_id)
     assert entry is not None
     return entry.state
 
 
-def test_the_claims_of_a_live_run_stand(book: Book, puppet: Puppet) -> None:
+def test_the_claims_of_a_live_run_stand(ledger: Ledger, puppet: Puppet) -> None:
     puppet.call("start")
-    puppet.call("enlist", [1])
+    puppet.call("record", [1])
     puppet.call("claim", [1])
-    with book.run("push-order"):
-        assert state(book, 1) is State.SENDING
-        [(entry, decision)] = book.claim([make_order(1)])
+    with ledger.run("push-order"):
+        assert state(ledger, 1) is State.SENDING
+        [(entry, decision)] = ledger.claim([make_order(1)])
         assert (entry.state, decision) == (State.SENDING, "claimed by another run")
 
 
 @trusting
 def test_a_killed_run_is_known_as_dead_at_once_and_what_it_left_is_taken_over(
-    book: Book, database: Database, puppet: Puppet, path: Path
+    ledger: Ledger, database: Database, puppet: Puppet, path: Path
 ) -> None:
     puppet.call("start")
-    puppet.call("enlist", [1, 2, 3, 4])
+    puppet.call("record", [1, 2, 3, 4])
     puppet.call("claim", [1, 2, 3])
     puppet.call("send", 2, 0)
     puppet.call("send", 3, 1)
     puppet.call("answered", 3, 1, "delivered")
     puppet.kill()
-    with book.run("sync"):
-        assert [state(book, i) for i in (1, 2, 3, 4)] == [
+    with ledger.run("sync"):
+        assert [state(ledger, i) for i in (1, 2, 3, 4)] == [
             State.PENDING,
             State.UNKNOWN,
             State.DELIVERED,
@@ -99,73 +99,75 @@ def test_a_killed_run_is_known_as_dead_at_once_and_what_it_left_is_taken_over(
         ]
         assert runs(database) == [("backfill", "killed", 1), ("sync", "running", 0)]
         assert len(run_locks(path)) == 1
-    assert [attempt.result for attempt in inquire(book).attempts(2)] == ["unknown"]
-    assert inquire(book).attempts(1) == []
+    assert [attempt.result for attempt in inquire(ledger).attempts(2)] == ["unknown"]
+    assert inquire(ledger).attempts(1) == []
     assert run_locks(path) == []
 
 
 @trusting
 def test_what_a_run_had_claimed_again_and_not_sent_is_owed_whatever_was_answered_before(
-    book: Book, puppet: Puppet
+    ledger: Ledger, puppet: Puppet
 ) -> None:
     puppet.call("start")
-    puppet.call("enlist", [1])
+    puppet.call("record", [1])
     puppet.call("claim", [1])
     puppet.call("send", 1, 0)
     puppet.call("settle", 1, 0, "failed")
-    puppet.call("enlist", [1], 2)
+    puppet.call("record", [1], 2)
     puppet.call("claim", [1], 2)
     puppet.kill()
-    with book.run("sync"):
-        entry = inquire(book).entry(1)
+    with ledger.run("sync"):
+        entry = inquire(ledger).entry(1)
         assert entry is not None
         assert (entry.state, entry.attempts, entry.arrivals) == (State.PENDING, 1, 0)
-        [decision] = book.enlist([Seen(make_order(1, version=2))])
-        assert decision == "send"
+        [decision] = ledger.record([Seen(make_order(1, version=2))])
+        assert decision == "to send"
 
 
 @trusting
-def test_a_dead_run_is_not_taken_over_twice(book: Book, database: Database, puppet: Puppet) -> None:
+def test_a_dead_run_is_not_taken_over_twice(
+    ledger: Ledger, database: Database, puppet: Puppet
+) -> None:
     puppet.call("start")
-    puppet.call("enlist", [1])
+    puppet.call("record", [1])
     puppet.call("claim", [1])
     puppet.call("send", 1, 0)
     puppet.kill()
     for _ in range(3):
-        with book.run("sync"):
+        with ledger.run("sync"):
             pass
-    entry = inquire(book).entry(1)
+    entry = inquire(ledger).entry(1)
     assert entry is not None
     assert (entry.state, entry.arrivals) == (State.UNKNOWN, 1)
-    assert len(inquire(book).attempts(1)) == 1
+    assert len(inquire(ledger).attempts(1)) == 1
 
 
 def test_claims_of_a_run_whose_record_is_lost_are_in_doubt(
-    book: Book, puppet: Puppet, path: Path
+    ledger: Ledger, puppet: Puppet, path: Path
 ) -> None:
     puppet.call("start")
-    puppet.call("enlist", [1])
+    puppet.call("record", [1])
     puppet.call("claim", [1])
     puppet.kill()
     for lock in run_locks(path):
         lock.unlink()
-    with book.run("sync"):
-        assert state(book, 1) is State.UNKNOWN
+    with ledger.run("sync"):
+        assert state(ledger, 1) is State.UNKNOWN
     assert run_locks(path) == []
 
 
-def hold(book: Book) -> None:
+def hold(ledger: Ledger) -> None:
     """Be an exclusive run, for a moment."""
-    with book.run("backfill", exclusive=True):
+    with ledger.run("backfill", exclusive=True):
         pass
 
 
-def test_a_store_is_held_by_one_exclusive_run_at_a_time(book: Book) -> None:
-    same = make_book(book._database, FakeClock())
-    with book.run("backfill", exclusive=True):
+def test_a_store_is_held_by_one_exclusive_run_at_a_time(ledger: Ledger) -> None:
+    same = make_book(ledger._database, FakeClock())
+    with ledger.run("backfill", exclusive=True):
         with pytest.raises(BusyError, match="shop") as caught:
             hold(same)
-        hold(make_book(book._database, FakeClock(), store_hash="other"))
+        hold(make_book(ledger._database, FakeClock(), store_hash="other"))
         with same.run("push-order"):
             pass  # not exclusive: in nobody's way
     assert caught.value.exit_code == ExitCode.BUSY
@@ -173,46 +175,50 @@ def test_a_store_is_held_by_one_exclusive_run_at_a_time(book: Book) -> None:
 
 
 def test_a_store_is_held_against_other_processes_until_the_holder_dies(
-    book: Book, puppet: Puppet
+    ledger: Ledger, puppet: Puppet
 ) -> None:
     puppet.call("start", "sync", True)
     with pytest.raises(BusyError):
-        hold(book)
+        hold(ledger)
     puppet.kill()
-    hold(book)
+    hold(ledger)
 
 
 def test_a_run_is_written_down_from_its_start_to_its_end(path: Path) -> None:
     clock = FakeClock()
     with closing(Database(path)) as database:
-        book = make_book(database, clock)
-        with book.run("backfill"):
+        ledger = make_book(database, clock)
+        with ledger.run("backfill"):
             assert runs(database) == [("backfill", "running", 0)]
             clock.advance(90)
-            book.record_counts({"seen": 3, "delivered": 2, "skipped": 1})
+            ledger.record_counts({"seen": 3, "delivered": 2, "skipped": 1})
         assert runs(database) == [("backfill", "done", 1)]
         query = "SELECT seen, delivered, skipped, failed, ended_at - started_at FROM runs"
         assert database.do(lambda c: c.exec_driver_sql(query).one()) == (3, 2, 1, 0, 90_000)
 
 
-def test_a_run_that_ends_in_an_error_names_it(book: Book, database: Database, path: Path) -> None:
-    with pytest.raises(LedgerError), book.run("sync"):
+def test_a_run_that_ends_in_an_error_names_it(
+    ledger: Ledger, database: Database, path: Path
+) -> None:
+    with pytest.raises(LedgerError), ledger.run("sync"):
         raise LedgerError("no more")
-    with pytest.raises(KeyboardInterrupt), book.run("sync"):
+    with pytest.raises(KeyboardInterrupt), ledger.run("sync"):
         raise KeyboardInterrupt
     assert runs(database) == [("sync", "no more", 1), ("sync", "bug: KeyboardInterrupt", 1)]
     assert run_locks(path) == []
 
 
 @trusting
-def test_a_run_that_ends_with_claims_leaves_its_record_for_the_next(book: Book, path: Path) -> None:
-    with book.run("backfill", workers=2):
-        book.enlist([Seen(make_order(i)) for i in (1, 2)])
-        claims = book.claim([make_order(i) for i in (1, 2)])
-        book.sending(claims[1][0], 1)
+def test_a_run_that_ends_with_claims_leaves_its_record_for_the_next(
+    ledger: Ledger, path: Path
+) -> None:
+    with ledger.run("backfill", workers=2):
+        ledger.record([Seen(make_order(i)) for i in (1, 2)])
+        claims = ledger.claim([make_order(i) for i in (1, 2)])
+        ledger.sending(claims[1][0], 1)
     assert len(run_locks(path)) == 1
-    with book.run("sync"):
-        assert (state(book, 1), state(book, 2)) == (State.PENDING, State.UNKNOWN)
+    with ledger.run("sync"):
+        assert (state(ledger, 1), state(ledger, 2)) == (State.PENDING, State.UNKNOWN)
     assert run_locks(path) == []
 
 
@@ -224,18 +230,18 @@ _NO_DELIVERIES = (
 
 @trusting
 def test_an_outcome_that_could_not_be_written_is_told_by_the_record(
-    book: Book, database: Database, path: Path
+    ledger: Ledger, database: Database, path: Path
 ) -> None:
-    with book.run("backfill"):
-        book.enlist([Seen(make_order(1))])
-        [(claimed, _)] = book.claim([make_order(1)])
-        book.sending(claimed, 0)
+    with ledger.run("backfill"):
+        ledger.record([Seen(make_order(1))])
+        [(claimed, _)] = ledger.claim([make_order(1)])
+        ledger.sending(claimed, 0)
         database.do(lambda c: c.exec_driver_sql(_NO_DELIVERIES))
-        book.settle(claimed, Outcome(Result.DELIVERED, "", 200))
+        ledger.settle(claimed, Outcome(Result.DELIVERED, "", 200))
         with pytest.raises(LedgerError):
-            book.flush()
+            ledger.flush()
     database.do(lambda c: c.exec_driver_sql("DROP TRIGGER no_deliveries"))
-    assert state(book, 1) is State.SENDING
+    assert state(ledger, 1) is State.SENDING
     later = make_book(database, FakeClock(datetime(2026, 3, 2, tzinfo=UTC)))
     with later.run("sync"):
         entry = inquire(later).entry(1)
@@ -253,18 +259,18 @@ def test_a_folder_that_takes_no_locks_is_told_as_such(database: Database, path: 
 
 @pytest.mark.parametrize("room", [0, 20])
 def test_a_record_that_finds_no_room_ends_the_run_before_anything_is_sent(
-    book: Book, path: Path, room: int
+    ledger: Ledger, path: Path, room: int
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
     try:
-        with pytest.raises(LedgerError, match="cannot be written") as caught, book.run("sync"):
+        with pytest.raises(LedgerError, match="cannot be written") as caught, ledger.run("sync"):
             pass
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "Make room" in caught.value.hint
     assert run_locks(path) == []
-    with book.run("sync"):
+    with ledger.run("sync"):
         pass
 
 

@@ -14,11 +14,10 @@ import pytest
 
 from onetribe_bc.api.onetribe import fingerprint
 from onetribe_bc.clock import SystemClock
-from onetribe_bc.ledger.book import Seen
-from onetribe_bc.ledger.database import Database
-from onetribe_bc.ledger.entry import Outcome, Result, State
 from onetribe_bc.ledger.inbox import Inbox
-from onetribe_bc.ledger.inventory import Bookmark, Inventory
+from onetribe_bc.ledger.ledger import Bookmark, Ledger, Seen
+from onetribe_bc.ledger.states import Outcome, Result, State
+from onetribe_bc.ledger.writer import Database
 from onetribe_bc.sandbox import Fault, Gate
 from onetribe_bc.secret import Secret
 from tests.clocks import STARTED_AT, FakeClock
@@ -212,61 +211,60 @@ def test_two_stores_of_one_ledger_do_not_see_each_others_orders(
 
 def test_many_orders_are_read_page_by_page(tmp_path: Path) -> None:
     with closing(Database(tmp_path / "ledger.db")) as database:
-        book = make_book(database, FakeClock())
-        book.enlist([Seen(make_order(i)) for i in range(1, 2_502)])
-        inventory = Inventory(database, store_hash="shop", destination=DESTINATION)
-        assert [entry.order_id for entry in inventory.iter_entries()] == list(range(1, 2_502))
-        assert inventory.status().owed == 2_501
-        assert len(inventory.entries([1, 2, 9_999])) == 2
+        ledger = make_book(database, FakeClock())
+        ledger.record([Seen(make_order(i)) for i in range(1, 2_502)])
+        ledger = Ledger(database, store_hash="shop", destination=DESTINATION)
+        assert [entry.order_id for entry in ledger.iter_entries()] == list(range(1, 2_502))
+        assert ledger.status().owed == 2_501
+        assert len(ledger.entries([1, 2, 9_999])) == 2
 
 
 # The bookmark
 
 
 @pytest.fixture
-def inventory(tmp_path: Path) -> Any:
+def ledger(tmp_path: Path) -> Any:
     with closing(Database(tmp_path / "ledger.db")) as database:
-        yield Inventory(database, store_hash="shop", destination=DESTINATION)
+        yield Ledger(database, store_hash="shop", destination=DESTINATION)
 
 
-def test_a_bookmark_goes_forward_only_and_its_beginning_back_only(inventory: Inventory) -> None:
+def test_a_bookmark_goes_forward_only_and_its_beginning_back_only(ledger: Ledger) -> None:
     hour, later = timedelta(hours=1), STARTED_AT + timedelta(days=1)
-    assert inventory.bookmark() is None
+    assert ledger.bookmark() is None
     first = Bookmark(STARTED_AT, STARTED_AT + hour)
-    inventory.move_bookmark(first, present=later)
-    inventory.move_bookmark(Bookmark(STARTED_AT + hour, STARTED_AT), present=later)
-    assert inventory.bookmark() == first
-    inventory.move_bookmark(Bookmark(STARTED_AT - hour, STARTED_AT + 2 * hour), present=later)
-    assert inventory.bookmark() == Bookmark(STARTED_AT - hour, STARTED_AT + 2 * hour)
+    ledger.move_bookmark(first, present=later)
+    ledger.move_bookmark(Bookmark(STARTED_AT + hour, STARTED_AT), present=later)
+    assert ledger.bookmark() == first
+    ledger.move_bookmark(Bookmark(STARTED_AT - hour, STARTED_AT + 2 * hour), present=later)
+    assert ledger.bookmark() == Bookmark(STARTED_AT - hour, STARTED_AT + 2 * hour)
 
 
-def test_a_bookmark_in_the_future_comes_back_to_the_present(inventory: Inventory) -> None:
+def test_a_bookmark_in_the_future_comes_back_to_the_present(ledger: Ledger) -> None:
     year = timedelta(days=365)
-    inventory.move_bookmark(Bookmark(STARTED_AT, STARTED_AT + year), present=STARTED_AT + year)
-    inventory.move_bookmark(Bookmark(STARTED_AT, STARTED_AT), present=STARTED_AT)
-    assert inventory.bookmark() == Bookmark(STARTED_AT, STARTED_AT)
+    ledger.move_bookmark(Bookmark(STARTED_AT, STARTED_AT + year), present=STARTED_AT + year)
+    ledger.move_bookmark(Bookmark(STARTED_AT, STARTED_AT), present=STARTED_AT)
+    assert ledger.bookmark() == Bookmark(STARTED_AT, STARTED_AT)
 
 
 def test_what_is_being_sent_is_owed(tmp_path: Path) -> None:
     with closing(Database(tmp_path / "ledger.db")) as database:
         clock = FakeClock()
-        book = make_book(database, clock)
-        inventory = Inventory(database, store_hash="shop", destination=DESTINATION)
+        ledger = make_book(database, clock)
         order = make_order(218)
-        with book.run("sync"):
-            book.enlist([Seen(order)])
-            claimed, _ = book.claim([order])[0]
-            status = inventory.status()
+        with ledger.run("sync"):
+            ledger.record([Seen(order)])
+            claimed, _ = ledger.claim([order])[0]
+            status = ledger.status()
             assert (status.owed, status.states) == (1, {State.SENDING: 1})
             assert status.oldest_owed_at == clock.now()
             assert (status.runs[0].ended_at, status.runs[0].outcome) == (None, "running")
-            book.settle(claimed, Outcome(Result.DELIVERED, "", 200))[1].result()
-        status = inventory.status()
+            ledger.settle(claimed, Outcome(Result.DELIVERED, "", 200))[1].result()
+        status = ledger.status()
         assert (status.owed, status.oldest_owed_at) == (0, None)
         assert status.last_sync_at == clock.now().astimezone(UTC)
-        found = inventory.entry(218)
+        found = ledger.entry(218)
         assert found is not None
-        assert len(inventory.attempts(218)) == 1
+        assert len(ledger.attempts(218)) == 1
 
 
 def test_a_run_that_was_killed_is_told_as_killed_before_the_next_one_notices(

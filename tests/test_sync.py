@@ -13,14 +13,12 @@ from pathlib import Path
 import pytest
 
 from onetribe_bc.clock import SystemClock
-from onetribe_bc.delivery import Kind
+from onetribe_bc.commands.sync import plan_sync
 from onetribe_bc.errors import BusyError, CredentialsError, InputError, UnreachableError
-from onetribe_bc.ledger.book import Book, Seen
-from onetribe_bc.ledger.database import Database
-from onetribe_bc.ledger.entry import State
 from onetribe_bc.ledger.inbox import Inbox
-from onetribe_bc.ledger.inventory import Inventory
-from onetribe_bc.runs.sync import plan_sync
+from onetribe_bc.ledger.ledger import Ledger, Seen
+from onetribe_bc.ledger.states import Disposition, State
+from onetribe_bc.ledger.writer import Database
 from onetribe_bc.sandbox import Fault, Gate, Request, Sandbox
 from tests.clocks import FakeClock
 from tests.conftest import SERVER_NOW, SandboxFactory
@@ -89,7 +87,7 @@ def test_a_sync_never_looks_back_behind_where_the_first_one_began(desk: Station)
     desk.sync()
     assert desk.sync().reports == []
     new = desk.sandbox.store.add()
-    assert desk.sync().ids(Kind.DELIVERED) == {new}
+    assert desk.sync().ids(Disposition.DELIVERED) == {new}
     assert desk.filed == {new: 1}
 
 
@@ -114,9 +112,9 @@ def test_an_earlier_since_later_on_widens_what_it_looks_at(desk: Station) -> Non
 def test_with_since_it_sends_all_that_changed_and_then_only_what_is_new(desk: Station) -> None:
     run = desk.sync(LONG_AGO)
     assert run.error is None
-    assert run.ids(Kind.DELIVERED) == desk.owed()
+    assert run.ids(Disposition.DELIVERED) == desk.owed()
     new = desk.sandbox.store.add()
-    assert desk.sync().ids(Kind.DELIVERED) == {new}
+    assert desk.sync().ids(Disposition.DELIVERED) == {new}
     arrives(desk)
 
 
@@ -128,7 +126,7 @@ def test_a_second_sync_at_once_finds_nothing_and_costs_two_requests_at_most(
     before = len(desk.sandbox.requests)
     run = desk.sync()
     assert run.error is None
-    assert not run.ids(Kind.DELIVERED)
+    assert not run.ids(Disposition.DELIVERED)
     assert 1 <= len(desk.sandbox.requests) - before <= 2
     assert len(desk.sandbox.onetribe.received) == sent
 
@@ -147,7 +145,7 @@ def test_an_order_that_was_incomplete_and_became_real_later_is_sent(desk: Statio
     assert entry is not None
     assert (entry.state, entry.reason) == ("skipped", "status Incomplete")
     desk.sandbox.store.complete(order_id)
-    assert desk.sync().ids(Kind.DELIVERED) == {order_id}
+    assert desk.sync().ids(Disposition.DELIVERED) == {order_id}
     arrives(desk)
 
 
@@ -159,7 +157,7 @@ def test_an_order_modified_in_the_very_second_of_the_bookmark_is_not_missed(
     assert desk.synced_until is not None
     stamp = desk.synced_until.strftime("%a, %d %b %Y %H:%M:%S +0000")
     new = desk.sandbox.store.add(date_modified=stamp)
-    assert desk.sync().ids(Kind.DELIVERED) == {new}
+    assert desk.sync().ids(Disposition.DELIVERED) == {new}
 
 
 def test_an_order_modified_while_the_answer_is_on_its_way_is_not_missed(desk: Station) -> None:
@@ -237,9 +235,9 @@ def test_an_owed_order_that_was_deleted_is_gone_and_not_asked_for_again(desk: St
     desk.sandbox.faults.clear()
     order_id = a_real(desk.sandbox)
     desk.sandbox.store.remove(order_id)
-    assert desk.sync().ids(Kind.MISSING) == {order_id}
+    assert desk.sync().ids(Disposition.MISSING) == {order_id}
     assert desk.states()["gone"] == 1
-    assert not desk.sync().ids(Kind.MISSING)
+    assert not desk.sync().ids(Disposition.MISSING)
     arrives(desk)
 
 
@@ -247,14 +245,14 @@ def test_unknown_orders_are_sent_again_and_flagged_or_held(desk: Station) -> Non
     order_id = a_real(desk.sandbox)
     desk.on_unknown = "hold"
     desk.sandbox.faults.add(f"onetribe:lost_reply#{order_id}")
-    assert desk.sync(LONG_AGO).ids(Kind.UNKNOWN) == {order_id}
+    assert desk.sync(LONG_AGO).ids(Disposition.UNKNOWN) == {order_id}
     desk.sandbox.faults.clear()
     for _ in range(2):
         desk.sync()
     assert desk.filed[order_id] == 1
     assert (desk.states()["unknown"], desk.flagged()) == (1, 0)
     desk.on_unknown = "resend"
-    assert desk.sync().ids(Kind.DELIVERED) == {order_id}
+    assert desk.sync().ids(Disposition.DELIVERED) == {order_id}
     assert (desk.filed[order_id], desk.flagged()) == (2, 1)
     desk.sync()
     assert desk.filed[order_id] == 2
@@ -263,14 +261,14 @@ def test_unknown_orders_are_sent_again_and_flagged_or_held(desk: Station) -> Non
 def test_a_failed_order_is_not_hammered_but_sent_again_when_it_changed(desk: Station) -> None:
     order_id = desk.sandbox.store.add()
     desk.sandbox.faults.add(f"onetribe:status@422#{order_id}")
-    assert desk.sync(LONG_AGO).ids(Kind.FAILED) == {order_id}
+    assert desk.sync(LONG_AGO).ids(Disposition.FAILED) == {order_id}
     for _ in range(3):
-        assert desk.sync().ids(Kind.FAILED_BEFORE) == {order_id}
+        assert desk.sync().ids(Disposition.FAILED_BEFORE) == {order_id}
     assert sum(r.order_id == order_id for r in desk.sandbox.onetribe.received) == 1
     desk.sandbox.faults.clear()
-    assert desk.sync().ids(Kind.FAILED_BEFORE) == {order_id}
+    assert desk.sync().ids(Disposition.FAILED_BEFORE) == {order_id}
     desk.sandbox.store.modify(order_id, staff_notes="corrected")
-    assert desk.sync().ids(Kind.DELIVERED) == {order_id}
+    assert desk.sync().ids(Disposition.DELIVERED) == {order_id}
     arrives(desk)
 
 
@@ -278,10 +276,10 @@ def test_on_change_sends_again_when_the_content_changed_and_only_then(desk: Stat
     desk.resend = "on-change"
     desk.sync(LONG_AGO)
     order_id = a_real(desk.sandbox)
-    assert not desk.sync().ids(Kind.DELIVERED)
+    assert not desk.sync().ids(Disposition.DELIVERED)
     desk.sandbox.store.modify(order_id, staff_notes="changed")
-    assert desk.sync().ids(Kind.DELIVERED) == {order_id}
-    assert not desk.sync().ids(Kind.DELIVERED)
+    assert desk.sync().ids(Disposition.DELIVERED) == {order_id}
+    assert not desk.sync().ids(Disposition.DELIVERED)
     assert (desk.filed[order_id], desk.flagged()) == (2, 1)
     assert desk.sandbox.onetribe.bodies(order_id)[1] == desk.sandbox.store.raw(order_id)
 
@@ -289,7 +287,7 @@ def test_on_change_sends_again_when_the_content_changed_and_only_then(desk: Stat
 def test_without_on_change_a_changed_order_is_left_alone(desk: Station) -> None:
     desk.sync(LONG_AGO)
     desk.sandbox.store.modify(a_real(desk.sandbox), staff_notes="changed")
-    assert not desk.sync().ids(Kind.DELIVERED)
+    assert not desk.sync().ids(Disposition.DELIVERED)
     arrives(desk)
 
 
@@ -371,7 +369,7 @@ def test_a_since_later_than_the_bookmark_does_not_make_it_jump_over_the_gap(
     assert desk.sync(SERVER_NOW - HOUR).error is None
     assert desk.synced_until == before
     assert within not in desk.filed
-    assert desk.sync().ids(Kind.DELIVERED) == {within}
+    assert desk.sync().ids(Disposition.DELIVERED) == {within}
 
 
 # Clocks
@@ -391,9 +389,9 @@ def test_a_clock_that_once_ran_ahead_does_not_make_later_syncs_look_away(
     else:
         desk.sync(LONG_AGO, clock=FakeClock(SERVER_NOW + year))
     new = desk.sandbox.store.add()
-    assert desk.sync().ids(Kind.DELIVERED) >= {new}
+    assert desk.sync().ids(Disposition.DELIVERED) >= {new}
     new = desk.sandbox.store.add()
-    assert desk.sync().ids(Kind.DELIVERED) == {new}
+    assert desk.sync().ids(Disposition.DELIVERED) == {new}
     assert desk.owed() <= set(desk.filed)
 
 
@@ -410,7 +408,7 @@ def test_when_both_clocks_ran_ahead_the_bookmark_comes_back_to_the_present(
     desk.sync()
     assert desk.synced_until < SERVER_NOW + HOUR
     new = desk.sandbox.store.add()
-    assert new in desk.sync().ids(Kind.DELIVERED)
+    assert new in desk.sync().ids(Disposition.DELIVERED)
 
 
 def test_a_clock_that_steps_back_loses_nothing_and_sends_nothing_twice(desk: Station) -> None:
@@ -420,10 +418,10 @@ def test_a_clock_that_steps_back_loses_nothing_and_sends_nothing_twice(desk: Sta
     new = desk.sandbox.store.add()
     run = desk.sync(clock=FakeClock(SERVER_NOW - HOUR))
     assert run.error is None
-    assert run.ids(Kind.DELIVERED) == {new}
+    assert run.ids(Disposition.DELIVERED) == {new}
     desk.sandbox.clock_offset_s = 0
     newer = desk.sandbox.store.add()
-    assert desk.sync().ids(Kind.DELIVERED) == {newer}
+    assert desk.sync().ids(Disposition.DELIVERED) == {newer}
     arrives(desk)
     assert reached is not None
 
@@ -472,7 +470,7 @@ def test_where_the_date_filter_is_ignored_only_what_changed_is_sent(desk: Statio
     desk.sync()
     new = desk.sandbox.store.add()
     desk.sandbox.faults.add("bigcommerce:date_filter_ignored")
-    assert desk.sync().ids(Kind.DELIVERED) == {new}
+    assert desk.sync().ids(Disposition.DELIVERED) == {new}
     assert desk.filed == {new: 1}
 
 
@@ -570,14 +568,14 @@ def test_the_first_sync_to_another_address_does_not_leave_out_what_the_old_one_w
     tmp_path: Path,
 ) -> None:
     with closing(Database(tmp_path / "ledger.db")) as database:
-        book = Book(database, FakeClock(), store_hash="shop", destination="old")
-        with book.run("sync"):
-            book.enlist([Seen(make_order(1))])
-        inventory = Inventory(database, store_hash=book.store_hash, destination="new")
+        ledger = Ledger(database, FakeClock(), store_hash="shop", destination="old")
+        with ledger.run("sync"):
+            ledger.record([Seen(make_order(1))])
+        ledger = Ledger(database, store_hash=ledger.store_hash, destination="new")
         with pytest.raises(InputError, match="not the one that 1 orders"):
-            plan_sync(inventory, since=None, overlap=timedelta(hours=48), now=FakeClock().now())
+            plan_sync(ledger, since=None, overlap=timedelta(hours=48), now=FakeClock().now())
         since = FakeClock().now() - timedelta(days=7)
-        plan = plan_sync(inventory, since=since, overlap=timedelta(hours=48), now=FakeClock().now())
+        plan = plan_sync(ledger, since=since, overlap=timedelta(hours=48), now=FakeClock().now())
         assert plan.since == since
 
 
@@ -606,8 +604,8 @@ def named(desk: Station, order_id: int, *, due_in: timedelta, looks: int = 0) ->
         ledger.execute(f"UPDATE callbacks SET looks = {looks} WHERE order_id = {order_id}")
 
 
-def _destination(book: Book) -> str:
-    return book._rows.key["destination"]
+def _destination(ledger: Ledger) -> str:
+    return ledger._rows.key["destination"]
 
 
 def test_an_order_that_was_named_when_a_clock_ran_ahead_is_sent_all_the_same(
@@ -615,7 +613,7 @@ def test_an_order_that_was_named_when_a_clock_ran_ahead_is_sent_all_the_same(
 ) -> None:
     desk.sync()
     named(desk, a_real(desk.sandbox), due_in=timedelta(days=400), looks=1)
-    assert desk.sync().ids(Kind.DELIVERED) == {a_real(desk.sandbox)}
+    assert desk.sync().ids(Disposition.DELIVERED) == {a_real(desk.sandbox)}
 
 
 def test_an_order_that_was_looked_for_in_vain_is_left_until_its_time_comes(desk: Station) -> None:
@@ -639,5 +637,5 @@ def test_with_on_change_a_change_of_what_is_being_sent_stays_named(desk: Station
                 "UPDATE orders SET state = 'sending', sha256 = 'other', run_id ="
                 " (SELECT id FROM runs WHERE command = 'backfill')"
             )
-        assert desk.sync().ids(Kind.CLAIMED) == {order_id}
+        assert desk.sync().ids(Disposition.CLAIMED) == {order_id}
         assert desk.query("SELECT order_id, looks FROM callbacks") == [(order_id, 1)]

@@ -18,19 +18,19 @@ from typing import Any
 import pytest
 import responses
 
-from onetribe_bc.api.transport import MAX_BODY_BYTES, Timeouts, Transport
+from onetribe_bc.api.http import MAX_BODY_BYTES, HttpClient, Timeouts
 from onetribe_bc.errors import (
-    BrokenAnswerError,
+    BadResponseError,
     ConfigurationError,
-    NoAnswerError,
     NoConnectionError,
+    NoResponseError,
 )
 from tests.wire import WireServer, answer, hang_up, read_request, reset
 
 KEY = "merchant-key-0123456789"
 TOKEN = "token-0123456789"
 Serve = Callable[..., WireServer]
-Connect = Callable[..., Transport]
+Connect = Callable[..., HttpClient]
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def connect() -> Iterator[Connect]:
     """Makes transports to `/orders/KEY` of an address."""
     with ExitStack() as stack:
 
-        def connect(url: str, read_s: float = 10.0, **options: Any) -> Transport:
+        def connect(url: str, read_s: float = 10.0, **options: Any) -> HttpClient:
             given: dict[str, Any] = {
                 "headers": {"X-Auth-Token": TOKEN},
                 "timeouts": Timeouts(connect_s=10.0, read_s=read_s),
@@ -56,7 +56,7 @@ def connect() -> Iterator[Connect]:
                 "label": "/orders/****",
                 **options,
             }
-            transport = Transport(f"{url}/orders/{KEY}", **given)
+            transport = HttpClient(f"{url}/orders/{KEY}", **given)
             stack.callback(transport.close)
             return transport
 
@@ -72,7 +72,7 @@ def free_port() -> int:
 def test_an_answer_comes_back_with_status_headers_and_body(serve: Serve, connect: Connect) -> None:
     server = serve([answer(b'{"a":1}', "X-Told: Yes", status="418 I'm a teapot")])
 
-    got = connect(server.url).exchange("GET", "/x", query={"min_id": "1", "sort": "id:asc"})
+    got = connect(server.url).request("GET", "/x", query={"min_id": "1", "sort": "id:asc"})
 
     assert (got.status, got.body, got.text) == (418, b'{"a":1}', '{"a":1}')
     assert got.headers["x-told"] == "Yes"
@@ -81,7 +81,7 @@ def test_an_answer_comes_back_with_status_headers_and_body(serve: Serve, connect
 
 def test_the_user_agent_names_the_tool_and_its_version(serve: Serve, connect: Connect) -> None:
     server = serve([answer()])
-    connect(server.url).exchange("GET")
+    connect(server.url).request("GET")
     assert f"User-Agent: bc2ot/{version('onetribe-bc')} ".encode() in server.requests[0]
 
 
@@ -91,9 +91,9 @@ def test_a_body_and_its_headers_go_out_with_their_own_request_only(
     server = serve([answer()])
     transport = connect(server.url)
 
-    transport.exchange("POST", body=b'{"id":1}', headers={"Idempotency-Key": "one"})
-    transport.exchange("POST", body=b'{"id":10}')
-    transport.exchange("POST")
+    transport.request("POST", body=b'{"id":1}', headers={"Idempotency-Key": "one"})
+    transport.request("POST", body=b'{"id":10}')
+    transport.request("POST")
 
     first, second, third = server.requests
     assert first.endswith(b'\r\n\r\n{"id":1}')
@@ -111,7 +111,7 @@ def test_a_redirect_is_never_followed(serve: Serve, connect: Connect, status: in
     elsewhere = serve([answer()])
     server = serve([answer(b"", f"Location: {elsewhere.url}/", status=f"{status} Moved")])
 
-    assert connect(server.url).exchange("POST", body=b"{}").status == status
+    assert connect(server.url).request("POST", body=b"{}").status == status
     assert elsewhere.requests == []
     assert len(server.requests) == 1
 
@@ -121,15 +121,15 @@ def test_nothing_is_tried_again_behind_the_callers_back(
     serve: Serve, connect: Connect, status: int
 ) -> None:
     server = serve([answer(b"", "Retry-After: 0", status=f"{status} No")])
-    assert connect(server.url).exchange("GET").status == status
+    assert connect(server.url).request("GET").status == status
     assert len(server.requests) == 1
 
 
 def test_cookies_are_not_kept(serve: Serve, connect: Connect) -> None:
     server = serve([answer(b"{}", "Set-Cookie: session=1; Path=/")])
     transport = connect(server.url)
-    transport.exchange("GET")
-    transport.exchange("GET")
+    transport.request("GET")
+    transport.request("GET")
     assert b"Cookie" not in server.requests[1]
 
 
@@ -138,7 +138,7 @@ def test_a_netrc_is_not_used(serve: Serve, connect: Connect) -> None:
     netrc.write_text("machine 127.0.0.1 login someone password something\n")
     netrc.chmod(0o600)
     server = serve([answer()])
-    connect(server.url).exchange("GET")
+    connect(server.url).request("GET")
     assert b"Authorization" not in server.requests[0]
 
 
@@ -149,7 +149,7 @@ def test_a_proxy_of_the_environment_is_not_used_for_loopback(
     proxy = serve([answer()])
     monkeypatch.setenv(name, proxy.url)
     server = serve([answer()])
-    connect(server.url).exchange("GET")
+    connect(server.url).request("GET")
     assert (len(server.requests), proxy.requests) == (1, [])
 
 
@@ -158,7 +158,7 @@ def test_a_proxy_of_the_environment_is_used_for_all_else(
 ) -> None:
     proxy = serve([answer(b'{"through":"proxy"}')])
     monkeypatch.setenv("HTTP_PROXY", proxy.url)
-    got = connect("http://api.example.com").exchange("GET")
+    got = connect("http://api.example.com").request("GET")
     assert got.body == b'{"through":"proxy"}'
     assert proxy.requests[0].startswith(b"GET http://api.example.com/orders/")
 
@@ -179,8 +179,8 @@ def test_a_connection_is_used_again(serve: Serve, connect: Connect, reply: bytes
     server = serve([reply])
     transport = connect(server.url)
     for _ in range(5):
-        transport.exchange("POST", body=b"{}", keep_bytes=1_000)
-        transport.exchange("GET", "/x")
+        transport.request("POST", body=b"{}", keep_bytes=1_000)
+        transport.request("GET", "/x")
     assert server.connections == 1
 
 
@@ -190,7 +190,7 @@ def test_threads_share_as_many_connections_as_they_were_given(
     server = serve([answer()])
     transport = connect(server.url, connections=4)
     with ThreadPoolExecutor(4) as pool:
-        got = list(pool.map(lambda _n: transport.exchange("GET").status, range(100)))
+        got = list(pool.map(lambda _n: transport.request("GET").status, range(100)))
     assert got == [200] * 100
     assert server.connections <= 4
 
@@ -198,19 +198,19 @@ def test_threads_share_as_many_connections_as_they_were_given(
 def test_a_gzipped_body_is_unpacked(serve: Serve, connect: Connect) -> None:
     body = b'[{"id":1,"name":"Zo\\u00eb"}]' * 50_000
     server = serve([answer(gzip.compress(body), "Content-Encoding: gzip")])
-    assert connect(server.url).exchange("GET").body == body
+    assert connect(server.url).request("GET").body == body
 
 
 def test_nobody_listens_so_the_request_never_left(connect: Connect) -> None:
     transport = connect(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(NoConnectionError, match=r"No connection to 127\.0\.0\.1:\d+\.") as caught:
-        transport.exchange("POST", body=b"{}")
+        transport.request("POST", body=b"{}")
     assert "network" in caught.value.hint
 
 
 def test_a_name_that_no_host_can_have_is_no_connection(connect: Connect) -> None:
     with pytest.raises(NoConnectionError, match=r"No connection to a\.\.example\.com"):
-        connect("http://a..example.com").exchange("POST", body=b"{}")
+        connect("http://a..example.com").request("POST", body=b"{}")
 
 
 def _reset_in_handshake(connection: socket.socket) -> None:
@@ -243,14 +243,14 @@ def _gibberish(connection: socket.socket) -> None:
 def test_a_connection_that_breaks_before_the_answer_leaves_it_open_whether_it_arrived(
     serve: Serve, connect: Connect, play: Callable[[socket.socket], None]
 ) -> None:
-    with pytest.raises(NoAnswerError, match=r":\d+ took the request and gave no answer"):
-        connect(serve(play).url).exchange("POST", body=b"{}")
+    with pytest.raises(NoResponseError, match=r":\d+ took the request and gave no answer"):
+        connect(serve(play).url).request("POST", body=b"{}")
 
 
 def test_half_a_head_is_no_answer_to_rely_on(serve: Serve, connect: Connect) -> None:
     try:
-        got = connect(serve(_half_a_head).url, read_s=0.2).exchange("GET")
-    except (NoAnswerError, BrokenAnswerError):
+        got = connect(serve(_half_a_head).url, read_s=0.2).request("GET")
+    except (NoResponseError, BadResponseError):
         return
     assert got.body == b""
 
@@ -259,8 +259,8 @@ def test_a_server_that_stays_silent_is_given_up_and_may_have_taken_it(
     serve: Serve, connect: Connect
 ) -> None:
     server: WireServer = serve(lambda _connection: server.stopping.wait(10))
-    with pytest.raises(NoAnswerError):
-        connect(server.url, read_s=0.02).exchange("POST", body=b"{}")
+    with pytest.raises(NoResponseError):
+        connect(server.url, read_s=0.02).request("POST", body=b"{}")
 
 
 def test_a_connection_that_the_server_closed_in_between_is_opened_anew(
@@ -276,7 +276,7 @@ def test_a_connection_that_the_server_closed_in_between_is_opened_anew(
     server = serve(once)
     transport = connect(server.url)
     for _ in range(3):
-        assert transport.exchange("POST", body=b"{}").status == 200
+        assert transport.request("POST", body=b"{}").status == 200
         closed.acquire(timeout=10)
         time.sleep(0.005)  # until the FIN is here, too
     assert server.connections == 3
@@ -300,8 +300,8 @@ def test_a_body_that_breaks_off_is_a_broken_answer(
         read_request(connection)
         connection.sendall(reply)
 
-    with pytest.raises(BrokenAnswerError, match=message):
-        connect(serve(play).url).exchange("GET")
+    with pytest.raises(BadResponseError, match=message):
+        connect(serve(play).url).request("GET")
 
 
 @pytest.mark.parametrize(("reply", "_message"), BROKEN.values(), ids=BROKEN)
@@ -312,7 +312,7 @@ def test_where_the_status_says_it_all_a_broken_body_is_no_error(
         read_request(connection)
         connection.sendall(reply)
 
-    assert connect(serve(play).url).exchange("POST", body=b"{}", keep_bytes=10).status == 200
+    assert connect(serve(play).url).request("POST", body=b"{}", keep_bytes=10).status == 200
 
 
 def test_the_status_of_an_error_counts_even_when_its_body_breaks_off(
@@ -324,7 +324,7 @@ def test_the_status_of_an_error_counts_even_when_its_body_breaks_off(
         read_request(connection)
         connection.sendall(answer(b"[{", "X-Retry-After: 3", status="429 Slow down", length=99))
 
-    got = connect(serve(play).url).exchange("GET")
+    got = connect(serve(play).url).request("GET")
     assert (got.status, got.headers["X-Retry-After"], got.body) == (429, "3", b"[{")
 
 
@@ -335,15 +335,15 @@ def test_a_body_beyond_all_bounds_is_broken(serve: Serve, connect: Connect) -> N
 
     bomb = gzip.compress(bytes(MAX_BODY_BYTES + 1_000_000), compresslevel=1)
     packed = answer(bomb, "Content-Encoding: gzip")
-    with pytest.raises(BrokenAnswerError, match="is too large"):
-        connect(serve(play).url).exchange("GET")
+    with pytest.raises(BadResponseError, match="is too large"):
+        connect(serve(play).url).request("GET")
 
 
 def test_no_more_of_a_body_is_kept_than_asked_for(serve: Serve, connect: Connect) -> None:
     server = serve([answer(b"x" * 1_000_000)])
     transport = connect(server.url)
-    assert transport.exchange("POST", body=b"{}", keep_bytes=10).body == b"x" * 10
-    assert transport.exchange("POST", body=b"{}", keep_bytes=10).status == 200
+    assert transport.request("POST", body=b"{}", keep_bytes=10).body == b"x" * 10
+    assert transport.request("POST", body=b"{}", keep_bytes=10).status == 200
 
 
 def test_a_server_that_drips_is_cut_off(serve: Serve, connect: Connect) -> None:
@@ -354,8 +354,8 @@ def test_a_server_that_drips_is_cut_off(serve: Serve, connect: Connect) -> None:
             connection.sendall(b".")
 
     server = serve(drip)
-    with pytest.raises(BrokenAnswerError, match="comes too slowly"):
-        connect(server.url, read_s=0.05).exchange("GET")
+    with pytest.raises(BadResponseError, match="comes too slowly"):
+        connect(server.url, read_s=0.05).request("GET")
 
 
 def test_neither_key_nor_token_is_logged_at_any_level(
@@ -367,10 +367,10 @@ def test_neither_key_nor_token_is_logged_at_any_level(
     transport = connect(server.url)
 
     for _ in range(3):
-        transport.exchange("POST", "/x", body=b"{}")
+        transport.request("POST", "/x", body=b"{}")
     transport = connect(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(NoConnectionError):
-        transport.exchange("POST", body=b"{}")
+        transport.request("POST", body=b"{}")
 
     assert "POST /orders/****/x 200" in caplog.text
     assert "POST /orders/**** ConnectionError" in caplog.text
@@ -380,7 +380,7 @@ def test_neither_key_nor_token_is_logged_at_any_level(
 
 def test_an_error_does_not_quote_the_address_not_even_as_its_cause(connect: Connect) -> None:
     with pytest.raises(NoConnectionError) as caught:
-        connect(f"http://127.0.0.1:{free_port()}").exchange("POST", body=b"{}")
+        connect(f"http://127.0.0.1:{free_port()}").request("POST", body=b"{}")
     assert KEY not in repr(caught.value)
     assert caught.value.__suppress_context__
     assert caught.value.__cause__ is None
@@ -402,20 +402,20 @@ def test_what_cannot_travel_in_http_is_a_matter_of_configuration_and_not_quoted(
     connect: Connect, url: str, headers: dict[str, str]
 ) -> None:
     with pytest.raises(ConfigurationError, match="cannot travel in HTTP") as caught:
-        connect(url, headers=headers).exchange("GET")
+        connect(url, headers=headers).request("GET")
     assert TOKEN not in str(caught.value)
     assert KEY not in str(caught.value)
 
 
 def test_the_bodies_stay_out_of_an_answers_repr(serve: Serve, connect: Connect) -> None:
-    got = connect(serve([answer(b"Jane Doe")]).url).exchange("GET")
+    got = connect(serve([answer(b"Jane Doe")]).url).request("GET")
     assert "Jane" not in repr(got)
 
 
 @responses.activate
 def test_a_transport_speaks_to_one_address_only(connect: Connect) -> None:
     responses.get(f"https://api.example.com/orders/{KEY}/v2/time", json={"time": 1})
-    got = connect("https://api.example.com").exchange("GET", "/v2/time")
+    got = connect("https://api.example.com").request("GET", "/v2/time")
     assert got.body == b'{"time": 1}'
     assert responses.calls[0].request.headers["X-Auth-Token"] == TOKEN
 
@@ -460,7 +460,7 @@ def test_a_certificate_that_nobody_vouches_for_is_no_connection(
 ) -> None:
     server = serve([answer()], tls)
     with pytest.raises(NoConnectionError, match="No secure connection to") as caught:
-        connect(server.url).exchange("POST", body=b"{}")
+        connect(server.url).request("POST", body=b"{}")
     assert "certificate" in caught.value.hint
     assert server.requests == []
 
@@ -469,7 +469,7 @@ def test_the_environments_ca_certificates_count_on_loopback_too(
     serve: Serve, connect: Connect, trusted: ssl.SSLContext
 ) -> None:
     server = serve([answer(b"{}")], trusted)
-    assert connect(server.url).exchange("GET").status == 200
+    assert connect(server.url).request("GET").status == 200
 
 
 def test_the_environments_ca_certificates_count_for_other_hosts(
@@ -485,7 +485,7 @@ def test_the_environments_ca_certificates_count_for_other_hosts(
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with pytest.raises(NoConnectionError, match="No secure connection"):
         # It is trusted, but made out to another host.
-        connect(f"https://api.example.com:{server.port}").exchange("GET")
+        connect(f"https://api.example.com:{server.port}").request("GET")
 
 
 def test_ca_certificates_that_are_not_there_are_said_to_be_missing(
@@ -493,14 +493,14 @@ def test_ca_certificates_that_are_not_there_are_said_to_be_missing(
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
     with pytest.raises(NoConnectionError, match="CA certificates could not be read") as caught:
-        connect("https://api.example.com").exchange("GET")
+        connect("https://api.example.com").request("GET")
     assert "REQUESTS_CA_BUNDLE" in caught.value.hint
 
 
 def test_http_where_https_was_expected_never_left(serve: Serve, connect: Connect) -> None:
     server = serve(_greet)
     with pytest.raises(NoConnectionError, match="No secure connection"):
-        connect(server.url.replace("http:", "https:")).exchange("POST", body=b"{}")
+        connect(server.url.replace("http:", "https:")).request("POST", body=b"{}")
 
 
 def test_a_handshake_that_nobody_answers_never_left(serve: Serve, connect: Connect) -> None:
@@ -508,13 +508,13 @@ def test_a_handshake_that_nobody_answers_never_left(serve: Serve, connect: Conne
     url = server.url.replace("http:", "https:")
     timeouts = Timeouts(connect_s=0.1, read_s=0.1)
     with pytest.raises(NoConnectionError):
-        connect(url, timeouts=timeouts).exchange("POST", body=b"{}")
+        connect(url, timeouts=timeouts).request("POST", body=b"{}")
 
 
 def test_a_handshake_that_is_reset_never_left(serve: Serve, connect: Connect) -> None:
     server = serve(_reset_in_handshake)
     with pytest.raises(NoConnectionError):
-        connect(server.url.replace("http:", "https:")).exchange("POST", body=b"{}")
+        connect(server.url.replace("http:", "https:")).request("POST", body=b"{}")
 
 
 def test_a_reset_behind_the_handshake_leaves_it_open_whether_it_arrived(
@@ -530,5 +530,5 @@ def test_a_reset_behind_the_handshake_leaves_it_open_whether_it_arrived(
     host = "localhost.example.com"
     resolve = socket.getaddrinfo
     monkeypatch.setattr(socket, "getaddrinfo", lambda name, *rest: resolve("127.0.0.1", *rest))
-    with pytest.raises(NoAnswerError):
-        connect(f"https://{host}:{server.port}").exchange("POST", body=b"{}")
+    with pytest.raises(NoResponseError):
+        connect(f"https://{host}:{server.port}").request("POST", body=b"{}")

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from onetribe_bc.api.callback import MAX_CALLBACK_BYTES
-from onetribe_bc.delivery import Kind, Report
+from onetribe_bc.api.webhook import MAX_CALLBACK_BYTES
+from onetribe_bc.delivery.report import Report
 from onetribe_bc.errors import ConfigurationError, InputError
+from onetribe_bc.ledger.states import Disposition
 from onetribe_bc.sandbox import Sandbox
 from onetribe_bc.sandbox.sandbox import CLIENT_SECRET
 from onetribe_bc.web import app as app_module
@@ -466,7 +467,7 @@ def test_a_log_that_is_stuck_holds_nobody_up_and_tells_what_is_missing(
         with caplog.at_level(logging.INFO, logger.name):
             journal = Journal(FakeClock())
             for order_id in range(1, 101):
-                journal.settle(Report(order_id, Kind.DELIVERED), None)
+                journal.settle(Report(order_id, Disposition.DELIVERED), None)
             go_on.set()
             journal.close()
     finally:

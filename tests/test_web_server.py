@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from onetribe_bc.api.callback import MAX_CALLBACK_BYTES
+from onetribe_bc.api.webhook import MAX_CALLBACK_BYTES
 from onetribe_bc.sandbox import Sandbox
 from onetribe_bc.web.server import Server, listen
 from onetribe_bc.web.service import Service

@@ -6,18 +6,18 @@ import json
 import re
 from datetime import datetime
 
-from onetribe_bc.api.backoff import parse_retry_after
-from onetribe_bc.api.transport import Answer
+from onetribe_bc.api.http import Response
+from onetribe_bc.api.rate_limit import parse_retry_after
 from onetribe_bc.errors import (
-    AddressError,
+    BadResponseError,
     Bc2otError,
-    BrokenAnswerError,
     CredentialsError,
     NotFoundError,
+    OneTribeUrlError,
     OrderRefusedError,
     RejectedError,
+    RetryLaterError,
     ScopeError,
-    TryAgainError,
     excerpt,
 )
 
@@ -34,7 +34,9 @@ _ADDRESS_HINT = (
 )
 
 
-def bigcommerce_error(answer: Answer, *, what: str, scope: str, now: datetime) -> Bc2otError | None:
+def bigcommerce_error(
+    answer: Response, *, what: str, scope: str, now: datetime
+) -> Bc2otError | None:
     """The error that BigCommerce's `answer` to a request for `what` stands for; None for 2xx.
 
     `scope` is the OAuth scope that the request needs, as the control panel names it.
@@ -55,7 +57,7 @@ def bigcommerce_error(answer: Answer, *, what: str, scope: str, now: datetime) -
     if status == 404 and not _is_json(answer.body):
         # BigCommerce itself says it in JSON. Anything else comes from something in between, and
         # must not make an order look gone.
-        return BrokenAnswerError(
+        return BadResponseError(
             f"{said} That is not the API's own answer.",
             hint="Check bigcommerce.api_url, and what stands between it and this machine.",
         )
@@ -63,7 +65,7 @@ def bigcommerce_error(answer: Answer, *, what: str, scope: str, now: datetime) -
         return NotFoundError(said)
     if status in _TRY_AGAIN or status >= 500:
         retry_after = answer.headers.get("X-Retry-After") or answer.headers.get("Retry-After")
-        return TryAgainError(
+        return RetryLaterError(
             said,
             hint="BigCommerce is overloaded, limiting requests, or down: run it again later.",
             status=status,
@@ -71,10 +73,10 @@ def bigcommerce_error(answer: Answer, *, what: str, scope: str, now: datetime) -
         )
     if status >= 400:
         return RejectedError(said)
-    return BrokenAnswerError(said, hint="Check bigcommerce.api_url: the API does not redirect.")
+    return BadResponseError(said, hint="Check bigcommerce.api_url: the API does not redirect.")
 
 
-def onetribe_error(answer: Answer, *, text: str, now: datetime) -> Bc2otError | None:
+def onetribe_error(answer: Response, *, text: str, now: datetime) -> Bc2otError | None:
     """The error that One Tribe's `answer` to one order stands for; None for 2xx: delivered.
 
     `text` is the excerpt of the body that may be shown.
@@ -86,18 +88,18 @@ def onetribe_error(answer: Answer, *, text: str, now: datetime) -> Bc2otError | 
     if 300 <= status < 400:
         return redirect_error(status)
     if status in _WRONG_ADDRESS:
-        return AddressError(
+        return OneTribeUrlError(
             f"{said}: the address or the merchant key is wrong.", hint=_ADDRESS_HINT
         )
     if status in _TRY_AGAIN or status >= 500:
         retry_after = parse_retry_after(answer.headers.get("Retry-After"), now)
-        return TryAgainError(said, status=status, text=text, retry_after_s=retry_after)
+        return RetryLaterError(said, status=status, text=text, retry_after_s=retry_after)
     return OrderRefusedError(f"{said}: it refuses this order", status=status, text=text)
 
 
-def redirect_error(status: int) -> AddressError:
+def redirect_error(status: int) -> OneTribeUrlError:
     """The error that a redirect by One Tribe stands for."""
-    return AddressError(
+    return OneTribeUrlError(
         f"One Tribe answered {status}, a redirect: the address is wrong. A redirect is never "
         "followed, since it would deliver nothing.",
         hint=_ADDRESS_HINT,
@@ -112,12 +114,12 @@ def _is_json(body: bytes) -> bool:
     return True
 
 
-def _quoted(answer: Answer) -> str:
+def _quoted(answer: Response) -> str:
     said = remote_message(answer)
     return f" ({said})" if said else ""
 
 
-def remote_message(answer: Answer) -> str:
+def remote_message(answer: Response) -> str:
     """What a BigCommerce error says in words, at most 200 characters.
 
     v2 errors are `[{"status": …, "message": …}]`, v3 errors `{"status", "title", "errors"}`;

@@ -16,24 +16,29 @@ from http import HTTPStatus
 from typing import Any, Literal, TypeVar
 
 from onetribe_bc.api.answers import bigcommerce_error
-from onetribe_bc.api.backoff import full_jitter, parse_http_date
-from onetribe_bc.api.governor import RESET_MARGIN_S, Governor, Quota
-from onetribe_bc.api.hook import (
+from onetribe_bc.api.hooks import (
     Hook,
     HooksAdmin,
     destination_secrets,
     parse_hook,
     parse_hooks_admin,
 )
-from onetribe_bc.api.transport import Answer, Timeouts, Transport
+from onetribe_bc.api.http import HttpClient, Response, Timeouts
+from onetribe_bc.api.rate_limit import (
+    RESET_MARGIN_S,
+    Quota,
+    RateLimiter,
+    full_jitter,
+    parse_http_date,
+)
 from onetribe_bc.clock import Clock
 from onetribe_bc.dates import Window, format_api_date
 from onetribe_bc.errors import (
-    BrokenAnswerError,
+    BadResponseError,
     CredentialsError,
     NoConnectionError,
     NotFoundError,
-    TryAgainError,
+    RetryLaterError,
     UnreachableError,
 )
 from onetribe_bc.order import Order, parse_order, parse_orders
@@ -122,8 +127,8 @@ class BigCommerceClient:
         self._clock = clock
         self._access_token = access_token
         self._attempts = attempts
-        self._governor = Governor(clock, reserve=reserve)
-        self._transport = Transport(
+        self._limiter = RateLimiter(clock, reserve=reserve)
+        self._http = HttpClient(
             f"{api_url.rstrip('/')}/stores/{store_hash}/",
             headers={"X-Auth-Token": access_token.reveal()},
             timeouts=timeouts or Timeouts(),
@@ -135,7 +140,7 @@ class BigCommerceClient:
 
     def close(self) -> None:
         """Close all connections."""
-        self._transport.close()
+        self._http.close()
 
     # Orders
 
@@ -159,7 +164,7 @@ class BigCommerceClient:
         )
 
     def list_orders(self, query: OrderQuery, *, limit: int = PAGE_SIZE) -> list[Order]:
-        """The first `limit` rows by id. Raises BrokenAnswerError when ids do not ascend from
+        """The first `limit` rows by id. Raises BadResponseError when ids do not ascend from
         `query.min_id`, since the next page would start in the wrong place.
         """
         return self._get(
@@ -333,7 +338,7 @@ class BigCommerceClient:
     def _get(
         self,
         path: str,
-        parse: Callable[[Answer], T],
+        parse: Callable[[Response], T],
         *,
         what: str,
         scope: str,
@@ -345,7 +350,7 @@ class BigCommerceClient:
         self,
         method: str,
         path: str,
-        parse: Callable[[Answer], T],
+        parse: Callable[[Response], T],
         *,
         what: str,
         scope: str,
@@ -358,7 +363,7 @@ class BigCommerceClient:
         while True:
             quota = None
             try:
-                answer, quota = self._exchange(method, path, query, body)
+                answer, quota = self._request(method, path, query, body)
                 shown = answer
                 if answer.status >= HTTPStatus.BAD_REQUEST:  # an error may quote what it got
                     shown = _without(answer, {*secrets, self._access_token.reveal()})
@@ -376,7 +381,7 @@ class BigCommerceClient:
             except UnreachableError as caught:
                 if not _may_repeat(method, caught):
                     raise
-                over_quota = isinstance(caught, TryAgainError) and caught.status == 429
+                over_quota = isinstance(caught, RetryLaterError) and caught.status == 429
                 if over_quota and quota is not None:
                     quota_waits += 1
                 else:
@@ -385,22 +390,22 @@ class BigCommerceClient:
                     raise
                 self._wait(caught, attempt, over_quota=over_quota, quota=quota)
 
-    def _exchange(
+    def _request(
         self,
         method: str,
         path: str,
         query: Mapping[str, str] | None,
         body: Mapping[str, object] | None,
-    ) -> tuple[Answer, Quota | None]:
-        with self._governor.request() as turn:
-            answer = self._transport.exchange(
+    ) -> tuple[Response, Quota | None]:
+        with self._limiter.request() as turn:
+            answer = self._http.request(
                 method,
                 path,
                 query=query,
                 body=None if body is None else json.dumps(body).encode(),
                 headers=None if body is None else {"Content-Type": "application/json"},
             )
-            quota = self._governor.observe(answer.headers, turn)
+            quota = self._limiter.observe(answer.headers, turn)
         self.server_time = parse_http_date(answer.headers.get("Date"))
         return answer, quota
 
@@ -408,7 +413,7 @@ class BigCommerceClient:
         self, error: UnreachableError, attempt: int, *, over_quota: bool, quota: Quota | None
     ) -> None:
         """Before the next try: as long as BigCommerce asks for, or until the quota's reset."""
-        wait_s = error.retry_after_s if isinstance(error, TryAgainError) else None
+        wait_s = error.retry_after_s if isinstance(error, RetryLaterError) else None
         if wait_s is None and over_quota and quota is not None:
             wait_s = quota.reset_s + RESET_MARGIN_S
         if wait_s is None:
@@ -416,7 +421,7 @@ class BigCommerceClient:
         _log.debug("%s Trying again in %.1f s.", error, wait_s)
         if over_quota:
             # The whole store is over its quota or the platform overloaded: nobody else may go.
-            self._governor.pause(wait_s)
+            self._limiter.pause(wait_s)
         else:
             self._clock.sleep(wait_s)
 
@@ -425,7 +430,7 @@ def _may_repeat(method: str, error: UnreachableError) -> bool:
     """A second POST could make a second hook, unless the first certainly did nothing."""
     if method != "POST" or isinstance(error, NoConnectionError):
         return True
-    return isinstance(error, TryAgainError) and error.status == HTTPStatus.TOO_MANY_REQUESTS
+    return isinstance(error, RetryLaterError) and error.status == HTTPStatus.TOO_MANY_REQUESTS
 
 
 def _from(query: OrderQuery, min_id: int) -> OrderQuery:
@@ -434,10 +439,10 @@ def _from(query: OrderQuery, min_id: int) -> OrderQuery:
     )
 
 
-def _rows(answer: Answer) -> list[Order]:
+def _rows(answer: Response) -> list[Order]:
     """The rows of a list. Only a 204 is an empty page: a 200 without a body lost its own."""
     if answer.status != HTTPStatus.NO_CONTENT and not answer.body:
-        raise BrokenAnswerError("BigCommerce's answer is empty.")
+        raise BadResponseError("BigCommerce's answer is empty.")
     return parse_orders(answer.body)
 
 
@@ -445,7 +450,7 @@ def _ascending(orders: list[Order], query: OrderQuery) -> list[Order]:
     floor = query.min_id - 1
     for order in orders:
         if order.id <= floor or (query.max_id is not None and order.id > query.max_id):
-            raise BrokenAnswerError(
+            raise BadResponseError(
                 f"BigCommerce's list of orders is out of order at id {order.id}: ids must ascend "
                 f"from {query.min_id}.",
                 hint="No order was passed over. Run it again; if it stays, report it.",
@@ -456,36 +461,36 @@ def _ascending(orders: list[Order], query: OrderQuery) -> list[Order]:
 
 def _same_id(order: Order, order_id: int) -> Order:
     if order.id != order_id:
-        raise BrokenAnswerError(f"BigCommerce answered with order {order.id}, not {order_id}.")
+        raise BadResponseError(f"BigCommerce answered with order {order.id}, not {order_id}.")
     return order
 
 
-def _json(answer: Answer) -> object:
+def _json(answer: Response) -> object:
     try:
         return json.loads(answer.body)
     except (ValueError, RecursionError):
-        raise BrokenAnswerError(
+        raise BadResponseError(
             "BigCommerce's answer is not JSON, or was cut off on the way."
         ) from None
 
 
 def _object(document: object) -> dict[str, Any]:
     if not isinstance(document, dict):
-        raise BrokenAnswerError("BigCommerce's answer is not the JSON object that it should be.")
+        raise BadResponseError("BigCommerce's answer is not the JSON object that it should be.")
     return document
 
 
 def _number(document: object, key: str) -> int:
     value = _object(document).get(key)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise BrokenAnswerError(f"BigCommerce's answer has no number {key!r}.")
+        raise BadResponseError(f"BigCommerce's answer has no number {key!r}.")
     return value
 
 
-def _statuses(answer: Answer) -> dict[int, tuple[str, ...]]:
+def _statuses(answer: Response) -> dict[int, tuple[str, ...]]:
     rows = _json(answer)
     if not isinstance(rows, list):
-        raise BrokenAnswerError("BigCommerce's answer is not the JSON list that it should be.")
+        raise BadResponseError("BigCommerce's answer is not the JSON list that it should be.")
     names: dict[int, tuple[str, ...]] = {}
     for row in rows:
         given = [_object(row).get(key) for key in ("name", "system_label", "custom_label")]
@@ -493,15 +498,15 @@ def _statuses(answer: Answer) -> dict[int, tuple[str, ...]]:
     return names
 
 
-def _data(answer: Answer) -> object:
+def _data(answer: Response) -> object:
     return _object(_json(answer)).get("data")
 
 
-def _hook_of_v3(answer: Answer) -> Hook:
+def _hook_of_v3(answer: Response) -> Hook:
     return parse_hook(_data(answer))
 
 
-def _hook_of_v2(answer: Answer) -> Hook:
+def _hook_of_v2(answer: Response) -> Hook:
     return parse_hook(_json(answer))
 
 
@@ -514,7 +519,7 @@ def _secrets_in(body: Mapping[str, object]) -> set[str]:
     return secrets
 
 
-def _without(answer: Answer, secrets: Collection[str]) -> Answer:
+def _without(answer: Response, secrets: Collection[str]) -> Response:
     """Masked before the message is shortened, which could leave the half of a secret."""
     body = answer.body
     for secret in sorted(secrets, key=len, reverse=True):
@@ -522,10 +527,10 @@ def _without(answer: Answer, secrets: Collection[str]) -> Answer:
         for written in (secret, escaped, escaped.replace("/", r"\/")):
             if len(secret) >= _SECRET_CHARACTERS:
                 body = body.replace(written.encode(), MASK.encode())
-    return Answer(answer.status, answer.headers, body)
+    return Response(answer.status, answer.headers, body)
 
 
-def _hook_page(answer: Answer, api_version: ApiVersion) -> tuple[list[Hook], int]:
+def _hook_page(answer: Response, api_version: ApiVersion) -> tuple[list[Hook], int]:
     """The hooks of one page and the number of pages."""
     if answer.status == HTTPStatus.NO_CONTENT:
         return [], 1
@@ -538,5 +543,5 @@ def _hook_page(answer: Answer, api_version: ApiVersion) -> tuple[list[Hook], int
         pages = total if isinstance(total, int) else 1
         document = _object(document).get("data")
     if not isinstance(document, list):
-        raise BrokenAnswerError("BigCommerce's answer is not the list of hooks that it should be.")
+        raise BadResponseError("BigCommerce's answer is not the list of hooks that it should be.")
     return [parse_hook(row) for row in document], pages

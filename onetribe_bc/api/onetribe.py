@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from onetribe_bc.api.answers import onetribe_error, redirect_error
-from onetribe_bc.api.transport import Answer, Timeouts, Transport
+from onetribe_bc.api.http import HttpClient, Response, Timeouts
 from onetribe_bc.clock import Clock
 from onetribe_bc.errors import EXCERPT_CHARACTERS, excerpt
 from onetribe_bc.order import Order
@@ -80,7 +80,7 @@ class OneTribeClient:
         self._turns = threading.BoundedSemaphore(connections)
         self.destination = fingerprint(url)
         self.masked_url = mask_url(url.reveal())
-        self._transport = Transport(
+        self._http = HttpClient(
             url.reveal(),
             headers={"Content-Type": "application/json"},
             timeouts=timeouts or Timeouts(),
@@ -90,15 +90,15 @@ class OneTribeClient:
 
     def close(self) -> None:
         """Close all connections."""
-        self._transport.close()
+        self._http.close()
 
     def reach(self) -> int:
         """Ask for the address by HEAD, which files nothing, and return the status.
 
         One Tribe documents no answer to it, so that most say only that the host is there. Raises
-        AddressError for a redirect, and UnreachableError.
+        OneTribeUrlError for a redirect, and UnreachableError.
         """
-        status = self._transport.exchange("HEAD", keep_bytes=0).status
+        status = self._http.request("HEAD", keep_bytes=0).status
         if 300 <= status < 400:
             raise redirect_error(status)
         return status
@@ -108,8 +108,8 @@ class OneTribeClient:
     ) -> Receipt:
         """POST one order, once, as BigCommerce sent it; `connections` of them at a time.
 
-        Raises AddressError (stop: the address is wrong), TryAgainError (408, 425, 429, 5xx),
-        OrderRefusedError (any other 4xx), NoConnectionError (it never left) and NoAnswerError
+        Raises OneTribeUrlError (stop: the address is wrong), RetryLaterError (408, 425, 429, 5xx),
+        OrderRefusedError (any other 4xx), NoConnectionError (it never left) and NoResponseError
         (it may have arrived). `idempotency_key` is the same for each try of one delivery; One
         Tribe documents no such header, and it does no harm. `on_send` is called when the
         request is about to leave.
@@ -117,7 +117,7 @@ class OneTribeClient:
         with self._turns:
             if on_send is not None:
                 on_send()
-            answer = self._transport.exchange(
+            answer = self._http.request(
                 "POST",
                 body=order.body,
                 headers={"Idempotency-Key": idempotency_key},
@@ -129,7 +129,7 @@ class OneTribeClient:
             raise error
         return Receipt(answer.status, text)
 
-    def _excerpt(self, answer: Answer, order: Order) -> str:
+    def _excerpt(self, answer: Response, order: Order) -> str:
         """What may be kept of an answer: no merchant key, and nothing about the customer."""
         if not answer.body:
             return ""

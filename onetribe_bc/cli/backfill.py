@@ -92,17 +92,17 @@ def backfill(
       bc2ot backfill --status Shipped --status 'Awaiting Fulfillment' --limit 10
     """
     from onetribe_bc.cli.running import about, describe, show_preview, show_run, until_stopped
-    from onetribe_bc.runs.backfill import backfill as run_backfill
-    from onetribe_bc.runs.backfill import preview
-    from onetribe_bc.runs.selection import Request, select
-    from onetribe_bc.runs.services import open_services, policy_of
+    from onetribe_bc.commands.backfill import backfill as run_backfill
+    from onetribe_bc.commands.backfill import preview
+    from onetribe_bc.delivery.context import open_context, policy_of
+    from onetribe_bc.delivery.selection import OrderFilter, select
 
     console = invocation.console(json=as_json)
     settings = invocation.settings(console, {"delivery.workers": workers} if workers else None)
     ranges = () if ids is None else read_ids([ids])  # Ctrl-C ends the wait for stdin
     with interruptible(console) as clock:
         bounds = window_bounds(since, until, now=clock.now(), timezone=settings.timezone)
-        request = Request(
+        request = OrderFilter(
             *bounds,
             by="modified" if by == "modified" else "created",
             ids=ranges,
@@ -111,20 +111,20 @@ def backfill(
             statuses=statuses,
             channel_id=channel_id,
         )
-        with open_services(settings, clock, policy_of(settings, force=force)) as services:
-            client = services.bigcommerce
+        with open_context(settings, clock, policy_of(settings, force=force)) as context:
+            client = context.bigcommerce
             skip = settings.orders.skip_statuses
             selection = select(client, request, skip_statuses=skip, now=clock.now)
             console.say(describe(client.store_hash, selection, settings.timezone))
-            if others := services.inventory.known_elsewhere():
+            if others := context.ledger.known_elsewhere():
                 console.warn(
                     f"The ledger has {others:,} orders of this store for another address of One "
                     "Tribe. For this one they count as new."
                 )
             facts = about(client.store_hash, selection) if as_json else None
             if dry_run:
-                previews = preview(services, selection, limit=limit)
+                previews = preview(context, selection, limit=limit)
                 looked_at = (report for report, _ in until_stopped(previews, clock))
                 return show_preview(console, looked_at, facts)
-            reports = run_backfill(services, selection, limit=limit)
+            reports = run_backfill(context, selection, limit=limit)
             return show_run(console, reports, expected=selection.expected, facts=facts)

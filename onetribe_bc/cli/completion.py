@@ -35,14 +35,14 @@ def completion(ctx: click.Context, shell: str) -> int:
 
 def complete_scopes(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """The scopes of orders that begin so."""
-    from onetribe_bc.api.hook import ORDER_SCOPES
+    from onetribe_bc.api.hooks import ORDER_SCOPES
 
     return [scope for scope in ORDER_SCOPES if scope.startswith(incomplete)]
 
 
 def complete_states(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """The states that begin so."""
-    from onetribe_bc.ledger.entry import State
+    from onetribe_bc.ledger.states import State
 
     return [state for state in State if state.startswith(incomplete.lower())]
 

@@ -26,8 +26,8 @@ from rich.text import Text
 from onetribe_bc.cli.logs import json_line
 from onetribe_bc.cli.streams import drop
 from onetribe_bc.cli.summary import progress_text
+from onetribe_bc.delivery.report import Summary
 from onetribe_bc.errors import ConfigurationError
-from onetribe_bc.runs.tally import Tally
 
 _BAR_NEEDS = 80
 """A terminal with fewer columns shows the numbers without the bar."""
@@ -44,7 +44,7 @@ _INVISIBLE = "\ufeff\u200b\u2060"
 class ShowTally(Protocol):
     """Shows how far a run has come."""
 
-    def __call__(self, tally: Tally, /) -> None: ...
+    def __call__(self, summary: Summary, /) -> None: ...
 
 
 class Console:
@@ -257,15 +257,15 @@ class Console:
         with Progress(*((told,) if narrow else columns), console=self._err, transient=True) as bar:
             task = bar.add_task("starting", total=total)
 
-            def show(tally: Tally) -> None:
+            def show(summary: Summary) -> None:
                 elapsed = bar.tasks[0].elapsed or 0.0
                 # Orders that came since they were counted must not push the bar over its end.
-                whole = None if total is None else max(total, tally.seen)
+                whole = None if total is None else max(total, summary.seen)
                 bar.update(
                     task,
-                    completed=tally.seen,
+                    completed=summary.seen,
                     total=whole,
-                    description=progress_text(tally, elapsed),
+                    description=progress_text(summary, elapsed),
                 )
 
             yield show

@@ -81,7 +81,7 @@ def demo(invocation: Invocation, orders: int) -> int:
 
 
 def _create_hook(console: Console, settings: Settings, clock: Clock) -> None:
-    from onetribe_bc.runs.services import connect_bigcommerce
+    from onetribe_bc.delivery.context import connect_bigcommerce
     from onetribe_bc.secret import mask_url
 
     client = connect_bigcommerce(settings, clock)
@@ -95,23 +95,23 @@ def _create_hook(console: Console, settings: Settings, clock: Clock) -> None:
 def _backfill(console: Console, settings: Settings, clock: Clock) -> Counter[str]:
     """Run one backfill of everything; returns its counts by kind."""
     from onetribe_bc.cli.summary import problem_lines, summary_text
-    from onetribe_bc.runs.backfill import backfill
-    from onetribe_bc.runs.selection import Request, select
-    from onetribe_bc.runs.services import open_services, policy_of
-    from onetribe_bc.runs.tally import Tally
+    from onetribe_bc.commands.backfill import backfill
+    from onetribe_bc.delivery.context import open_context, policy_of
+    from onetribe_bc.delivery.report import Summary
+    from onetribe_bc.delivery.selection import OrderFilter, select
 
-    tally = Tally()
-    with open_services(settings, clock, policy_of(settings)) as services:
+    summary = Summary()
+    with open_context(settings, clock, policy_of(settings)) as context:
         skip = settings.orders.skip_statuses
-        selection = select(services.bigcommerce, Request(), skip_statuses=skip, now=clock.now)
-        reports = backfill(services, selection)
+        selection = select(context.bigcommerce, OrderFilter(), skip_statuses=skip, now=clock.now)
+        reports = backfill(context, selection)
         with closing(reports), console.progress(selection.expected) as show:
             for report in reports:
-                tally.add(report)
-                show(tally)
-    for line in (*problem_lines(tally), summary_text(tally)):
+                summary.add(report)
+                show(summary)
+    for line in (*problem_lines(summary), summary_text(summary)):
         console.say(f"  {line}")
-    return Counter({kind.value: number for kind, number in tally.kinds.items()})
+    return Counter({kind.value: number for kind, number in summary.kinds.items()})
 
 
 def _faults(sandbox: Sandbox) -> str:

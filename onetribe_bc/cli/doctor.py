@@ -20,7 +20,7 @@ from onetribe_bc.errors import ConfigurationError, ExitCode
 if TYPE_CHECKING:
     from onetribe_bc.cli.console import Console
     from onetribe_bc.config import Settings
-    from onetribe_bc.runs.doctor import Finding
+    from onetribe_bc.doctor import Finding
 
 _INDENT = 2
 _MARK = 4
@@ -69,7 +69,7 @@ def doctor(invocation: Invocation, fix: bool, all_stores: bool, as_json: bool) -
 
 def _examine(console: Console, settings: Settings, *, fix: bool, as_json: bool) -> int:
     from onetribe_bc.cli.running import until_stopped
-    from onetribe_bc.runs.doctor import examine, worst
+    from onetribe_bc.doctor import examine, worst
 
     found: list[Finding] = []
     complete = False
@@ -93,7 +93,7 @@ def _examine(console: Console, settings: Settings, *, fix: bool, as_json: bool) 
 
 def _show_unusable(console: Console, error: ConfigurationError, *, as_json: bool) -> int:
     """The one finding that there is when the settings cannot be loaded."""
-    from onetribe_bc.runs.doctor import Check, failed, worst
+    from onetribe_bc.doctor import Check, failed, worst
 
     finding = failed(Check.FILE, error)
     _Shown(console, as_json=as_json).add(finding)
@@ -114,7 +114,7 @@ class _Shown:
         self._width = width if width >= _NARROWEST else 0
 
     def add(self, finding: Finding) -> None:
-        from onetribe_bc.runs.doctor import Level
+        from onetribe_bc.doctor import Level
 
         harmless = finding.level in (Level.OK, Level.NOTE) and not finding.mended
         if self._silent or (self._console.quiet and harmless):
@@ -145,7 +145,7 @@ class _Shown:
 
 
 def _summary(findings: Iterable[Finding], *, fixed: bool) -> str:
-    from onetribe_bc.runs.doctor import Level
+    from onetribe_bc.doctor import Level
 
     found = list(findings)
     levels = Counter(finding.level for finding in found)
@@ -163,7 +163,7 @@ def _summary(findings: Iterable[Finding], *, fixed: bool) -> str:
 def _as_json(
     findings: Iterable[Finding], *, store_hash: str | None, complete: bool
 ) -> dict[str, object]:
-    from onetribe_bc.runs.doctor import worst
+    from onetribe_bc.doctor import worst
 
     found = list(findings)
     return {

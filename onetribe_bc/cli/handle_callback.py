@@ -14,8 +14,7 @@ from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocatio
 from onetribe_bc.cli.options import fill_in, json_option
 
 if TYPE_CHECKING:
-    from onetribe_bc.api.authenticity import Verifier
-    from onetribe_bc.api.callback import Callback
+    from onetribe_bc.api.webhook import Callback, Verifier
     from onetribe_bc.cli.console import Console
     from onetribe_bc.config import Settings
 
@@ -86,7 +85,7 @@ def handle_callback(
         raise click.UsageError("--trusted checks nothing; leave it out, or the headers.")
     if file == headers_file == "-":
         raise click.UsageError("The callback and its headers cannot both come from stdin.")
-    from onetribe_bc.runs.callback import make_verifier
+    from onetribe_bc.commands.callback import make_verifier
 
     console = invocation.console(json=as_json)
     settings = invocation.settings(console)
@@ -107,9 +106,9 @@ def handle_callback(
 def _act(console: Console, settings: Settings, callback: Callback, *, as_json: bool) -> int:
     from onetribe_bc.cli.running import show_run
     from onetribe_bc.cli.summary import summary_json
-    from onetribe_bc.runs.callback import deliver_callback
-    from onetribe_bc.runs.services import open_services, policy_of
-    from onetribe_bc.runs.tally import Tally
+    from onetribe_bc.commands.callback import deliver_callback
+    from onetribe_bc.delivery.context import open_context, policy_of
+    from onetribe_bc.delivery.report import Summary
 
     facts = {
         "store_hash": callback.store_hash,
@@ -121,15 +120,15 @@ def _act(console: Console, settings: Settings, callback: Callback, *, as_json: b
     if callback.order_id is None:
         console.say(f"Ignored: {callback.scope}, since {callback.ignored}.")
         if as_json:
-            console.json({**facts, "complete": True, "ended_by": None, **summary_json(Tally())})
+            console.json({**facts, "complete": True, "ended_by": None, **summary_json(Summary())})
         return 0
     console.say(f"Store {callback.store_hash}, {callback.scope}, order {callback.order_id}.")
     with (
         interruptible(console) as clock,
-        open_services(settings, clock, policy_of(settings, retry_failed=False)) as services,
+        open_context(settings, clock, policy_of(settings, retry_failed=False)) as context,
     ):
         reports = deliver_callback(
-            services, callback.order_id, skip_statuses=settings.orders.skip_statuses
+            context, callback.order_id, skip_statuses=settings.orders.skip_statuses
         )
         return show_run(console, reports, expected=None, facts=facts if as_json else None)
 
@@ -137,8 +136,8 @@ def _act(console: Console, settings: Settings, callback: Callback, *, as_json: b
 def _take(
     body: bytes, given: Iterable[tuple[str, str]], verifier: Verifier | None, store_hash: str
 ) -> Callback:
+    from onetribe_bc.commands.callback import take_callback
     from onetribe_bc.errors import NotAuthenticError
-    from onetribe_bc.runs.callback import take_callback
 
     try:
         return take_callback(body, given, verifier=verifier, store_hash=store_hash)
@@ -151,7 +150,7 @@ def _options(console: Console, texts: Iterable[str]) -> Iterator[tuple[str, str]
     """Headers from NAME:VALUE. Raises InputError for what was mistyped and ConfigurationError
     for a variable that is not set; neither quotes a value.
     """
-    from onetribe_bc.api.authenticity import SECRET_HEADER
+    from onetribe_bc.api.webhook import SECRET_HEADER
     from onetribe_bc.errors import ConfigurationError, InputError
 
     for text in texts:
@@ -222,7 +221,7 @@ def _read(file: str, what: str) -> bytes:
     """
     from pathlib import Path
 
-    from onetribe_bc.api.callback import MAX_CALLBACK_BYTES
+    from onetribe_bc.api.webhook import MAX_CALLBACK_BYTES
     from onetribe_bc.errors import ConfigurationError
 
     try:

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from onetribe_bc.api.bigcommerce import ApiVersion, BigCommerceClient
-    from onetribe_bc.api.hook import Hook
+    from onetribe_bc.api.hooks import Hook
     from onetribe_bc.cli.console import Console
     from onetribe_bc.clock import Clock
+    from onetribe_bc.commands.hooks import Listing, Outcome
     from onetribe_bc.config import Settings
-    from onetribe_bc.runs.hooks import Listing, Outcome
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Desk:
     @contextmanager
     def connect(self) -> Iterator[tuple[BigCommerceClient, Clock]]:
         """BigCommerce, and a clock that an interrupt stops."""
-        from onetribe_bc.runs.services import connect_bigcommerce
+        from onetribe_bc.delivery.context import connect_bigcommerce
 
         with (
             interruptible(self.console) as clock,
@@ -42,13 +42,13 @@ class Desk:
 
     def shown(self, destination: str) -> str:
         """`destination` without its keys."""
-        from onetribe_bc.api.hook import mask_destination
+        from onetribe_bc.api.hooks import mask_destination
 
         return mask_destination(destination, self.settings.onetribe.url)
 
     def is_onetribe(self, hook: Hook) -> bool:
         """Whether the hook leads to the configured URL."""
-        from onetribe_bc.api.hook import same_destination
+        from onetribe_bc.api.hooks import same_destination
 
         url = self.settings.onetribe.url
         return url is not None and same_destination(url.reveal(), hook.destination)
@@ -59,8 +59,8 @@ class Desk:
 
 def follow(desk: Desk, outcomes: Iterable[Outcome], clock: Clock) -> list[Outcome]:
     """Say what became of each hook, as it becomes known; as JSON at the end, whatever ends it."""
+    from onetribe_bc.commands.hooks import INVISIBLE, Change
     from onetribe_bc.errors import Bc2otError, InterruptedRunError
-    from onetribe_bc.runs.hooks import INVISIBLE, Change
 
     done: list[Outcome] = []
     ended: Bc2otError | None = None
@@ -125,7 +125,7 @@ def _say_problem(desk: Desk, outcome: Outcome) -> None:
 
 
 def say_what_comes_next(desk: Desk, outcomes: Iterable[Outcome], *, to_receiver: bool) -> None:
-    from onetribe_bc.runs.hooks import Change
+    from onetribe_bc.commands.hooks import Change
 
     created = [o.hook for o in outcomes if o.change is Change.CREATED and o.hook is not None]
     if not created or desk.as_json:
@@ -200,7 +200,7 @@ def print_listing_json(desk: Desk, listing: Listing) -> None:
 
 
 def print_listing(desk: Desk, listing: Listing) -> None:
-    from onetribe_bc.runs.hooks import INVISIBLE
+    from onetribe_bc.commands.hooks import INVISIBLE
 
     if listing.hooks:
         columns = ("ID", "SCOPE", "DESTINATION", "STATUS", "HEADERS", "UPDATED")

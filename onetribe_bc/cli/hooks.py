@@ -117,7 +117,7 @@ def create(
           --header 'X-Hook-Secret=${HOOK_SECRET}'
       bc2ot hooks create --receiver https://hooks.example.com/bigcommerce
     """
-    from onetribe_bc.runs.hooks import create_hooks
+    from onetribe_bc.commands.hooks import create_hooks
 
     if receiver is not None and destination is not None:
         raise click.UsageError("--receiver is the destination; leave --destination out.")
@@ -175,7 +175,7 @@ def list_(
       bc2ot hooks list --scope store/order/created --inactive
       bc2ot hooks list --destination '${BC2OT_ONETRIBE_URL}' --json
     """
-    from onetribe_bc.runs.hooks import list_hooks
+    from onetribe_bc.commands.hooks import list_hooks
 
     desk = _open_desk(invocation, api_version, as_json)
     where = None if destination is None else _destination(desk, destination)
@@ -202,7 +202,7 @@ def show(invocation: Invocation, hook_id: int, api_version: ApiVersion, as_json:
     Example:
       bc2ot hooks show 20172984
     """
-    from onetribe_bc.runs.hooks import get_hook
+    from onetribe_bc.commands.hooks import get_hook
 
     desk = _open_desk(invocation, api_version, as_json)
     with desk.connect() as (client, _):
@@ -247,7 +247,7 @@ def update(
       bc2ot hooks update 20172984 --scope store/order/updated
       bc2ot hooks update 20172984 --header 'X-Hook-Secret=${HOOK_SECRET}' --active
     """
-    from onetribe_bc.runs.hooks import Wanted, update_hook
+    from onetribe_bc.commands.hooks import Wanted, update_hook
 
     if scope is None and destination is None and not headers and is_active is None:
         raise click.UsageError(
@@ -330,7 +330,7 @@ def delete(
       bc2ot hooks delete 20172984
       bc2ot hooks delete --all --yes
     """
-    from onetribe_bc.runs.hooks import delete_hooks
+    from onetribe_bc.commands.hooks import delete_hooks
 
     if bool(ids) is every:
         raise click.UsageError("Give the ids of hooks, or --all.")
@@ -354,7 +354,7 @@ def _open_desk(invocation: Invocation, api_version: ApiVersion, as_json: bool) -
 
 def _onetribe_destination(desk: Desk) -> str:
     """The configured URL. Raises InputError when BigCommerce could not call it."""
-    from onetribe_bc.api.hook import check_destination
+    from onetribe_bc.api.hooks import check_destination
     from onetribe_bc.errors import InputError
 
     url = desk.settings.need_onetribe_url().reveal()
@@ -370,7 +370,7 @@ def _onetribe_destination(desk: Desk) -> str:
 
 
 def _destination(desk: Desk, text: str) -> str:
-    from onetribe_bc.api.hook import destination_secrets
+    from onetribe_bc.api.hooks import destination_secrets
 
     if "${" not in text and destination_secrets(text):
         desk.console.warn(
@@ -382,7 +382,7 @@ def _destination(desk: Desk, text: str) -> str:
 
 def _headers(desk: Desk, texts: Iterable[str]) -> Mapping[str, str] | None:
     """Headers from NAME=VALUE; None for none given. Raises InputError, which quotes no value."""
-    from onetribe_bc.api.hook import check_header
+    from onetribe_bc.api.hooks import check_header
     from onetribe_bc.errors import InputError
 
     headers: dict[str, str] = {}
@@ -407,8 +407,8 @@ def _with_secret(desk: Desk, receiver: str, headers: Mapping[str, str] | None) -
     """
     import secrets
 
-    from onetribe_bc.api.authenticity import SECRET_HEADER
-    from onetribe_bc.api.hook import check_destination
+    from onetribe_bc.api.hooks import check_destination
+    from onetribe_bc.api.webhook import SECRET_HEADER
     from onetribe_bc.config.receiver_secret import make_receiver_secret, receiver_secret_file
     from onetribe_bc.errors import InputError
 
@@ -431,7 +431,7 @@ def _with_secret(desk: Desk, receiver: str, headers: Mapping[str, str] | None) -
 
 
 def _warn_of_typos(console: Console, scopes: Iterable[str]) -> None:
-    from onetribe_bc.api.hook import check_scope, nearest_scope
+    from onetribe_bc.api.hooks import check_scope, nearest_scope
 
     for scope in scopes:
         check_scope(scope)
@@ -444,8 +444,8 @@ def _choose(desk: Desk, ids: tuple[int, ...], *, every: bool, yes: bool) -> tupl
     """Show what is to be deleted and ask; the ids to delete. An id that nobody can see is kept
     among them, to be reported with the others.
     """
-    from onetribe_bc.runs.hooks import INVISIBLE
-    from onetribe_bc.wording import plural
+    from onetribe_bc.commands.hooks import INVISIBLE
+    from onetribe_bc.text import plural
 
     with desk.connect() as (client, _):
         visible = client.list_hooks(api_version=desk.api_version)
@@ -467,7 +467,7 @@ def _choose(desk: Desk, ids: tuple[int, ...], *, every: bool, yes: bool) -> tupl
 
 
 def _switch(desk: Desk, ids: tuple[int, ...], *, is_active: bool) -> int:
-    from onetribe_bc.runs.hooks import switch_hooks
+    from onetribe_bc.commands.hooks import switch_hooks
 
     with desk.connect() as (client, clock):
         outcomes = switch_hooks(client, ids, is_active=is_active, api_version=desk.api_version)

@@ -6,28 +6,27 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from onetribe_bc.api.bigcommerce import BigCommerceClient, OrderQuery
-from onetribe_bc.api.hook import hook_obstacle, host_of, mask_destination
+from onetribe_bc.api.hooks import hook_obstacle, host_of, mask_destination
 from onetribe_bc.api.onetribe import OneTribeClient, looks_like_onetribe
 from onetribe_bc.cli.answers import Answers
 from onetribe_bc.cli.console import Console
 from onetribe_bc.cli.hooks import DEFAULT_SCOPES
 from onetribe_bc.clock import Clock, SystemClock
+from onetribe_bc.commands.hooks import create_hooks
 from onetribe_bc.config import keys
+from onetribe_bc.doctor import ATTEMPTS, Finding, Level
+from onetribe_bc.doctor.onetribe import reach_onetribe
+from onetribe_bc.doctor.store import check_clock, store_name
 from onetribe_bc.errors import Bc2otError, ExitCode
-from onetribe_bc.loopback import is_loopback
-from onetribe_bc.runs.doctor import ATTEMPTS, Finding, Level
-from onetribe_bc.runs.doctor.onetribe import reach_onetribe
-from onetribe_bc.runs.doctor.store import check_clock, store_name
-from onetribe_bc.runs.hooks import create_hooks
-from onetribe_bc.secret import Secret
-from onetribe_bc.wording import plural
+from onetribe_bc.secret import Secret, is_loopback
+from onetribe_bc.text import plural
 
 
 @dataclass(frozen=True)
 class LiveChecks:
     """BigCommerce and One Tribe, by the answers so far. No order is filed.
 
-    The checks raise CredentialsError, ScopeError, AddressError and UnreachableError.
+    The checks raise CredentialsError, ScopeError, OneTribeUrlError and UnreachableError.
     """
 
     console: Console

@@ -101,9 +101,9 @@ def next_step() -> Step:
 def _in_use(settings: Settings) -> Step:
     """What the ledger tells, by the judgement of `doctor`."""
     from onetribe_bc.clock import SystemClock
+    from onetribe_bc.doctor.finding import TROUBLE, Check, Level
+    from onetribe_bc.doctor.ledger import check_ledger
     from onetribe_bc.ledger.peek import peek
-    from onetribe_bc.runs.doctor.finding import TROUBLE, Check, Level
-    from onetribe_bc.runs.doctor.ledger import check_ledger
 
     try:
         look = peek(settings.ledger, settings.bigcommerce.store_hash)

@@ -12,7 +12,7 @@ from onetribe_bc.cli.options import force_option, json_option, read_ids
 
 if TYPE_CHECKING:
     from onetribe_bc.cli.console import Console
-    from onetribe_bc.delivery import Report
+    from onetribe_bc.delivery.report import Report
     from onetribe_bc.order import Order
 
 
@@ -40,39 +40,39 @@ def push_order(
     if dry_run and as_json:
         raise click.UsageError("--dry-run prints the orders as they are; leave --json out.")
     from onetribe_bc.cli.running import show_run, until_stopped
-    from onetribe_bc.runs.backfill import backfill, preview
-    from onetribe_bc.runs.selection import Request, select
-    from onetribe_bc.runs.services import open_services, policy_of
+    from onetribe_bc.commands.backfill import backfill, preview
+    from onetribe_bc.delivery.context import open_context, policy_of
+    from onetribe_bc.delivery.selection import OrderFilter, select
 
     console = invocation.console(json=as_json)
     settings = invocation.settings(console)
-    request = Request(ids=read_ids(ids))
+    request = OrderFilter(ids=read_ids(ids))
     with (
         interruptible(console) as clock,
-        open_services(settings, clock, policy_of(settings, force=force)) as services,
+        open_context(settings, clock, policy_of(settings, force=force)) as context,
     ):
         skip = settings.orders.skip_statuses
-        selection = select(services.bigcommerce, request, skip_statuses=skip, now=clock.now)
+        selection = select(context.bigcommerce, request, skip_statuses=skip, now=clock.now)
         if dry_run:
-            return _print_bodies(console, until_stopped(preview(services, selection), clock))
-        reports = backfill(services, selection, command="push-order", exclusive=False)
-        facts = {"store_hash": services.bigcommerce.store_hash} if as_json else None
+            return _print_bodies(console, until_stopped(preview(context, selection), clock))
+        reports = backfill(context, selection, command="push-order", exclusive=False)
+        facts = {"store_hash": context.bigcommerce.store_hash} if as_json else None
         return show_run(console, reports, expected=None, facts=facts, strict=True)
 
 
 def _print_bodies(console: Console, previews: Iterator[tuple[Report, Order | None]]) -> int:
     """Each body as it would be sent, a line break between two of them."""
     from onetribe_bc.cli.summary import problem_line
-    from onetribe_bc.delivery import Kind
-    from onetribe_bc.runs.tally import Tally
+    from onetribe_bc.delivery.report import Summary
+    from onetribe_bc.ledger.states import Disposition
 
-    tally = Tally(strict=True)
+    summary = Summary(strict=True)
     for report, order in previews:
-        if report.kind is Kind.TO_SEND and order is not None:
-            console.raw(b"\n" + order.body if tally.kinds[Kind.TO_SEND] else order.body)
+        if report.kind is Disposition.TO_SEND and order is not None:
+            console.raw(b"\n" + order.body if summary.kinds[Disposition.TO_SEND] else order.body)
         else:
             console.urgent(problem_line(report))
-        tally.add(report)
-    if tally.kinds[Kind.ALREADY_DELIVERED]:
+        summary.add(report)
+    if summary.kinds[Disposition.ALREADY_DELIVERED]:
         console.say("What was delivered before is sent again only with --force.")
-    return tally.exit_code
+    return summary.exit_code

@@ -13,11 +13,11 @@ from onetribe_bc.cli.stores import all_stores_option, for_stores
 if TYPE_CHECKING:
     from onetribe_bc.cli.console import Console
     from onetribe_bc.clock import Clock
+    from onetribe_bc.commands.reconcile import Reconciliation
     from onetribe_bc.config import Settings
-    from onetribe_bc.ledger.entry import Policy
-    from onetribe_bc.runs.reconcile import Reconciliation
-    from onetribe_bc.runs.selection import Selection
-    from onetribe_bc.runs.services import Services
+    from onetribe_bc.delivery.context import Context
+    from onetribe_bc.delivery.selection import Selection
+    from onetribe_bc.ledger.states import Policy
 
 SHOWN_GAPS = 20
 
@@ -66,25 +66,25 @@ def _reconcile(
     as_json: bool,
 ) -> int:
     from onetribe_bc.cli.running import about, describe, show_run
-    from onetribe_bc.runs.backfill import backfill
-    from onetribe_bc.runs.selection import Request, select
-    from onetribe_bc.runs.services import open_services, policy_of
+    from onetribe_bc.commands.backfill import backfill
+    from onetribe_bc.delivery.context import open_context, policy_of
+    from onetribe_bc.delivery.selection import OrderFilter, select
 
     policy = policy_of(settings)
     with (
         interruptible(console) as clock,
-        open_services(settings, clock, policy) as services,
+        open_context(settings, clock, policy) as context,
     ):
         bounds = window_bounds(since, until, now=clock.now(), timezone=settings.timezone)
-        client = services.bigcommerce
+        client = context.bigcommerce
         skip = settings.orders.skip_statuses
-        selection = select(client, Request(*bounds), skip_statuses=skip, now=clock.now)
+        selection = select(client, OrderFilter(*bounds), skip_statuses=skip, now=clock.now)
         console.say(describe(client.store_hash, selection, settings.timezone))
-        found = _compare(services, selection, policy, clock)
+        found = _compare(context, selection, policy, clock)
         if fix and found.gaps:
             console.say(f"{_gap_text(found)} Sending them.")
-            show_run(console, backfill(services, selection, command="reconcile"), expected=None)
-            found = _compare(services, selection, policy, clock)
+            show_run(console, backfill(context, selection, command="reconcile"), expected=None)
+            found = _compare(context, selection, policy, clock)
         if as_json:
             console.json({**about(client.store_hash, selection), **_as_json(found)})
         _show(console, found, fixed=fix, resend_unknown=policy.resend_unknown)
@@ -92,14 +92,14 @@ def _reconcile(
 
 
 def _compare(
-    services: Services, selection: Selection, policy: Policy, clock: Clock
+    context: Context, selection: Selection, policy: Policy, clock: Clock
 ) -> Reconciliation:
     from onetribe_bc.cli.running import until_stopped
-    from onetribe_bc.runs.reconcile import Reconciliation, iter_findings
+    from onetribe_bc.commands.reconcile import Reconciliation, iter_findings
 
-    client, on_change = services.bigcommerce, policy.on_change
+    client, on_change = context.bigcommerce, policy.on_change
     found = Reconciliation(counted_before=client.count_orders(selection.query))
-    findings = iter_findings(client, services.inventory, selection, on_change=on_change)
+    findings = iter_findings(client, context.ledger, selection, on_change=on_change)
     for finding in until_stopped(findings, clock):
         found.add(finding)
     found.counted = client.count_orders(selection.query)
@@ -107,8 +107,8 @@ def _compare(
 
 
 def _show(console: Console, found: Reconciliation, *, fixed: bool, resend_unknown: bool) -> None:
-    from onetribe_bc.runs.reconcile import Standing
-    from onetribe_bc.wording import plural
+    from onetribe_bc.commands.reconcile import Standing
+    from onetribe_bc.text import plural
 
     for gap in found.gaps[:SHOWN_GAPS]:
         console.urgent(
@@ -133,15 +133,15 @@ def _show(console: Console, found: Reconciliation, *, fixed: bool, resend_unknow
 
 
 def _gap_text(found: Reconciliation) -> str:
-    from onetribe_bc.runs.reconcile import GAPS
-    from onetribe_bc.wording import plural
+    from onetribe_bc.commands.reconcile import GAPS
+    from onetribe_bc.text import plural
 
     gaps = sum(found.standings[standing] for standing in GAPS)
     return f"{plural(gaps, 'gap')}." if gaps else "No gap."
 
 
 def _as_json(found: Reconciliation) -> dict[str, object]:
-    from onetribe_bc.runs.reconcile import Standing
+    from onetribe_bc.commands.reconcile import Standing
 
     return {
         "seen": found.seen,

@@ -29,11 +29,11 @@ def retry(
       bc2ot retry --unknown
     """
     from onetribe_bc.cli.running import show_run
-    from onetribe_bc.ledger.entry import Policy, State
-    from onetribe_bc.runs.retry import choose_orders
-    from onetribe_bc.runs.retry import retry as run_retry
-    from onetribe_bc.runs.selection import resolve_statuses
-    from onetribe_bc.runs.services import open_services
+    from onetribe_bc.commands.retry import choose_orders
+    from onetribe_bc.commands.retry import retry as run_retry
+    from onetribe_bc.delivery.context import open_context
+    from onetribe_bc.delivery.selection import resolve_statuses
+    from onetribe_bc.ledger.states import Policy, State
 
     states = [state for state, on in ((State.FAILED, failed), (State.UNKNOWN, unknown)) if on]
     if bool(ids) == bool(states):
@@ -42,10 +42,10 @@ def retry(
     settings = invocation.settings(console)
     with (
         interruptible(console) as clock,
-        open_services(settings, clock, Policy()) as services,
+        open_context(settings, clock, Policy()) as context,
     ):
-        chosen = choose_orders(services.book, services.inventory, ids, states)
-        skip = resolve_statuses(services.bigcommerce, settings.orders.skip_statuses)
-        reports = run_retry(services, chosen, skip_status_ids=skip)
-        facts = {"store_hash": services.bigcommerce.store_hash} if as_json else None
+        chosen = choose_orders(context.ledger, ids, states)
+        skip = resolve_statuses(context.bigcommerce, settings.orders.skip_statuses)
+        reports = run_retry(context, chosen, skip_status_ids=skip)
+        facts = {"store_hash": context.bigcommerce.store_hash} if as_json else None
         return show_run(console, reports, expected=len(chosen), facts=facts, strict=bool(ids))

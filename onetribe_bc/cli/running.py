@@ -16,11 +16,11 @@ from onetribe_bc.cli.summary import (
     summary_text,
 )
 from onetribe_bc.clock import Clock
-from onetribe_bc.delivery import Kind, Report
+from onetribe_bc.delivery.report import Report, Summary
+from onetribe_bc.delivery.selection import Selection
 from onetribe_bc.errors import Bc2otError, InterruptedRunError
-from onetribe_bc.runs.selection import Selection
-from onetribe_bc.runs.tally import Tally
-from onetribe_bc.wording import plural
+from onetribe_bc.ledger.states import Disposition
+from onetribe_bc.text import plural
 
 T = TypeVar("T")
 
@@ -61,41 +61,41 @@ def show_run(
     as JSON; `strict` and `routine` are the tally's. What ended the run early is raised
     again after that.
     """
-    tally = Tally(strict=strict, routine=routine)
+    summary = Summary(strict=strict, routine=routine)
     try:
         # Whatever goes wrong here, the run ends before its services are closed.
         with closing(reports), console.progress(expected) as show:
             for report in reports:
-                tally.add(report)
-                show(tally)
+                summary.add(report)
+                show(summary)
     except Bc2otError as error:
-        _show_tally(console, tally, facts, ended=error)
+        _show_tally(console, summary, facts, ended=error)
         raise
-    _show_tally(console, tally, facts, ended=None)
-    return tally.exit_code
+    _show_tally(console, summary, facts, ended=None)
+    return summary.exit_code
 
 
 def _show_tally(
-    console: Console, tally: Tally, facts: Mapping[str, object] | None, ended: Bc2otError | None
+    console: Console, summary: Summary, facts: Mapping[str, object] | None, ended: Bc2otError | None
 ) -> None:
     if facts is not None:
         outcome = {"complete": ended is None, "ended_by": None if ended is None else str(ended)}
-        console.json({**facts, **outcome, **summary_json(tally)})
-    _tell(console, tally, summary_text(tally), ended=ended)
+        console.json({**facts, **outcome, **summary_json(summary)})
+    _tell(console, summary, summary_text(summary), ended=ended)
 
 
-def _tell(console: Console, tally: Tally, summary: str, ended: Bc2otError | None = None) -> None:
+def _tell(console: Console, summary: Summary, text: str, ended: Bc2otError | None = None) -> None:
     """The orders in trouble, and the summary; with -q one line, unless an error says it all."""
     if console.quiet:
-        if tally.troubled and ended is None:
-            console.urgent(alarm_text(tally))
+        if summary.troubled and ended is None:
+            console.urgent(alarm_text(summary))
         return
-    for line in problem_lines(tally):
+    for line in problem_lines(summary):
         console.say(line)
-    if tally.strict and tally.kinds[Kind.ALREADY_DELIVERED]:
+    if summary.strict and summary.kinds[Disposition.ALREADY_DELIVERED]:
         console.say("What was delivered before is sent again only by bc2ot push-order ID --force.")
-    if tally.seen or ended is None:
-        console.say(summary)
+    if summary.seen or ended is None:
+        console.say(text)
 
 
 def until_stopped(items: Iterable[T], clock: Clock) -> Iterator[T]:
@@ -110,19 +110,19 @@ def show_preview(
     console: Console, reports: Iterable[Report], facts: Mapping[str, object] | None
 ) -> int:
     """Say what would be sent, by count and ids."""
-    tally = Tally()
+    summary = Summary()
     ids: list[int] = []
     for report in reports:
-        tally.add(report)
-        if report.kind is Kind.TO_SEND:
+        summary.add(report)
+        if report.kind is Disposition.TO_SEND:
             ids.append(report.order_id)
     if facts is not None:
-        console.json({**facts, "dry_run": True, **summary_json(tally), "ids": ids})
+        console.json({**facts, "dry_run": True, **summary_json(summary), "ids": ids})
     elif ids:
         parts = spans(sorted(ids))
         shown = parts[:SHOWN_SPANS] if console.for_people else parts
         console.data(", ".join(shown))
         if len(shown) < len(parts):
             console.say("... and more; a pipe or a file gets all of them.")
-    _tell(console, tally, f"Nothing is sent. {summary_text(tally)}")
-    return tally.exit_code
+    _tell(console, summary, f"Nothing is sent. {summary_text(summary)}")
+    return summary.exit_code

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from onetribe_bc.web.server import Server
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9.-]*):(?P<port>[0-9]{1,5})")
-_TOLD = ("onetribe_bc.web", "onetribe_bc.runs.receiver", "onetribe_bc.runs.inbox")
+_TOLD = ("onetribe_bc.web", "onetribe_bc.commands.receiver", "onetribe_bc.commands.inbox")
 """The logs of which a receiver shows more than warnings, unless it is to be quiet."""
 
 _M_ARENA_MAX, _HEAPS = -8, 2
@@ -136,7 +136,7 @@ def _address(text: str) -> tuple[str, int]:
 
 def _refuse_others(host: str) -> None:
     from onetribe_bc.errors import InputError
-    from onetribe_bc.loopback import is_loopback
+    from onetribe_bc.secret import is_loopback
 
     if not is_loopback(host):
         raise InputError(

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from onetribe_bc.cli.console import Console
     from onetribe_bc.config import Settings
-    from onetribe_bc.ledger.entry import Entry
-    from onetribe_bc.ledger.inventory import Status
+    from onetribe_bc.ledger.ledger import Status
+    from onetribe_bc.ledger.states import Entry
 
 EXPORTED = (
     "order_id",
@@ -65,11 +65,11 @@ def status(invocation: Invocation, all_stores: bool, as_json: bool) -> int:
 
 
 def _status(console: Console, settings: Settings, *, as_json: bool) -> int:
-    from onetribe_bc.ledger.entry import State
-    from onetribe_bc.runs.services import open_inventory
+    from onetribe_bc.delivery.context import open_ledger
+    from onetribe_bc.ledger.states import State
 
-    with open_inventory(settings) as inventory:
-        found = inventory.status()
+    with open_ledger(settings) as ledger:
+        found = ledger.status()
     if as_json:
         facts = {"store_hash": settings.need_store_hash(), **asdict(found), "owed": found.owed}
         states = {state.value: found.states.get(state, 0) for state in State}
@@ -81,7 +81,7 @@ def _status(console: Console, settings: Settings, *, as_json: bool) -> int:
 
 
 def _show_status(console: Console, found: Status, zone: ZoneInfo) -> None:
-    from onetribe_bc.ledger.entry import State
+    from onetribe_bc.ledger.states import State
 
     notes = {
         State.DELIVERED: f"last {_moment(found.last_delivered_at, zone)}",
@@ -140,13 +140,13 @@ def history(invocation: Invocation, order_id: int, as_json: bool) -> int:
       bc2ot history 218
       bc2ot history 218 --json
     """
-    from onetribe_bc.runs.services import open_inventory
+    from onetribe_bc.delivery.context import open_ledger
 
     console = invocation.console(json=as_json)
     settings = invocation.settings(console)
-    with open_inventory(settings) as inventory:
-        entry = inventory.entry(order_id)
-        attempts = inventory.attempts(order_id)
+    with open_ledger(settings) as ledger:
+        entry = ledger.entry(order_id)
+        attempts = ledger.attempts(order_id)
     if entry is None:
         if as_json:
             console.json({"order_id": order_id, "state": None, "history": []})
@@ -216,8 +216,8 @@ def export(invocation: Invocation, form: str, states: tuple[str, ...]) -> int:
       bc2ot export > orders.csv
       bc2ot export --format jsonl --state failed --state unknown
     """
-    from onetribe_bc.ledger.entry import State
-    from onetribe_bc.runs.services import open_inventory
+    from onetribe_bc.delivery.context import open_ledger
+    from onetribe_bc.ledger.states import State
 
     try:
         chosen = [State(state.lower()) for state in states]
@@ -225,10 +225,10 @@ def export(invocation: Invocation, form: str, states: tuple[str, ...]) -> int:
         known = ", ".join(State)
         raise click.UsageError(f"There is no such state. They are: {known}.") from None
     console = invocation.console()
-    with open_inventory(invocation.settings(console)) as inventory:
+    with open_ledger(invocation.settings(console)) as ledger:
         if form == "csv":
             console.raw(_csv(EXPORTED))
-        for entry in inventory.iter_entries(chosen):
+        for entry in ledger.iter_entries(chosen):
             row = _exported(entry)
             if form == "csv":
                 console.raw(_csv(row.values()))

@@ -4,97 +4,100 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from onetribe_bc.delivery import Kind, Report
-from onetribe_bc.runs.pipeline import NOT_TRIED
-from onetribe_bc.runs.tally import KEPT_PROBLEMS, Tally
-from onetribe_bc.wording import plural
+from onetribe_bc.delivery.pipeline import NOT_TRIED
+from onetribe_bc.delivery.report import KEPT_PROBLEMS, Report, Summary
+from onetribe_bc.ledger.states import Disposition
+from onetribe_bc.text import plural
 
 SHOWN_PROBLEMS = 20
 
 _ORDER = (
-    Kind.DELIVERED,
-    Kind.TO_SEND,
-    Kind.ALREADY_DELIVERED,
-    Kind.SKIPPED,
-    Kind.FAILED,
-    Kind.FAILED_BEFORE,
-    Kind.UNKNOWN,
-    Kind.HELD,
-    Kind.PENDING,
-    Kind.CLAIMED,
-    Kind.MISSING,
+    Disposition.DELIVERED,
+    Disposition.TO_SEND,
+    Disposition.ALREADY_DELIVERED,
+    Disposition.SKIPPED,
+    Disposition.FAILED,
+    Disposition.FAILED_BEFORE,
+    Disposition.UNKNOWN,
+    Disposition.HELD,
+    Disposition.PENDING,
+    Disposition.CLAIMED,
+    Disposition.MISSING,
 )
 
 _WORDS = {
-    Kind.PENDING: "still owed",
-    Kind.HELD: "unknown and held",
-    Kind.MISSING: "not in the store",
+    Disposition.PENDING: "still owed",
+    Disposition.HELD: "unknown and held",
+    Disposition.MISSING: "not in the store",
 }
 
 _NEXT = {
-    Kind.UNKNOWN: "Unknown orders may have arrived; the next run sends them again and flags them, "
-    "or holds them (delivery.on_unknown).",
-    Kind.PENDING: "What is still owed is sent by the next run.",
-    Kind.HELD: "Held orders wait for you (delivery.on_unknown: hold): bc2ot retry --unknown.",
-    Kind.FAILED: "Failed orders wait until they change, or for bc2ot retry --failed.",
-    Kind.MISSING: "Check the ids of what is not in the store: an Incomplete order vanishes when "
-    "its shopper starts over.",
+    Disposition.UNKNOWN: "Unknown orders may have arrived; the next run sends them again and "
+    "flags them, or holds them (delivery.on_unknown).",
+    Disposition.PENDING: "What is still owed is sent by the next run.",
+    Disposition.HELD: "Held orders wait for you (delivery.on_unknown: hold): "
+    "bc2ot retry --unknown.",
+    Disposition.FAILED: "Failed orders wait until they change, or for bc2ot retry --failed.",
+    Disposition.MISSING: "Check the ids of what is not in the store: an Incomplete order "
+    "vanishes when its shopper starts over.",
 }
 
 
-def progress_text(tally: Tally, elapsed_s: float) -> str:
+def progress_text(summary: Summary, elapsed_s: float) -> str:
     """One line for a bar: delivered, skipped, failed and the rate."""
-    kinds = tally.kinds
-    trouble = sum(n for kind, n in kinds.items() if kind in (Kind.FAILED, Kind.UNKNOWN))
-    skipped = kinds[Kind.SKIPPED] + kinds[Kind.ALREADY_DELIVERED]
-    rate = kinds[Kind.DELIVERED] / elapsed_s if elapsed_s > 0 else 0.0
+    kinds = summary.kinds
+    trouble = sum(
+        n for kind, n in kinds.items() if kind in (Disposition.FAILED, Disposition.UNKNOWN)
+    )
+    skipped = kinds[Disposition.SKIPPED] + kinds[Disposition.ALREADY_DELIVERED]
+    rate = kinds[Disposition.DELIVERED] / elapsed_s if elapsed_s > 0 else 0.0
     return (
-        f"{kinds[Kind.DELIVERED]:,} delivered, {skipped:,} skipped, {trouble:,} failed, "
+        f"{kinds[Disposition.DELIVERED]:,} delivered, {skipped:,} skipped, {trouble:,} failed, "
         f"{rate:.0f}/s"
     )
 
 
-def summary_text(tally: Tally) -> str:
+def summary_text(summary: Summary) -> str:
     """One sentence whose numbers add up to the orders seen."""
     parts = []
     for kind in _ORDER:
-        number = tally.kinds[kind]
+        number = summary.kinds[kind]
         if not number:
             continue
         part = f"{number:,} {_WORDS.get(kind, kind.value)}"
-        if kind is Kind.SKIPPED:
-            reasons = ", ".join(f"{n:,} {reason}" for reason, n in tally.skipped_reasons.items())
+        if kind is Disposition.SKIPPED:
+            reasons = ", ".join(f"{n:,} {reason}" for reason, n in summary.skipped_reasons.items())
             part += f" ({reasons})"
         parts.append(part)
-    seen = f"{plural(tally.seen, 'order')} seen"
+    seen = f"{plural(summary.seen, 'order')} seen"
     text = f"{seen}: {', '.join(parts)}." if parts else f"{seen}."
-    if tally.possible_duplicates:
-        text += f" {plural(tally.possible_duplicates, 'possible duplicate')} at One Tribe."
+    if summary.possible_duplicates:
+        text += f" {plural(summary.possible_duplicates, 'possible duplicate')} at One Tribe."
     return text
 
 
-def problem_lines(tally: Tally) -> Iterator[str]:
+def problem_lines(summary: Summary) -> Iterator[str]:
     """Each order in trouble with its reason, the first of them at least, and what comes next."""
     # Those that the run did not get to are not in trouble themselves: their number says it all.
-    tried = [report for report in tally.problems if report.reason != NOT_TRIED]
-    troubled = tally.troubled - (len(tally.problems) - len(tried))
+    tried = [report for report in summary.problems if report.reason != NOT_TRIED]
+    troubled = summary.troubled - (len(summary.problems) - len(tried))
     for report in tried[:SHOWN_PROBLEMS]:
         yield problem_line(report)
     if troubled > SHOWN_PROBLEMS:
         named = f"the first {KEPT_PROBLEMS:,}" if troubled > KEPT_PROBLEMS else "them"
         yield f"... and {troubled - SHOWN_PROBLEMS:,} more; --json names {named}."
     for kind, text in _NEXT.items():
-        if tally.kinds[kind]:
+        if summary.kinds[kind]:
             yield text
 
 
-def alarm_text(tally: Tally) -> str:
+def alarm_text(summary: Summary) -> str:
     """All of that in one line, for -q."""
-    first = problem_line(tally.problems[0]).rstrip(".")
-    if tally.seen == 1 and not tally.possible_duplicates:
+    first = problem_line(summary.problems[0]).rstrip(".")
+    if summary.seen == 1 and not summary.possible_duplicates:
         return f"{first}."
-    more = "" if tally.troubled < 2 else f", and {tally.troubled - 1:,} more"
-    return f"{summary_text(tally)} {first}{more}."
+    more = "" if summary.troubled < 2 else f", and {summary.troubled - 1:,} more"
+    return f"{summary_text(summary)} {first}{more}."
 
 
 def problem_line(report: Report) -> str:
@@ -104,17 +107,17 @@ def problem_line(report: Report) -> str:
     return f"Order {report.order_id} {word}{reason}"
 
 
-def summary_json(tally: Tally) -> dict[str, object]:
+def summary_json(summary: Summary) -> dict[str, object]:
     """The same for programs; the counts by kind add up to `seen`."""
-    counts = {kind.value.replace(" ", "_").replace(",", ""): tally.kinds[kind] for kind in _ORDER}
+    counts = {kind.value.replace(" ", "_").replace(",", ""): summary.kinds[kind] for kind in _ORDER}
     return {
-        "seen": tally.seen,
+        "seen": summary.seen,
         **counts,
-        "skipped_reasons": dict(tally.skipped_reasons),
-        "possible_duplicates": tally.possible_duplicates,
+        "skipped_reasons": dict(summary.skipped_reasons),
+        "possible_duplicates": summary.possible_duplicates,
         "problems": [
             {"order_id": r.order_id, "kind": r.kind.value, "reason": r.reason}
-            for r in tally.problems
+            for r in summary.problems
         ],
     }
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from onetribe_bc.cli.console import Console
+    from onetribe_bc.commands.sync import SyncPlan
     from onetribe_bc.config import Settings
-    from onetribe_bc.runs.services import Services
-    from onetribe_bc.runs.sync import SyncPlan
+    from onetribe_bc.delivery.context import Context
 
 
 @click.command(epilog=WHEN)
@@ -51,7 +51,7 @@ def sync(invocation: Invocation, since: str | None, all_stores: bool, as_json: b
 
 
 def _sync(console: Console, settings: Settings, since: str | None, *, as_json: bool) -> int:
-    from onetribe_bc.runs.monitor import watched
+    from onetribe_bc.commands.monitor import watched
 
     with watched(settings.monitor.url) as watch:
         code = _run(console, settings, since, as_json=as_json)
@@ -62,28 +62,28 @@ def _sync(console: Console, settings: Settings, since: str | None, *, as_json: b
 
 def _run(console: Console, settings: Settings, since: str | None, *, as_json: bool) -> int:
     from onetribe_bc.cli.running import show_run
+    from onetribe_bc.commands.sync import plan_sync
+    from onetribe_bc.commands.sync import sync as run_sync
+    from onetribe_bc.delivery.context import open_context, policy_of
+    from onetribe_bc.delivery.selection import resolve_statuses
     from onetribe_bc.errors import BusyError
-    from onetribe_bc.runs.selection import resolve_statuses
-    from onetribe_bc.runs.services import open_services, policy_of
-    from onetribe_bc.runs.sync import plan_sync
-    from onetribe_bc.runs.sync import sync as run_sync
 
     policy = policy_of(settings, retry_failed=False)
     with (
         interruptible(console) as clock,
-        open_services(settings, clock, policy) as services,
+        open_context(settings, clock, policy) as context,
     ):
         now = clock.now()
         begin, _ = window_bounds(since, None, now=now, timezone=settings.timezone)
         overlap = settings.sync.overlap
-        plan = plan_sync(services.inventory, since=begin, overlap=overlap, now=now)
-        store_hash = services.bigcommerce.store_hash
+        plan = plan_sync(context.ledger, since=begin, overlap=overlap, now=now)
+        store_hash = context.bigcommerce.store_hash
         console.say(f"Store {store_hash}, {describe_plan(plan, settings.timezone)}.")
         if not policy.resend_unknown:
-            _say_what_is_held(console, services)
+            _say_what_is_held(console, context)
         try:
-            skip = resolve_statuses(services.bigcommerce, settings.orders.skip_statuses)
-            reports = run_sync(services, plan, skip_status_ids=skip)
+            skip = resolve_statuses(context.bigcommerce, settings.orders.skip_statuses)
+            reports = run_sync(context, plan, skip_status_ids=skip)
             begins = None if plan.since is None else plan.since.isoformat(timespec="seconds")
             facts = {"store_hash": store_hash, "since": begins} if as_json else None
             code = show_run(console, reports, expected=None, facts=facts, routine=True)
@@ -91,18 +91,18 @@ def _run(console: Console, settings: Settings, since: str | None, *, as_json: bo
             # The run that holds the store writes how it stands.
             raise
         except Bc2otError:
-            _write_metrics(settings, services)
+            _write_metrics(settings, context)
             raise
-        _write_metrics(settings, services)
+        _write_metrics(settings, context)
         return code
 
 
-def _say_what_is_held(console: Console, services: Services) -> None:
+def _say_what_is_held(console: Console, context: Context) -> None:
     """A sync leaves held orders alone, and would never tell of them."""
-    from onetribe_bc.ledger.entry import State
-    from onetribe_bc.wording import plural
+    from onetribe_bc.ledger.states import State
+    from onetribe_bc.text import plural
 
-    held = sum(1 for _ in services.inventory.iter_entries((State.UNKNOWN,)))
+    held = sum(1 for _ in context.ledger.iter_entries((State.UNKNOWN,)))
     if held:
         console.say(
             f"{plural(held, 'unknown order')} held for you to decide (delivery.on_unknown: "
@@ -110,15 +110,15 @@ def _say_what_is_held(console: Console, services: Services) -> None:
         )
 
 
-def _write_metrics(settings: Settings, services: Services) -> None:
+def _write_metrics(settings: Settings, context: Context) -> None:
     """Whatever becomes of them, the run's own end is what counts."""
-    from onetribe_bc.runs.monitor import write_textfile
+    from onetribe_bc.commands.monitor import write_textfile
 
     path = settings.monitor.textfile
     if path is not None:
         with suppress(Bc2otError):
-            status = services.inventory.status()
-            write_textfile(path, services.bigcommerce.store_hash, status, services.clock.now())
+            status = context.ledger.status()
+            write_textfile(path, context.bigcommerce.store_hash, status, context.clock.now())
 
 
 def describe_plan(plan: SyncPlan, timezone: ZoneInfo) -> str:

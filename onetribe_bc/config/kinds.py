@@ -15,8 +15,7 @@ from typing import Generic, TypeVar
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
-from onetribe_bc.loopback import is_loopback
-from onetribe_bc.secret import Secret
+from onetribe_bc.secret import Secret, is_loopback
 from onetribe_bc.statuses import STATUSES
 
 Raw = str | tuple[str, ...]

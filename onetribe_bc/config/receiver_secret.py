@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from onetribe_bc.config.keeping import keep
 from onetribe_bc.config.kinds import CREDENTIAL
 from onetribe_bc.config.places import Notice, open_to_others, read_contents
 from onetribe_bc.errors import ConfigurationError
+from onetribe_bc.files import keep
 from onetribe_bc.secret import Secret
 
 SECRET_BYTES = 32

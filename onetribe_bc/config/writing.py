@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from onetribe_bc.config.finding import is_there
-from onetribe_bc.config.keeping import keep
 from onetribe_bc.config.keys import KEYS, Key
 from onetribe_bc.config.places import Given
 from onetribe_bc.errors import ConfigurationError, InputError
+from onetribe_bc.files import keep
 
 _HEAD = """\
 # bc2ot's configuration, a secret: keep it readable by you alone.

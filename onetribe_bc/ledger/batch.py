@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from onetribe_bc.errors import LedgerError
-from onetribe_bc.ledger.database import Database
-from onetribe_bc.ledger.entry import Decision, Entry
 from onetribe_bc.ledger.rows import Rows, Settlement
+from onetribe_bc.ledger.states import Disposition, Entry
+from onetribe_bc.ledger.writer import Database
 
-ClaimRule = Callable[[Entry], tuple[Entry, Decision]]
+ClaimRule = Callable[[Entry], tuple[Entry, Disposition]]
 """Takes an entry as it stands, returns it claimed, or unchanged with the decision why not."""
 
-Claimed = tuple[Entry, Decision]
+Claimed = tuple[Entry, Disposition]
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class _Batch:
 
 
 class Batcher:
-    """Collects claims and settlements of one book."""
+    """Collects claims and settlements of one ledger."""
 
     def __init__(self, database: Database, rows: Rows) -> None:
         self._database = database

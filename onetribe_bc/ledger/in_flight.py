@@ -21,7 +21,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from onetribe_bc.ledger.entry import ABANDONED, UNSENT, Outcome, Result
+from onetribe_bc.ledger.states import ABANDONED, UNSENT, Outcome, Result
 
 _HEAD = struct.Struct("<8s64s")
 _MAGIC = b"bc2ot-2\n"

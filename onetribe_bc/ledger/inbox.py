@@ -17,10 +17,10 @@ import sqlalchemy as sa
 
 from onetribe_bc.clock import Clock
 from onetribe_bc.ledger import schema
-from onetribe_bc.ledger.database import Database
 from onetribe_bc.ledger.dialects import Insert, in_each_dialect
-from onetribe_bc.ledger.entry import State
 from onetribe_bc.ledger.rows import Rows
+from onetribe_bc.ledger.states import State
+from onetribe_bc.ledger.writer import Database
 
 NOT_FETCHED = "named by a callback, not fetched yet"
 NOT_IN_STORE = "named by a callback, and BigCommerce does not have it yet"

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from onetribe_bc.ledger import schema
 from onetribe_bc.ledger.dialects import upsert
-from onetribe_bc.ledger.entry import Entry, Outcome, Result, State
+from onetribe_bc.ledger.states import Entry, Outcome, Result, State
 
 _COLUMNS = tuple(field.name for field in fields(Entry))
 _ORDERS = schema.orders.c

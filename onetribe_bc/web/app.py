@@ -15,14 +15,19 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from onetribe_bc.api.authenticity import SECRET_HEADER, SIGNATURE_HEADERS, Verifier
-from onetribe_bc.api.callback import MAX_CALLBACK_BYTES, Callback, parse_callback
+from onetribe_bc.api.webhook import (
+    MAX_CALLBACK_BYTES,
+    SECRET_HEADER,
+    SIGNATURE_HEADERS,
+    Callback,
+    Verifier,
+    parse_callback,
+)
+from onetribe_bc.commands.monitor import metrics as exposition
+from onetribe_bc.commands.monitor import status_samples
+from onetribe_bc.commands.receiver import Receiver
 from onetribe_bc.errors import Bc2otError, InputError, NotAuthenticError
-from onetribe_bc.loopback import is_loopback
-from onetribe_bc.runs.monitor import metrics as exposition
-from onetribe_bc.runs.monitor import status_samples
-from onetribe_bc.runs.receiver import Receiver
-from onetribe_bc.secret import Secret
+from onetribe_bc.secret import Secret, is_loopback
 from onetribe_bc.web.journal import Journal
 from onetribe_bc.web.metrics import Metrics
 

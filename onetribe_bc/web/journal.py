@@ -12,9 +12,10 @@ import queue
 import threading
 from collections import Counter
 
-from onetribe_bc.api.callback import Callback
+from onetribe_bc.api.webhook import Callback
 from onetribe_bc.clock import Clock
-from onetribe_bc.delivery import Kind, Report
+from onetribe_bc.delivery.report import Report
+from onetribe_bc.ledger.states import Disposition
 
 _log = logging.getLogger(__name__)
 
@@ -25,8 +26,8 @@ LINES_AHEAD = 20_000
 """How many lines may wait to be written. When the log is stuck, further ones are lost."""
 
 _PERIOD_S = 60.0
-_IN_TROUBLE = frozenset({Kind.FAILED, Kind.UNKNOWN})
-_ROUTINE = frozenset({Kind.ALREADY_DELIVERED, Kind.CLAIMED})
+_IN_TROUBLE = frozenset({Disposition.FAILED, Disposition.UNKNOWN})
+_ROUTINE = frozenset({Disposition.ALREADY_DELIVERED, Disposition.CLAIMED})
 _Line = tuple[int, str, tuple[object, ...]]
 """A level, a text, and what is to be filled in."""
 
@@ -71,7 +72,7 @@ class Journal:
             untold = self._next_period()
         self._sum_up(untold)
         order_id, kind = report.order_id, report.kind.value
-        if report.kind is Kind.DELIVERED:
+        if report.kind is Disposition.DELIVERED:
             after = "" if waited_s is None else f", {waited_s:.1f} s after its callback"
             self._tell("Order %d: delivered%s.", order_id, after)
         elif report.kind in _IN_TROUBLE:

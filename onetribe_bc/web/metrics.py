@@ -7,8 +7,9 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 
-from onetribe_bc.delivery import Kind, Report
-from onetribe_bc.runs.monitor import family
+from onetribe_bc.commands.monitor import family
+from onetribe_bc.delivery.report import Report
+from onetribe_bc.ledger.states import Disposition
 
 BUCKETS_S = (0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600)
 """The upper ends of the histogram's buckets: seconds from a callback to its order's delivery."""
@@ -44,7 +45,7 @@ class Metrics:
 
     def settle(self, report: Report, waited_s: float | None) -> None:
         """An order was settled, so long after the callback that named it, if one did."""
-        if report.kind is not Kind.DELIVERED:
+        if report.kind is not Disposition.DELIVERED:
             return
         with self._lock:
             self._delivered += 1

@@ -20,7 +20,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from onetribe_bc.api.callback import MAX_CALLBACK_BYTES
+from onetribe_bc.api.webhook import MAX_CALLBACK_BYTES
 from onetribe_bc.errors import ConfigurationError
 from onetribe_bc.web.app import BEGUN, TAKE_IN_S, Answer, Later
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Protocol
 
 from onetribe_bc.clock import Clock, SystemClock
+from onetribe_bc.commands.callback import make_verifier
+from onetribe_bc.commands.receiver import Receiver
 from onetribe_bc.config import Settings, load
-from onetribe_bc.delivery import Report
+from onetribe_bc.delivery.context import open_clients
+from onetribe_bc.delivery.report import Report
 from onetribe_bc.errors import ConfigurationError, InputError
-from onetribe_bc.runs.callback import make_verifier
-from onetribe_bc.runs.receiver import Receiver
-from onetribe_bc.runs.services import open_links
 from onetribe_bc.web.app import OWN_PATHS, Application
 from onetribe_bc.web.journal import Journal
 from onetribe_bc.web.metrics import Metrics
@@ -78,8 +78,8 @@ def open_service(
         metrics.settle(report, waited_s)
         journal.settle(report, waited_s)
 
-    with open_links(settings, clock) as links:
-        receiver = Receiver(settings, links, clock, observe)
+    with open_clients(settings, clock) as clients:
+        receiver = Receiver(settings, clients, clock, observe)
         application = Application(
             receiver,
             verifier,

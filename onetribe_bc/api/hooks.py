@@ -1,0 +1,287 @@
+"""BigCommerce's webhooks as values: what may be in one, and what of one may be shown."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+
+from onetribe_bc.errors import BadResponseError, InputError
+from onetribe_bc.secret import MASK, Secret
+
+HOOKS_PER_SCOPE = 10
+"""BigCommerce's limit for one store, API account and scope."""
+
+ORDER_CREATED = "store/order/created"
+ORDER_SCOPES = (
+    "store/order/*",
+    ORDER_CREATED,
+    "store/order/updated",
+    "store/order/archived",
+    "store/order/statusUpdated",
+    "store/order/message/created",
+    "store/order/refund/created",
+    "store/order/transaction/created",
+    "store/order/transaction/updated",
+    "store/order/metafield/created",
+    "store/order/metafield/updated",
+    "store/order/metafield/deleted",
+)
+
+KEY_CHARACTERS = 16
+"""A part of a destination's path that is as long as this may be a key, and is not shown."""
+
+_ONETRIBE_PATH = "/direct/webhook/"
+_SCOPE = re.compile(r"store(?:/channel/[0-9]{1,12})?(?:/[A-Za-z][A-Za-z0-9_-]*)+(?:/\*)?")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A hook as BigCommerce has it. `headers` are sent along with every callback: secrets."""
+
+    id: int
+    scope: str
+    destination: str = field(repr=False)
+    is_active: bool = True
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedDomain:
+    """A destination that BigCommerce sends nothing to for another `time_left_s` seconds."""
+
+    destination: str
+    time_left_s: int
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HooksAdmin:
+    """`GET v3/hooks/admin`: alert addresses, each hook's status by id, blocked domains."""
+
+    emails: tuple[str, ...] = field(repr=False)
+    statuses: Mapping[int, str] = field(default_factory=dict)
+    blocked_domains: tuple[BlockedDomain, ...] = ()
+
+
+def check_destination(destination: str) -> None:
+    """Raise InputError for an address that BigCommerce would not take for a hook."""
+    try:
+        parts = urlsplit(destination)
+        port = parts.port
+    except ValueError:
+        raise InputError("The hook's destination is not a URL.") from None
+    if any(c.isspace() or not c.isprintable() for c in destination) or not parts.hostname:
+        raise InputError(
+            "The hook's destination is not a URL.",
+            hint="Give a whole one, as in https://hooks.example.com/orders",
+        )
+    if parts.scheme != "https":
+        raise InputError(
+            "BigCommerce calls hooks over https only; this destination is not https.",
+            hint="Put a TLS proxy in front of the receiver and give its https address.",
+        )
+    if port not in (None, 443):
+        raise InputError(
+            f"BigCommerce calls hooks on port 443 only; this destination has port {port}.",
+            hint="Serve the receiver on port 443 and leave the port out.",
+        )
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise InputError(
+            "The hook's destination holds a user, a password or a fragment.",
+            hint="Use --header NAME=VALUE for a shared secret.",
+        )
+
+
+def hook_obstacle(url: Secret) -> str:
+    """Why BigCommerce cannot call this address, as a sentence; empty when it can."""
+    try:
+        check_destination(url.reveal())
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def check_scope(scope: str) -> None:
+    """Raise InputError for what is no scope by its form. BigCommerce knows which there are."""
+    if _SCOPE.fullmatch(scope):
+        return
+    near = difflib.get_close_matches(scope, ORDER_SCOPES, n=1, cutoff=0.5)
+    raise InputError(
+        f"{scope[:60]!r} is not a hook's scope.",
+        hint=f"Did you mean {near[0]}?" if near else f"Scopes look like {ORDER_CREATED}.",
+    )
+
+
+def nearest_scope(scope: str) -> str | None:
+    """The order scope that `scope` is probably meant to be; None when it looks right as it is.
+
+    BigCommerce has scopes for other things than orders, which are none of our business.
+    """
+    parts = scope.split("/")
+    about = parts[1] if len(parts) > 1 else ""
+    if scope in ORDER_SCOPES or not difflib.get_close_matches(about.lower(), ["order"], cutoff=0.7):
+        return None
+    return difflib.get_close_matches(scope, ORDER_SCOPES, n=1, cutoff=0.0)[0]
+
+
+def check_header(name: str, value: str) -> None:
+    """Raise InputError for a header that HTTP does not allow. The value is never quoted."""
+    if not _HEADER_NAME.fullmatch(name):
+        raise InputError(
+            "A header's name is letters, digits and hyphens, such as X-Hook-Secret.",
+            hint="Write NAME=VALUE.",
+        )
+    if not value.strip():
+        raise InputError(f"The header {name} has no value.")
+    if not (value.isascii() and value.isprintable()):
+        raise InputError(
+            f"The value of the header {name} has line breaks, control or non-ASCII characters."
+        )
+
+
+def same_destination(one: str, other: str) -> bool:
+    """Whether two destinations are one: the host's case and port 443 make no difference."""
+    return one == other or _canonical(one) == _canonical(other)
+
+
+def same_merchant(one: str, other: str) -> bool:
+    """Whether both are addresses of one merchant at One Tribe, whatever the path before the key."""
+    first, second = _split(one), _split(other)
+    return (
+        first is not None
+        and second is not None
+        and _ONETRIBE_PATH in first.path
+        and _ONETRIBE_PATH in second.path
+        and (first.hostname, _last(first)) == (second.hostname, _last(second))
+    )
+
+
+def host_of(destination: str) -> str:
+    """The host of a destination, which may lack its scheme; empty if it has none."""
+    parts = _split(destination)
+    return (parts.hostname or "") if parts else ""
+
+
+def mask_destination(destination: str, onetribe: Secret | None = None) -> str:
+    """`destination` as it may be shown.
+
+    Masked are the key of a One Tribe address, whatever holds the key of the configured URL
+    `onetribe`, each other part of the path that may be a key (16 characters and more), the
+    query, the user and the fragment: receivers' addresses can hold secrets as well.
+    """
+    parts = _split(destination)
+    if parts is None:
+        return MASK
+    secrets = _secret_segments(parts, onetribe)
+    path = "/".join(MASK if s in secrets else s for s in parts.path.split("/"))
+    host = parts.netloc.rpartition("@")[2]
+    shown = urlunsplit((parts.scheme, host, path, MASK if parts.query else "", ""))
+    return shown if "//" in destination else shown.removeprefix("//")
+
+
+def destination_secrets(destination: str) -> tuple[str, ...]:
+    """What `mask_destination` masks, for texts that may quote it."""
+    parts = _split(destination)
+    if parts is None:
+        return (destination,)
+    query = [parts.query] if parts.query else []
+    return (*_secret_segments(parts, None), *query)
+
+
+def parse_hook(row: object) -> Hook:
+    """One hook, in the form that v2 and v3 share. Raises BadResponseError."""
+    if not isinstance(row, dict):
+        raise BadResponseError("BigCommerce's answer has something other than a hook in it.")
+    hook_id, scope, destination = row.get("id"), row.get("scope"), row.get("destination")
+    headers = row.get("headers") or {}
+    if (
+        isinstance(hook_id, bool)
+        or not isinstance(hook_id, int)
+        or not isinstance(scope, str)
+        or not isinstance(destination, str)
+        or not isinstance(headers, dict)
+    ):
+        raise BadResponseError("BigCommerce's answer has a hook without id, scope or destination.")
+    return Hook(
+        id=hook_id,
+        scope=scope,
+        destination=destination,
+        is_active=row.get("is_active") is not False,
+        headers={str(name): str(value) for name, value in headers.items()},
+        created_at=_moment(row.get("created_at")),
+        updated_at=_moment(row.get("updated_at")),
+    )
+
+
+def parse_hooks_admin(data: object) -> HooksAdmin:
+    """What the admin endpoint tells. Raises BadResponseError."""
+    if not isinstance(data, dict):
+        raise BadResponseError("BigCommerce's answer on the hooks' state is not an object.")
+    hooks = [row for row in _rows(data.get("hooks_list")) if isinstance(row.get("id"), int)]
+    return HooksAdmin(
+        emails=tuple(e for e in data.get("emails") or () if isinstance(e, str)),
+        statuses={row["id"]: str(row.get("status", "")) for row in hooks},
+        blocked_domains=tuple(_blocked(row) for row in _rows(data.get("blocked_domains"))),
+    )
+
+
+def _split(destination: str) -> SplitResult | None:
+    """BigCommerce names a blocked destination with or without a scheme."""
+    try:
+        parts = urlsplit(destination if "//" in destination else f"//{destination}")
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
+
+
+def _canonical(destination: str) -> tuple[object, ...]:
+    parts = _split(destination)
+    if parts is None:
+        return (destination,)
+    return (parts.scheme, parts.hostname, parts.port or 443, parts.path or "/", parts.query)
+
+
+def _last(parts: SplitResult) -> str:
+    return parts.path.rstrip("/").rpartition("/")[2]
+
+
+def _secret_segments(parts: SplitResult, onetribe: Secret | None) -> set[str]:
+    secrets = {s for s in parts.path.split("/") if len(s) >= KEY_CHARACTERS}
+    configured = _split(onetribe.reveal()) if onetribe else None
+    key = _last(configured) if configured else ""
+    if key:
+        secrets |= {s for s in parts.path.split("/") if unquote(key) in unquote(s)}
+    if _ONETRIBE_PATH in parts.path:
+        secrets.add(_last(parts))
+    return secrets
+
+
+def _blocked(row: dict[str, Any]) -> BlockedDomain:
+    time_left = row.get("time_left")
+    return BlockedDomain(
+        destination=str(row.get("destination", "")),
+        time_left_s=time_left if isinstance(time_left, int) else 0,
+        reasons=tuple(str(r.get("failure_description", "")) for r in _rows(row.get("reasons"))),
+    )
+
+
+def _rows(value: object) -> list[dict[str, Any]]:
+    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+
+
+def _moment(value: object) -> datetime | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return datetime.fromtimestamp(value, UTC)
+    except (OverflowError, OSError, ValueError):
+        return None

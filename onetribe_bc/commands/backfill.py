@@ -1,0 +1,43 @@
+"""Backfill: send every order of a range that One Tribe does not have yet."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+from onetribe_bc.delivery.context import Context
+from onetribe_bc.delivery.pipeline import preview_pages, run
+from onetribe_bc.delivery.report import Report
+from onetribe_bc.delivery.selection import Selection
+from onetribe_bc.order import Order
+
+
+def backfill(
+    context: Context,
+    selection: Selection,
+    *,
+    command: str = "backfill",
+    exclusive: bool = True,
+    limit: int | None = None,
+) -> Generator[Report, None, None]:
+    """Deliver the selected orders, as `run` does. Running it again sends only what is owed."""
+    pages = selection.iter_pages(context.bigcommerce)
+    return run(
+        context,
+        command,
+        pages,
+        skip_reason=selection.skip_reason,
+        exclusive=exclusive,
+        limit=limit,
+    )
+
+
+def preview(
+    context: Context, selection: Selection, *, limit: int | None = None
+) -> Iterator[tuple[Report, Order | None]]:
+    """What `backfill` would do with each order; sends nothing and enters nothing."""
+    return preview_pages(
+        selection.iter_pages(context.bigcommerce),
+        ledger=context.ledger,
+        skip_reason=selection.skip_reason,
+        limit=limit,
+    )

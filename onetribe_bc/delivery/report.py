@@ -1,0 +1,82 @@
+"""What became of the orders of a run, and how many of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from onetribe_bc.errors import ExitCode
+from onetribe_bc.ledger.states import Disposition
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of one order, and why. `possible_duplicates` counts copies beyond one."""
+
+    order_id: int
+    kind: Disposition
+    reason: str = ""
+    possible_duplicates: int = 0
+
+
+KEPT_PROBLEMS = 1000
+"""How many orders in trouble a tally names; it counts all of them."""
+
+_FINE = frozenset({Disposition.DELIVERED, Disposition.ALREADY_DELIVERED, Disposition.TO_SEND})
+_FINE_UNLESS_NAMED = frozenset({Disposition.SKIPPED, Disposition.CLAIMED})
+_TOLD_BEFORE = frozenset({Disposition.FAILED_BEFORE, Disposition.HELD})
+
+
+@dataclass(slots=True)
+class Summary:
+    """Counts by kind, which add up to `seen`; reasons of skips; the orders in trouble.
+
+    With `strict`, for orders asked for one by one, a skipped order is in trouble, too. With
+    `routine`, for runs that nobody watches, trouble that an earlier run told of is none.
+    """
+
+    strict: bool = False
+    routine: bool = False
+    kinds: Counter[Disposition] = field(default_factory=Counter)
+    skipped_reasons: Counter[str] = field(default_factory=Counter)
+    problems: list[Report] = field(default_factory=list)
+    possible_duplicates: int = 0
+
+    def add(self, report: Report) -> None:
+        """Count one order."""
+        self.kinds[report.kind] += 1
+        self.possible_duplicates += report.possible_duplicates
+        if report.kind is Disposition.SKIPPED:
+            self.skipped_reasons[report.reason] += 1
+        if self._troubles(report.kind) and len(self.problems) < KEPT_PROBLEMS:
+            self.problems.append(report)
+
+    @property
+    def seen(self) -> int:
+        """All orders that the run came across."""
+        return self.kinds.total()
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """INCOMPLETE when an order is not where it should be."""
+        return ExitCode.INCOMPLETE if self.troubled else ExitCode.DONE
+
+    @property
+    def troubled(self) -> int:
+        """How many orders are in trouble, also beyond those that are named."""
+        return sum(number for kind, number in self.kinds.items() if self._troubles(kind))
+
+    def _troubles(self, kind: Disposition) -> bool:
+        if kind in _FINE_UNLESS_NAMED:
+            return self.strict
+        return kind not in _FINE and not (self.routine and kind in _TOLD_BEFORE)
+
+    def counts(self) -> dict[str, int]:
+        """The columns that the ledger keeps of a run."""
+        return {
+            "seen": self.seen,
+            "delivered": self.kinds[Disposition.DELIVERED],
+            "skipped": self.kinds[Disposition.SKIPPED],
+            "failed": self.kinds[Disposition.FAILED],
+            "unknown": self.kinds[Disposition.UNKNOWN],
+        }

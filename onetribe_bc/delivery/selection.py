@@ -1,0 +1,171 @@
+"""Which orders a run is about: what was asked for, made exact and frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from onetribe_bc.api.bigcommerce import BigCommerceClient, OrderQuery
+from onetribe_bc.dates import Window
+from onetribe_bc.delivery.fetching import Page, iter_ids, iter_pages
+from onetribe_bc.errors import InputError
+from onetribe_bc.ids import IdRange
+from onetribe_bc.order import Order
+from onetribe_bc.statuses import STATUSES
+
+By = Literal["created", "modified"]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFilter:
+    """What was asked for. `ids` stand alone; everything else may be combined.
+
+    `statuses` are names or ids. `since` and `until` are aware UTC.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    by: By = "created"
+    ids: Sequence[IdRange] = ()
+    from_id: int | None = None
+    to_id: int | None = None
+    statuses: Sequence[str] = ()
+    channel_id: int | None = None
+
+    def __post_init__(self) -> None:
+        bounds = (self.since, self.until, self.from_id, self.to_id)
+        if self.ids and any(bound is not None for bound in bounds):
+            raise InputError(
+                "--ids names the orders already; it cannot be combined with dates or --from-id "
+                "and --to-id.",
+                hint="Use --from-id and --to-id together with dates.",
+            )
+        if self.from_id is not None and self.to_id is not None and self.to_id < self.from_id:
+            raise InputError("--to-id is below --from-id: there is no order in between.")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The orders of one run. `window` is None for a selection by ids; `expected` is the store's
+    own count, None where it was not asked.
+    """
+
+    query: OrderQuery
+    ids: Sequence[IdRange] = ()
+    status_ids: Collection[int] = ()
+    window: Window | None = None
+    by: By = "created"
+    expected: int | None = None
+    skip_status_ids: Collection[int] = field(default=())
+
+    def iter_pages(self, client: BigCommerceClient) -> Iterator[Page]:
+        """The orders, fetched page by page."""
+        pages = iter_ids(client, self.ids) if self.ids else iter_pages(client, self.query)
+        for page in pages:
+            orders = [order for order in page.orders if self._selects(order)]
+            yield Page(orders, page.missing)
+
+    def skip_reason(self, order: Order) -> str:
+        """Why an order is not eligible; empty if it is."""
+        return skip_reason(self.skip_status_ids, order)
+
+    def _selects(self, order: Order) -> bool:
+        if self.status_ids and order.status_id not in self.status_ids:
+            return False
+        return self.query.channel_id is None or order.channel_id in (None, self.query.channel_id)
+
+
+def skip_reason(skip_status_ids: Collection[int], order: Order) -> str:
+    """Why an order is not eligible; empty if it is. A status it does not tell is no reason."""
+    if order.status_id is None or order.status_id not in skip_status_ids:
+        return ""
+    return f"status {STATUSES.get(order.status_id, order.status_id)}"
+
+
+def resolve_statuses(client: BigCommerceClient, statuses: Iterable[str | int]) -> frozenset[int]:
+    """Status ids of names and ids; the store is asked only for names that are not BigCommerce's
+    own. Raises InputError for what it does not know, either.
+    """
+    names = _StatusNames(client)
+    return frozenset(names.resolve(status) for status in statuses)
+
+
+def select(
+    client: BigCommerceClient,
+    request: OrderFilter,
+    *,
+    skip_statuses: Sequence[str | int],
+    now: Callable[[], datetime],
+) -> Selection:
+    """Make a request exact. Costs one request for the count, whose answer also tells
+    BigCommerce's time: the window ends there, not at this machine's idea of now. Statuses that
+    the merchant named cost another.
+
+    Raises InputError for an inverted window or a status that the store does not have.
+    """
+    status_ids = resolve_statuses(client, request.statuses)
+    skip_ids = resolve_statuses(client, skip_statuses)
+    if request.ids:
+        query = OrderQuery(channel_id=request.channel_id)
+        return Selection(query, ids=request.ids, status_ids=status_ids, skip_status_ids=skip_ids)
+    asked = _query(request, status_ids, Window(request.since, request.until))
+    expected = client.count_orders(asked)
+    frozen_at = client.server_time or now()
+    until = frozen_at if request.until is None else min(request.until, frozen_at)
+    window = Window(request.since, until)
+    return Selection(
+        _query(request, status_ids, window),
+        status_ids=status_ids,
+        window=window,
+        by=request.by,
+        expected=expected,
+        skip_status_ids=skip_ids,
+    )
+
+
+def _query(request: OrderFilter, status_ids: Collection[int], window: Window) -> OrderQuery:
+    return OrderQuery(
+        min_id=request.from_id or 1,
+        max_id=request.to_id,
+        created=window if request.by == "created" else None,
+        modified=window if request.by == "modified" else None,
+        # BigCommerce filters by one status only; several are picked from the rows.
+        status_id=next(iter(status_ids)) if len(status_ids) == 1 else None,
+        channel_id=request.channel_id,
+    )
+
+
+class _StatusNames:
+    """Status ids by name, asking the store only for names that are not BigCommerce's own."""
+
+    def __init__(self, client: BigCommerceClient) -> None:
+        self._client = client
+        self._own: dict[str, int] | None = None
+
+    def resolve(self, status: str | int) -> int:
+        text = str(status).strip()
+        if text.isascii() and text.isdigit():
+            if int(text) not in STATUSES:
+                raise InputError(
+                    f"There is no order status {text[:20]}.", hint="They go from 0 to 14."
+                )
+            return int(text)
+        for status_id, name in STATUSES.items():
+            if name.casefold() == text.casefold():
+                return status_id
+        return self._resolve_own(text)
+
+    def _resolve_own(self, text: str) -> int:
+        if self._own is None:
+            statuses = self._client.order_statuses()
+            self._own = {name.casefold(): i for i, names in statuses.items() for name in names}
+        found = self._own.get(text.casefold())
+        if found is None:
+            known = ", ".join(STATUSES.values())
+            raise InputError(
+                f"The store has no order status {text[:40]!r}.",
+                hint=f"Give an id, one of the store's own names, or one of: {known}.",
+            )
+        return found
