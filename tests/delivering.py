@@ -71,12 +71,16 @@ class Run:
             summary.add(report)
         return summary
 
-    def ids(self, kind: Disposition) -> set[int]:
-        return {report.order_id for report in self.reports if report.kind is kind}
+    def ids(self, disposition: Disposition) -> set[int]:
+        return {report.order_id for report in self.reports if report.disposition is disposition}
 
     @property
-    def kinds(self) -> dict[Disposition, int]:
-        return {kind: number for kind, number in self.summary.kinds.items() if number}
+    def dispositions(self) -> dict[Disposition, int]:
+        return {
+            disposition: number
+            for disposition, number in self.summary.dispositions.items()
+            if number
+        }
 
 
 @dataclass

@@ -40,7 +40,7 @@ def ids_request(*texts: str, **fields: Any) -> OrderFilter:
 def adds_up(desk: Desk, run: Run) -> None:
     """Each order of the store was reported on once."""
     assert Counter(r.order_id for r in run.reports) == Counter(desk.sandbox.store.ids())
-    assert run.summary.seen == len(desk.sandbox.store) == sum(run.kinds.values())
+    assert run.summary.seen == len(desk.sandbox.store) == sum(run.dispositions.values())
 
 
 def test_every_order_arrives_once_and_the_numbers_add_up(desk: Desk) -> None:
@@ -68,7 +68,7 @@ def test_orders_fetched_singly_go_out_byte_for_byte(desk: Desk) -> None:
     ids = [i for i in desk.sandbox.store.ids() if i in desk.owed()]
     far_apart = ids[:: len(ids) // 3]
     for order_id in far_apart:
-        assert desk.run(ids_request(str(order_id))).kinds == {Disposition.DELIVERED: 1}
+        assert desk.run(ids_request(str(order_id))).dispositions == {Disposition.DELIVERED: 1}
         assert desk.sandbox.onetribe.bodies(order_id) == (desk.sandbox.store.raw(order_id),)
 
 
@@ -76,7 +76,7 @@ def test_a_second_backfill_sends_nothing(desk: Desk) -> None:
     desk.run()
     again = desk.run()
     adds_up(desk, again)
-    assert set(again.kinds) == {Disposition.ALREADY_DELIVERED, Disposition.SKIPPED}
+    assert set(again.dispositions) == {Disposition.ALREADY_DELIVERED, Disposition.SKIPPED}
     assert set(desk.filed.values()) == {1}
     assert desk.flagged() == 0
 
@@ -85,7 +85,7 @@ def test_force_sends_again_and_flags_it(desk: Desk) -> None:
     request = ids_request("218")
     desk.run(request)
     forced = desk.run(request, force=True)
-    assert forced.kinds == {Disposition.DELIVERED: 1}
+    assert forced.dispositions == {Disposition.DELIVERED: 1}
     assert forced.summary.possible_duplicates == desk.flagged() == 1
     assert desk.filed == {218: 2}
 
@@ -94,10 +94,10 @@ def test_a_changed_order_is_sent_again_only_when_that_is_wanted(desk: Desk) -> N
     request = ids_request("218")
     desk.run(request)
     desk.sandbox.store.modify(218, staff_notes="changed")
-    assert desk.run(request).kinds == {Disposition.ALREADY_DELIVERED: 1}
+    assert desk.run(request).dispositions == {Disposition.ALREADY_DELIVERED: 1}
     desk.resend = "on-change"
-    assert desk.run(request).kinds == {Disposition.DELIVERED: 1}
-    assert desk.run(request).kinds == {Disposition.ALREADY_DELIVERED: 1}
+    assert desk.run(request).dispositions == {Disposition.DELIVERED: 1}
+    assert desk.run(request).dispositions == {Disposition.ALREADY_DELIVERED: 1}
     assert desk.sandbox.onetribe.bodies(218)[1] == desk.sandbox.store.raw(218)
 
 
@@ -110,7 +110,7 @@ def test_a_delivered_order_that_is_no_longer_eligible_is_not_sent_on_its_change(
     desk.run(request)
     desk.sandbox.store.modify(218, status_id=5)
     run = desk.run(request)
-    assert run.kinds == {Disposition.SKIPPED: 1}
+    assert run.dispositions == {Disposition.SKIPPED: 1}
     assert desk.filed == {218: 1}
     entry = desk.entry(218)
     assert entry is not None
@@ -122,9 +122,9 @@ def test_a_new_destination_starts_afresh_and_another_spelling_of_it_does_not(
 ) -> None:
     desk.run()
     desk.url = desk.sandbox.onetribe_url + "/"
-    assert Disposition.DELIVERED not in desk.run().kinds
+    assert Disposition.DELIVERED not in desk.run().dispositions
     desk.url = desk.sandbox.onetribe_url.replace("http", "HTTP", 1)
-    assert Disposition.DELIVERED not in desk.run().kinds
+    assert Disposition.DELIVERED not in desk.run().dispositions
     other = make_sandbox(0)
     desk.url = other.onetribe_url
     assert desk.run().ids(Disposition.DELIVERED) == desk.owed()
@@ -140,7 +140,7 @@ def test_an_order_that_was_incomplete_is_sent_once_it_is_complete(desk: Desk) ->
 
 def test_nothing_is_skipped_when_no_status_is_to_be(desk: Desk) -> None:
     desk.skip = ()
-    assert desk.run().kinds == {Disposition.DELIVERED: 301}
+    assert desk.run().dispositions == {Disposition.DELIVERED: 301}
 
 
 def test_statuses_narrow_a_run_down_by_name_and_id(desk: Desk) -> None:
@@ -185,7 +185,7 @@ def test_a_channel_narrows_a_run_down(desk: Desk) -> None:
     rows = map(desk.sandbox.store.row, desk.owed())
     assert run.ids(Disposition.DELIVERED) == {row.id for row in rows if row.channel_id == 2}
     ids = ids_request(f"1-{max(desk.sandbox.store.ids())}", channel_id=2)
-    assert Disposition.DELIVERED not in desk.run(ids).kinds
+    assert Disposition.DELIVERED not in desk.run(ids).dispositions
 
 
 def test_a_limit_sends_no_more_than_that_and_the_next_run_goes_on(desk: Desk) -> None:
@@ -202,7 +202,7 @@ def test_a_limit_sends_no_more_than_that_and_the_next_run_goes_on(desk: Desk) ->
 
 def test_a_dry_run_sends_and_enters_nothing_and_tells_what_would_be_sent(desk: Desk) -> None:
     previews = desk.preview()
-    assert {r.order_id for r, _ in previews if r.kind is Disposition.TO_SEND} == desk.owed()
+    assert {r.order_id for r, _ in previews if r.disposition is Disposition.TO_SEND} == desk.owed()
     assert len(previews) == 301
     assert desk.states() == {}
     assert desk.sandbox.onetribe.received == ()
@@ -210,11 +210,13 @@ def test_a_dry_run_sends_and_enters_nothing_and_tells_what_would_be_sent(desk: D
         assert order is not None
         assert order.body == desk.sandbox.store.raw(report.order_id)
     assert desk.query("SELECT count(*) FROM runs") == [(0,)]
-    assert len([r for r, _ in desk.preview(limit=5) if r.kind is Disposition.TO_SEND]) == 5
+    assert len([r for r, _ in desk.preview(limit=5) if r.disposition is Disposition.TO_SEND]) == 5
     desk.run()
-    assert all(report.kind is not Disposition.TO_SEND for report, _ in desk.preview())
+    assert all(report.disposition is not Disposition.TO_SEND for report, _ in desk.preview())
     missing = desk.preview(ids_request("99999"))
-    assert [(report.kind, order) for report, order in missing] == [(Disposition.MISSING, None)]
+    assert [(report.disposition, order) for report, order in missing] == [
+        (Disposition.MISSING, None)
+    ]
 
 
 def test_missing_ids_are_told_and_only_known_ones_are_gone(desk: Desk) -> None:
@@ -240,7 +242,7 @@ def test_an_order_that_was_gone_is_sent_when_it_is_back(desk: Desk) -> None:
     desk.run(ids_request("218"))
     assert desk.states() == {"gone": 1}
     desk.sandbox.store.add(raw)
-    assert desk.run(ids_request("218")).kinds == {Disposition.DELIVERED: 1}
+    assert desk.run(ids_request("218")).dispositions == {Disposition.DELIVERED: 1}
 
 
 def test_ids_and_windows_contradict_each_other() -> None:
@@ -321,7 +323,7 @@ def test_a_thousand_orders_cost_at_most_six_requests(
     make_sandbox: SandboxFactory, tmp_path: Path
 ) -> None:
     desk = Desk(make_sandbox(1000), tmp_path / "ledger.db", skip=(), workers=8)
-    assert desk.run().kinds == {Disposition.DELIVERED: 1000}
+    assert desk.run().dispositions == {Disposition.DELIVERED: 1000}
     assert len(desk.sandbox.requests) <= 6
     assert set(desk.filed.values()) == {1}
 
@@ -332,7 +334,7 @@ def test_when_bigcommerce_fails_for_good_no_order_is_passed_over(desk: Desk) -> 
     assert isinstance(run.error, UnreachableError)
     assert run.error.exit_code == ExitCode.UNREACHABLE
     assert run.summary.seen == 250
-    assert sum(run.kinds.values()) == 250
+    assert sum(run.dispositions.values()) == 250
     assert "sending" not in desk.states()
     desk.sandbox.faults.clear()
     assert desk.run().error is None
@@ -373,7 +375,7 @@ def test_under_faults_on_both_sides_nothing_is_lost_and_each_double_is_flagged(
         desk.sandbox.faults.add(f"onetribe:{kind}")
     for _ in range(12):
         run = desk.run()
-        assert sum(run.kinds.values()) == run.summary.seen
+        assert sum(run.dispositions.values()) == run.summary.seen
         assert max(Counter(report.order_id for report in run.reports).values(), default=1) == 1
         if run.error is None and (on_unknown == "hold" or desk.owed() <= set(desk.filed)):
             break
@@ -436,10 +438,18 @@ def test_single_orders_can_be_pushed_while_a_backfill_runs_and_nothing_goes_twic
 
 def test_each_run_is_written_down_with_its_counts(desk: Desk) -> None:
     run = desk.run()
-    kinds = run.kinds
+    dispositions = run.dispositions
     row = "SELECT command, outcome, seen, delivered, skipped, failed, unknown FROM runs"
     assert desk.query(row) == [
-        ("backfill", "done", 301, kinds[Disposition.DELIVERED], kinds[Disposition.SKIPPED], 0, 0)
+        (
+            "backfill",
+            "done",
+            301,
+            dispositions[Disposition.DELIVERED],
+            dispositions[Disposition.SKIPPED],
+            0,
+            0,
+        )
     ]
     assert desk.query("SELECT count(*) FROM runs WHERE ended_at >= started_at") == [(1,)]
     assert [path.name for path in desk.lock_files() if path.name.startswith("run-")] == []

@@ -60,7 +60,7 @@ def test_any_2xx_is_a_delivery(desk: Desk, status: int) -> None:
     answer(desk, status)
     run = desk.run()
     assert run.error is None
-    assert run.kinds == {Disposition.DELIVERED: 12}
+    assert run.dispositions == {Disposition.DELIVERED: 12}
     entry = desk.entry(first(desk))
     assert entry is not None
     assert (entry.answer_status, entry.attempts, entry.deliveries) == (status, 1, 1)
@@ -71,14 +71,14 @@ def test_any_2xx_is_a_delivery(desk: Desk, status: int) -> None:
 )
 def test_a_2xx_is_a_delivery_whatever_its_body(desk: Desk, kind: FaultKind) -> None:
     desk.sandbox.faults.add(Fault(Service.ONETRIBE, kind))
-    assert desk.run().kinds == {Disposition.DELIVERED: 12}
+    assert desk.run().dispositions == {Disposition.DELIVERED: 12}
     assert set(desk.filed.values()) == {1}
 
 
 def test_an_html_page_with_a_200_is_a_delivery_and_one_with_a_502_is_not(desk: Desk) -> None:
     desk.sandbox.faults.add(Fault("onetribe", "html", status=502, times=1))
     desk.sandbox.faults.add(Fault("onetribe", "html", status=200))
-    assert desk.run(only(first(desk))).kinds == {Disposition.DELIVERED: 1}
+    assert desk.run(only(first(desk))).dispositions == {Disposition.DELIVERED: 1}
     assert attempts(desk, first(desk)) == ["pending", "delivered"]
 
 
@@ -100,12 +100,12 @@ def test_a_wrong_address_stops_the_run_and_leaves_every_order_owed(desk: Desk, s
     assert str(status) in str(run.error)
     assert run.error.hint
     assert all_are_accounted_for(desk, run)
-    assert set(run.kinds) == {Disposition.PENDING}
+    assert set(run.dispositions) == {Disposition.PENDING}
     assert desk.states() == {"pending": 12}
     assert desk.filed == {}
     assert len(desk.sandbox.onetribe.requests) <= desk.workers
     desk.sandbox.faults.clear()
-    assert desk.run().kinds == {Disposition.DELIVERED: 12}
+    assert desk.run().dispositions == {Disposition.DELIVERED: 12}
     assert desk.flagged() == 0
 
 
@@ -123,7 +123,7 @@ def test_a_redirect_is_not_followed_and_not_counted_as_a_delivery(desk: Desk) ->
 def test_an_answer_that_may_pass_is_tried_again_with_full_jitter(desk: Desk, status: int) -> None:
     answer(desk, status, times=3)
     run = desk.run(only(first(desk)))
-    assert run.kinds == {Disposition.DELIVERED: 1}
+    assert run.dispositions == {Disposition.DELIVERED: 1}
     assert desk.clock.slept == [0.5, 1.0, 2.0]
     assert attempts(desk, first(desk)) == ["pending"] * 3 + ["delivered"]
     assert desk.filed == {first(desk): 1}
@@ -132,20 +132,20 @@ def test_an_answer_that_may_pass_is_tried_again_with_full_jitter(desk: Desk, sta
 
 def test_retry_after_in_seconds_is_waited_for(desk: Desk) -> None:
     answer(desk, 429, times=1, headers=(("Retry-After", "7"),))
-    assert desk.run(only(first(desk))).kinds == {Disposition.DELIVERED: 1}
+    assert desk.run(only(first(desk))).dispositions == {Disposition.DELIVERED: 1}
     assert sum(desk.clock.slept) == pytest.approx(7.0)
 
 
 def test_retry_after_as_a_date_is_waited_for(desk: Desk) -> None:
     date = format_datetime(STARTED_AT + timedelta(seconds=40), usegmt=True)
     answer(desk, 503, times=1, headers=(("Retry-After", date),))
-    assert desk.run(only(first(desk))).kinds == {Disposition.DELIVERED: 1}
+    assert desk.run(only(first(desk))).dispositions == {Disposition.DELIVERED: 1}
     assert sum(desk.clock.slept) == pytest.approx(40.0)
 
 
 def test_while_one_tribe_asks_for_a_pause_no_worker_sends(desk: Desk) -> None:
     answer(desk, 429, times=1, headers=(("Retry-After", "600"),))
-    assert desk.run().kinds == {Disposition.DELIVERED: 12}
+    assert desk.run().dispositions == {Disposition.DELIVERED: 12}
     assert desk.clock.monotonic() >= 600
     times = [entry.sent_at for entry in map(desk.entry, desk.sandbox.store.ids()) if entry]
     assert len(times) == 12
@@ -157,7 +157,7 @@ def test_any_other_4xx_fails_just_this_order(desk: Desk, status: int) -> None:
     answer(desk, status, order_ids=frozenset([first(desk)]))
     run = desk.run()
     assert run.error is None
-    assert run.kinds == {Disposition.FAILED: 1, Disposition.DELIVERED: 11}
+    assert run.dispositions == {Disposition.FAILED: 1, Disposition.DELIVERED: 11}
     assert run.ids(Disposition.FAILED) == {first(desk)}
     assert run.summary.exit_code == ExitCode.INCOMPLETE
     entry = desk.entry(first(desk))
@@ -170,8 +170,8 @@ def test_what_failed_is_tried_again_by_the_next_run_or_left_when_asked_to(desk: 
     answer(desk, 422, order_ids=frozenset([first(desk)]), times=1)
     desk.run()
     again = desk.run(retry_failed=False)
-    assert again.kinds == {Disposition.FAILED_BEFORE: 1, Disposition.ALREADY_DELIVERED: 11}
-    assert desk.run().kinds == {Disposition.DELIVERED: 1, Disposition.ALREADY_DELIVERED: 11}
+    assert again.dispositions == {Disposition.FAILED_BEFORE: 1, Disposition.ALREADY_DELIVERED: 11}
+    assert desk.run().dispositions == {Disposition.DELIVERED: 1, Disposition.ALREADY_DELIVERED: 11}
     assert set(desk.filed.values()) == {1}
 
 
@@ -188,8 +188,8 @@ def test_when_its_tries_are_used_up_an_order_has_failed(desk: Desk) -> None:
     answer(desk, 503, order_ids=frozenset([first(desk)]))
     run = desk.run(attempts=3)
     assert run.error is None
-    assert run.kinds == {Disposition.FAILED: 1, Disposition.DELIVERED: 11}
-    [report] = [report for report in run.reports if report.kind is Disposition.FAILED]
+    assert run.dispositions == {Disposition.FAILED: 1, Disposition.DELIVERED: 11}
+    [report] = [report for report in run.reports if report.disposition is Disposition.FAILED]
     assert report.reason == "One Tribe answered 503, to each of 3 tries"
     assert attempts(desk, first(desk)) == ["pending", "pending", "failed"]
 
@@ -206,7 +206,7 @@ def test_many_failures_in_a_row_stop_the_run_and_the_rest_stays_owed(
     assert len(desk.sandbox.onetribe.received) < 10 + desk.workers
     seen = Counter(report.order_id for report in run.reports)
     assert set(seen.values()) == {1}
-    assert set(run.kinds) <= {Disposition.PENDING, Disposition.FAILED}
+    assert set(run.dispositions) <= {Disposition.PENDING, Disposition.FAILED}
     assert desk.states().get("pending", 0) + desk.states().get("failed", 0) == len(seen)
     desk.sandbox.faults.clear()
     assert desk.run().error is None
@@ -220,7 +220,7 @@ def test_failures_that_are_not_in_a_row_do_not_stop_the_run(
     desk = Desk(make_sandbox(60), tmp_path / "ledger.db", skip=(), workers=1)
     for order_id in desk.sandbox.store.ids()[::2]:
         answer(desk, 503, order_ids=frozenset([order_id]), times=4)
-    assert desk.run().kinds == {Disposition.DELIVERED: 60}
+    assert desk.run().dispositions == {Disposition.DELIVERED: 60}
 
 
 def closed_port() -> int:
@@ -247,12 +247,12 @@ def test_an_order_without_an_answer_is_unknown_and_then_sent_again_and_flagged(
     desk.sandbox.faults.add(Fault("onetribe", kind, order_ids=frozenset([first(desk)]), times=1))
     run = desk.run()
     assert run.error is None
-    assert run.kinds == {Disposition.UNKNOWN: 1, Disposition.DELIVERED: 11}
+    assert run.dispositions == {Disposition.UNKNOWN: 1, Disposition.DELIVERED: 11}
     assert run.summary.exit_code == ExitCode.INCOMPLETE
     assert "may have arrived" in run.summary.problems[0].reason
     assert desk.flagged() == 0
     again = desk.run()
-    assert again.kinds == {Disposition.DELIVERED: 1, Disposition.ALREADY_DELIVERED: 11}
+    assert again.dispositions == {Disposition.DELIVERED: 1, Disposition.ALREADY_DELIVERED: 11}
     assert again.summary.possible_duplicates == desk.flagged() == 1
     assert desk.filed[first(desk)] == (2 if kind is FaultKind.LOST_REPLY else 1)
 
@@ -263,7 +263,7 @@ def test_an_answer_that_does_not_come_in_time_is_unknown(desk: Desk) -> None:
     desk.sandbox.faults.add(fault)
     run = desk.run(read_timeout_s=0.1)
     gate.open()
-    assert run.kinds == {Disposition.UNKNOWN: 1, Disposition.DELIVERED: 11}
+    assert run.dispositions == {Disposition.UNKNOWN: 1, Disposition.DELIVERED: 11}
     assert desk.states() == {"unknown": 1, "delivered": 11}
 
 
@@ -273,9 +273,9 @@ def test_held_unknown_orders_are_not_sent_again_unless_forced(desk: Desk) -> Non
         Fault("onetribe", "lost_reply", order_ids=frozenset([first(desk)]), times=1)
     )
     desk.run()
-    assert desk.run().kinds == {Disposition.HELD: 1, Disposition.ALREADY_DELIVERED: 11}
+    assert desk.run().dispositions == {Disposition.HELD: 1, Disposition.ALREADY_DELIVERED: 11}
     assert desk.filed[first(desk)] == 1
-    assert desk.run(only(first(desk)), force=True).kinds == {Disposition.DELIVERED: 1}
+    assert desk.run(only(first(desk)), force=True).dispositions == {Disposition.DELIVERED: 1}
     assert (desk.filed[first(desk)], desk.flagged()) == (2, 1)
 
 
@@ -329,7 +329,7 @@ def test_never_more_posts_are_under_way_than_there_are_workers(
     gate.open()
     thread.join()
     assert states["sending"] >= 3
-    assert runs[0].kinds == {Disposition.DELIVERED: 60}
+    assert runs[0].dispositions == {Disposition.DELIVERED: 60}
 
 
 def test_the_ledger_can_be_written_while_a_post_is_under_way(desk: Desk) -> None:
@@ -346,7 +346,7 @@ def test_the_ledger_can_be_written_while_a_post_is_under_way(desk: Desk) -> None
     gate.open()
     thread.join()
     assert state == "sending"  # the claim was durable before the request left
-    assert runs[0].kinds == {Disposition.DELIVERED: 12}
+    assert runs[0].dispositions == {Disposition.DELIVERED: 12}
 
 
 class WaitingClock(FakeClock):
@@ -392,8 +392,8 @@ def test_a_retry_leaves_the_order_to_a_run_that_claimed_it_meanwhile(desk: Desk)
     other = desk.run(only(first(desk)), exclusive=False)
     clock.go_on.set()
     thread.join()
-    assert other.kinds == {Disposition.DELIVERED: 1}
-    assert runs[0].kinds == {Disposition.ALREADY_DELIVERED: 1}
+    assert other.dispositions == {Disposition.DELIVERED: 1}
+    assert runs[0].dispositions == {Disposition.ALREADY_DELIVERED: 1}
     assert desk.filed == {first(desk): 1}
 
 
@@ -409,7 +409,7 @@ def test_an_interrupt_while_waiting_to_try_again_leaves_the_order_owed(desk: Des
     run = desk.run(only(first(desk)), clock=StoppingClock())
     assert run.error is not None
     assert run.error.exit_code == ExitCode.INTERRUPTED
-    assert run.kinds == {Disposition.PENDING: 1}
+    assert run.dispositions == {Disposition.PENDING: 1}
     assert desk.states() == {"pending": 1}
 
 
@@ -450,5 +450,5 @@ def test_a_wrong_key_costs_one_request(desk: Desk) -> None:
 
 def test_retry_after_zero_does_not_burn_the_tries(desk: Desk) -> None:
     answer(desk, 503, times=2, headers=(("Retry-After", "0"),))
-    assert desk.run(only(first(desk))).kinds == {Disposition.DELIVERED: 1}
+    assert desk.run(only(first(desk))).dispositions == {Disposition.DELIVERED: 1}
     assert sum(desk.clock.slept) > 0

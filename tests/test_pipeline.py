@@ -69,7 +69,7 @@ def test_an_interrupt_finishes_what_is_in_flight_and_the_next_run_goes_on(
     desk: Desk, after: int
 ) -> None:
     def on_report(report: Report) -> None:
-        if report.kind is Disposition.DELIVERED:
+        if report.disposition is Disposition.DELIVERED:
             delivered.append(report.order_id)
         if len(delivered) == after:
             desk.clock.stop()
@@ -79,11 +79,11 @@ def test_an_interrupt_finishes_what_is_in_flight_and_the_next_run_goes_on(
     assert isinstance(run.error, InterruptedRunError)
     assert run.error.exit_code == ExitCode.INTERRUPTED
     assert each_once(run)
-    assert set(run.kinds) == {Disposition.DELIVERED, Disposition.PENDING}
+    assert set(run.dispositions) == {Disposition.DELIVERED, Disposition.PENDING}
     assert run.ids(Disposition.DELIVERED) == set(desk.filed)
     assert desk.states() == {
         "delivered": len(desk.filed),
-        "pending": run.kinds[Disposition.PENDING],
+        "pending": run.dispositions[Disposition.PENDING],
     }
     assert nothing_hangs(desk)
     finish(desk)
@@ -114,7 +114,7 @@ def test_an_interrupt_while_posts_are_under_way_waits_for_their_answers(desk: De
     gate.open()
     thread.join()
     assert isinstance(runs[0].error, InterruptedRunError)
-    assert runs[0].kinds[Disposition.DELIVERED] == 1 + desk.workers
+    assert runs[0].dispositions[Disposition.DELIVERED] == 1 + desk.workers
     assert each_once(runs[0])
     assert nothing_hangs(desk)
     finish(desk)
@@ -125,8 +125,8 @@ def test_a_wrong_address_in_mid_run_accounts_for_all_that_was_seen(desk: Desk) -
     run = desk.run()
     assert isinstance(run.error, OneTribeUrlError)
     assert each_once(run)
-    assert run.kinds[Disposition.DELIVERED] == 30
-    assert set(run.kinds) == {Disposition.DELIVERED, Disposition.PENDING}
+    assert run.dispositions[Disposition.DELIVERED] == 30
+    assert set(run.dispositions) == {Disposition.DELIVERED, Disposition.PENDING}
     assert sum(desk.states().values()) == run.summary.seen
     assert nothing_hangs(desk)
     finish(desk)
@@ -171,7 +171,7 @@ def test_a_ledger_that_others_keep_locked_ends_the_run_and_nothing_is_doubled_un
     with open_run(desk, lock_timeout_s=0.01) as (context, selection):
         locker = desk.connect()
         reports = backfill(context, selection)
-        next(report for report in reports if report.kind is Disposition.DELIVERED)
+        next(report for report in reports if report.disposition is Disposition.DELIVERED)
         locker.execute("BEGIN IMMEDIATE")
         with pytest.raises(BusyError):
             list(reports)
@@ -202,7 +202,7 @@ def test_a_reader_that_turns_away_ends_the_run_and_every_claim_is_given_back(
         reports = backfill(context, selection)
         assert isinstance(reports, Iterator)
         for report, _ in zip(reports, range(10), strict=False):
-            assert report.kind is Disposition.DELIVERED
+            assert report.disposition is Disposition.DELIVERED
         reports.close()
     assert nothing_hangs(desk)
     assert set(desk.states()) == {"delivered", "pending"}
@@ -233,13 +233,13 @@ def test_a_bug_in_the_selection_ends_the_run_and_is_not_hidden(desk: Desk) -> No
 
 def test_one_worker_is_enough(desk: Desk) -> None:
     run = desk.run(workers=1, limit=60)
-    assert run.kinds == {Disposition.DELIVERED: 60}
+    assert run.dispositions == {Disposition.DELIVERED: 60}
     assert len({r.order_id for r in desk.sandbox.onetribe.received}) == 60
 
 
 def test_a_limit_that_falls_into_a_page_leaves_the_rest_of_it_alone(desk: Desk) -> None:
     run = desk.run(limit=255)
-    assert run.kinds == {Disposition.DELIVERED: 255}
+    assert run.dispositions == {Disposition.DELIVERED: 255}
     assert desk.states() == {"delivered": 255}
 
 

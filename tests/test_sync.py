@@ -619,7 +619,7 @@ def test_an_order_that_was_named_when_a_clock_ran_ahead_is_sent_all_the_same(
 def test_an_order_that_was_looked_for_in_vain_is_left_until_its_time_comes(desk: Station) -> None:
     desk.sync()
     named(desk, 90_000, due_in=timedelta(minutes=5), looks=3)
-    assert desk.sync().kinds == {}
+    assert desk.sync().dispositions == {}
     assert desk.status.states == {State.PENDING: 1}
 
 

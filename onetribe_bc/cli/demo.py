@@ -93,7 +93,7 @@ def _create_hook(console: Console, settings: Settings, clock: Clock) -> None:
 
 
 def _backfill(console: Console, settings: Settings, clock: Clock) -> Counter[str]:
-    """Run one backfill of everything; returns its counts by kind."""
+    """Run one backfill of everything; returns its counts by disposition."""
     from onetribe_bc.cli.summary import problem_lines, summary_text
     from onetribe_bc.commands.backfill import backfill
     from onetribe_bc.delivery.context import open_context, policy_of
@@ -111,7 +111,9 @@ def _backfill(console: Console, settings: Settings, clock: Clock) -> Counter[str
                 show(summary)
     for line in (*problem_lines(summary), summary_text(summary)):
         console.say(f"  {line}")
-    return Counter({kind.value: number for kind, number in summary.kinds.items()})
+    return Counter(
+        {disposition.value: number for disposition, number in summary.dispositions.items()}
+    )
 
 
 def _faults(sandbox: Sandbox) -> str:

@@ -68,11 +68,13 @@ def _print_bodies(console: Console, previews: Iterator[tuple[Report, Order | Non
 
     summary = Summary(strict=True)
     for report, order in previews:
-        if report.kind is Disposition.TO_SEND and order is not None:
-            console.raw(b"\n" + order.body if summary.kinds[Disposition.TO_SEND] else order.body)
+        if report.disposition is Disposition.TO_SEND and order is not None:
+            console.raw(
+                b"\n" + order.body if summary.dispositions[Disposition.TO_SEND] else order.body
+            )
         else:
             console.urgent(problem_line(report))
         summary.add(report)
-    if summary.kinds[Disposition.ALREADY_DELIVERED]:
+    if summary.dispositions[Disposition.ALREADY_DELIVERED]:
         console.say("What was delivered before is sent again only with --force.")
     return summary.exit_code

@@ -92,7 +92,7 @@ def _tell(console: Console, summary: Summary, text: str, ended: Bc2otError | Non
         return
     for line in problem_lines(summary):
         console.say(line)
-    if summary.strict and summary.kinds[Disposition.ALREADY_DELIVERED]:
+    if summary.strict and summary.dispositions[Disposition.ALREADY_DELIVERED]:
         console.say("What was delivered before is sent again only by bc2ot push-order ID --force.")
     if summary.seen or ended is None:
         console.say(text)
@@ -114,7 +114,7 @@ def show_preview(
     ids: list[int] = []
     for report in reports:
         summary.add(report)
-        if report.kind is Disposition.TO_SEND:
+        if report.disposition is Disposition.TO_SEND:
             ids.append(report.order_id)
     if facts is not None:
         console.json({**facts, "dry_run": True, **summary_json(summary), "ids": ids})

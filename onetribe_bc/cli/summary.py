@@ -45,14 +45,12 @@ _NEXT = {
 
 def progress_text(summary: Summary, elapsed_s: float) -> str:
     """One line for a bar: delivered, skipped, failed and the rate."""
-    kinds = summary.kinds
-    trouble = sum(
-        n for kind, n in kinds.items() if kind in (Disposition.FAILED, Disposition.UNKNOWN)
-    )
-    skipped = kinds[Disposition.SKIPPED] + kinds[Disposition.ALREADY_DELIVERED]
-    rate = kinds[Disposition.DELIVERED] / elapsed_s if elapsed_s > 0 else 0.0
+    counts = summary.dispositions
+    trouble = counts[Disposition.FAILED] + counts[Disposition.UNKNOWN]
+    skipped = counts[Disposition.SKIPPED] + counts[Disposition.ALREADY_DELIVERED]
+    rate = counts[Disposition.DELIVERED] / elapsed_s if elapsed_s > 0 else 0.0
     return (
-        f"{kinds[Disposition.DELIVERED]:,} delivered, {skipped:,} skipped, {trouble:,} failed, "
+        f"{counts[Disposition.DELIVERED]:,} delivered, {skipped:,} skipped, {trouble:,} failed, "
         f"{rate:.0f}/s"
     )
 
@@ -60,12 +58,12 @@ def progress_text(summary: Summary, elapsed_s: float) -> str:
 def summary_text(summary: Summary) -> str:
     """One sentence whose numbers add up to the orders seen."""
     parts = []
-    for kind in _ORDER:
-        number = summary.kinds[kind]
+    for disposition in _ORDER:
+        number = summary.dispositions[disposition]
         if not number:
             continue
-        part = f"{number:,} {_WORDS.get(kind, kind.value)}"
-        if kind is Disposition.SKIPPED:
+        part = f"{number:,} {_WORDS.get(disposition, disposition.value)}"
+        if disposition is Disposition.SKIPPED:
             reasons = ", ".join(f"{n:,} {reason}" for reason, n in summary.skipped_reasons.items())
             part += f" ({reasons})"
         parts.append(part)
@@ -86,8 +84,8 @@ def problem_lines(summary: Summary) -> Iterator[str]:
     if troubled > SHOWN_PROBLEMS:
         named = f"the first {KEPT_PROBLEMS:,}" if troubled > KEPT_PROBLEMS else "them"
         yield f"... and {troubled - SHOWN_PROBLEMS:,} more; --json names {named}."
-    for kind, text in _NEXT.items():
-        if summary.kinds[kind]:
+    for disposition, text in _NEXT.items():
+        if summary.dispositions[disposition]:
             yield text
 
 
@@ -102,21 +100,24 @@ def alarm_text(summary: Summary) -> str:
 
 def problem_line(report: Report) -> str:
     """One order's trouble in a line."""
-    word = _WORDS.get(report.kind, report.kind.value)
+    word = _WORDS.get(report.disposition, report.disposition.value)
     reason = f": {report.reason}" if report.reason else ""
     return f"Order {report.order_id} {word}{reason}"
 
 
 def summary_json(summary: Summary) -> dict[str, object]:
-    """The same for programs; the counts by kind add up to `seen`."""
-    counts = {kind.value.replace(" ", "_").replace(",", ""): summary.kinds[kind] for kind in _ORDER}
+    """The same for programs; the counts by disposition add up to `seen`."""
+    counts = {
+        disposition.value.replace(" ", "_").replace(",", ""): summary.dispositions[disposition]
+        for disposition in _ORDER
+    }
     return {
         "seen": summary.seen,
         **counts,
         "skipped_reasons": dict(summary.skipped_reasons),
         "possible_duplicates": summary.possible_duplicates,
         "problems": [
-            {"order_id": r.order_id, "kind": r.kind.value, "reason": r.reason}
+            {"order_id": r.order_id, "kind": r.disposition.value, "reason": r.reason}
             for r in summary.problems
         ],
     }

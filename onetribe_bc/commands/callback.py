@@ -119,8 +119,8 @@ def _deliver(
     with closing(reports):
         for report in reports:
             seen = True
-            if report.kind is Disposition.CLAIMED:
-                yield replace(report, kind=Disposition.PENDING, reason=CLAIMED_ELSEWHERE)
+            if report.disposition is Disposition.CLAIMED:
+                yield replace(report, disposition=Disposition.PENDING, reason=CLAIMED_ELSEWHERE)
             else:
                 yield report
     if not seen:

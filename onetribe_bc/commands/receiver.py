@@ -234,9 +234,9 @@ class Receiver:
                 self._note(report)
 
     def _note(self, report: Report) -> None:
-        if report.kind is Disposition.CLAIMED and self._policy.on_change:
+        if report.disposition is Disposition.CLAIMED and self._policy.on_change:
             self._put_back(report.order_id)
-        if report.kind is Disposition.DELIVERED:
+        if report.disposition is Disposition.DELIVERED:
             self._troubles.clear()  # both services took what we gave them
         self._observe(report, self._waited_s(report))
 
@@ -251,7 +251,7 @@ class Receiver:
         """How long ago its callback came, if one named it."""
         with self._waiting_lock:
             received_at = self._waiting.get(report.order_id)
-            if report.kind not in _NOT_THE_END:
+            if report.disposition not in _NOT_THE_END:
                 self._waiting.pop(report.order_id, None)
         return None if received_at is None else (self._clock.now() - received_at).total_seconds()
 

@@ -14,7 +14,7 @@ class Report:
     """What became of one order, and why. `possible_duplicates` counts copies beyond one."""
 
     order_id: int
-    kind: Disposition
+    disposition: Disposition
     reason: str = ""
     possible_duplicates: int = 0
 
@@ -29,7 +29,7 @@ _TOLD_BEFORE = frozenset({Disposition.FAILED_BEFORE, Disposition.HELD})
 
 @dataclass(slots=True)
 class Summary:
-    """Counts by kind, which add up to `seen`; reasons of skips; the orders in trouble.
+    """Counts by disposition, which add up to `seen`; reasons of skips; the orders in trouble.
 
     With `strict`, for orders asked for one by one, a skipped order is in trouble, too. With
     `routine`, for runs that nobody watches, trouble that an earlier run told of is none.
@@ -37,24 +37,24 @@ class Summary:
 
     strict: bool = False
     routine: bool = False
-    kinds: Counter[Disposition] = field(default_factory=Counter)
+    dispositions: Counter[Disposition] = field(default_factory=Counter)
     skipped_reasons: Counter[str] = field(default_factory=Counter)
     problems: list[Report] = field(default_factory=list)
     possible_duplicates: int = 0
 
     def add(self, report: Report) -> None:
         """Count one order."""
-        self.kinds[report.kind] += 1
+        self.dispositions[report.disposition] += 1
         self.possible_duplicates += report.possible_duplicates
-        if report.kind is Disposition.SKIPPED:
+        if report.disposition is Disposition.SKIPPED:
             self.skipped_reasons[report.reason] += 1
-        if self._troubles(report.kind) and len(self.problems) < KEPT_PROBLEMS:
+        if self._troubles(report.disposition) and len(self.problems) < KEPT_PROBLEMS:
             self.problems.append(report)
 
     @property
     def seen(self) -> int:
         """All orders that the run came across."""
-        return self.kinds.total()
+        return self.dispositions.total()
 
     @property
     def exit_code(self) -> ExitCode:
@@ -64,19 +64,23 @@ class Summary:
     @property
     def troubled(self) -> int:
         """How many orders are in trouble, also beyond those that are named."""
-        return sum(number for kind, number in self.kinds.items() if self._troubles(kind))
+        return sum(
+            number
+            for disposition, number in self.dispositions.items()
+            if self._troubles(disposition)
+        )
 
-    def _troubles(self, kind: Disposition) -> bool:
-        if kind in _FINE_UNLESS_NAMED:
+    def _troubles(self, disposition: Disposition) -> bool:
+        if disposition in _FINE_UNLESS_NAMED:
             return self.strict
-        return kind not in _FINE and not (self.routine and kind in _TOLD_BEFORE)
+        return disposition not in _FINE and not (self.routine and disposition in _TOLD_BEFORE)
 
     def counts(self) -> dict[str, int]:
         """The columns that the ledger keeps of a run."""
         return {
             "seen": self.seen,
-            "delivered": self.kinds[Disposition.DELIVERED],
-            "skipped": self.kinds[Disposition.SKIPPED],
-            "failed": self.kinds[Disposition.FAILED],
-            "unknown": self.kinds[Disposition.UNKNOWN],
+            "delivered": self.dispositions[Disposition.DELIVERED],
+            "skipped": self.dispositions[Disposition.SKIPPED],
+            "failed": self.dispositions[Disposition.FAILED],
+            "unknown": self.dispositions[Disposition.UNKNOWN],
         }

@@ -71,15 +71,15 @@ class Journal:
         with self._lock:
             untold = self._next_period()
         self._sum_up(untold)
-        order_id, kind = report.order_id, report.kind.value
-        if report.kind is Disposition.DELIVERED:
+        order_id, disposition = report.order_id, report.disposition.value
+        if report.disposition is Disposition.DELIVERED:
             after = "" if waited_s is None else f", {waited_s:.1f} s after its callback"
             self._tell("Order %d: delivered%s.", order_id, after)
-        elif report.kind in _IN_TROUBLE:
+        elif report.disposition in _IN_TROUBLE:
             text = "Order %d: %s. Why: bc2ot history %d"
-            self._tell(text, order_id, kind, order_id, level=logging.WARNING)
-        elif waited_s is not None and report.kind not in _ROUTINE:
-            self._tell("Order %d: %s, %.1f s after its callback.", order_id, kind, waited_s)
+            self._tell(text, order_id, disposition, order_id, level=logging.WARNING)
+        elif waited_s is not None and report.disposition not in _ROUTINE:
+            self._tell("Order %d: %s, %.1f s after its callback.", order_id, disposition, waited_s)
 
     def close(self) -> None:
         """Tell what was not told, and write all of it."""

@@ -45,7 +45,7 @@ class Metrics:
 
     def settle(self, report: Report, waited_s: float | None) -> None:
         """An order was settled, so long after the callback that named it, if one did."""
-        if report.kind is not Disposition.DELIVERED:
+        if report.disposition is not Disposition.DELIVERED:
             return
         with self._lock:
             self._delivered += 1
