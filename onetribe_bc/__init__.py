@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from onetribe_bc.commands.hooks import Listing as HookListing
     from onetribe_bc.commands.hooks import Outcome as HookOutcome
     from onetribe_bc.commands.hooks import create_hooks, list_hooks
-    from onetribe_bc.commands.reconcile import Finding, Reconciliation, Standing
-    from onetribe_bc.commands.reconcile import iter_findings as reconcile
+    from onetribe_bc.commands.reconcile import Reconciliation, reconcile
     from onetribe_bc.commands.retry import choose_orders, retry
     from onetribe_bc.commands.sync import SyncPlan, plan_sync, sync
     from onetribe_bc.config.loading import load as load_settings
@@ -86,7 +85,6 @@ __all__ = [
     "Disposition",
     "Entry",
     "ExitCode",
-    "Finding",
     "Hook",
     "HookChange",
     "HookListing",
@@ -118,7 +116,6 @@ __all__ = [
     "Secret",
     "Selection",
     "Settings",
-    "Standing",
     "State",
     "Status",
     "Summary",
@@ -164,7 +161,7 @@ _NAMES = {
     "commands.hooks": (
         "Change:HookChange Listing:HookListing Outcome:HookOutcome create_hooks list_hooks"
     ),
-    "commands.reconcile": "Finding Reconciliation Standing iter_findings:reconcile",
+    "commands.reconcile": "Reconciliation reconcile",
     "commands.retry": "choose_orders retry",
     "commands.sync": "SyncPlan plan_sync sync",
     "config.loading": "load:load_settings store_names",

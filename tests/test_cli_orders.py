@@ -90,7 +90,7 @@ def test_an_incomplete_order_is_told_with_its_reason(shell: Shell) -> None:
 
 def test_an_order_that_does_not_exist_is_told_with_its_reason(shell: Shell) -> None:
     shell.run("push-order", "9999").says(
-        1, "Order 9999 not in the store: BigCommerce has no such order", "Check the ids"
+        1, "Order 9999 not in the store: BigCommerce has no such order", "Check the IDs"
     )
 
 

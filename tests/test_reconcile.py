@@ -11,11 +11,12 @@ from contextlib import closing
 
 import pytest
 
-from onetribe_bc.commands.reconcile import KEPT_GAPS, Finding, Reconciliation, Standing
 from onetribe_bc.sandbox import Fault, Request
 from tests.conftest import SandboxFactory
 from tests.shell import Shell, shell_fixture  # noqa: F401
 from tests.test_cli_output import Terminal
+
+STANDINGS = ("delivered", "skipped", "missing", "owed", "unknown", "failed", "changed")
 
 
 def real_ids(shell: Shell) -> list[int]:
@@ -48,8 +49,8 @@ def test_it_names_each_gap_and_exits_with_1(gappy: Shell) -> None:
     told = gappy.run("reconcile")
     told.says(
         1,
-        f"Order {missing} missing",
-        f"Order {owed} owed",
+        f"Order {missing} missing at One Tribe",
+        f"Order {owed} still owed",
         f"Order {unknown} unknown: ",
         f"Order {failed} failed: ",
         "4 gaps.",
@@ -88,7 +89,7 @@ def test_fix_leaves_held_unknown_orders_to_the_merchant(gappy: Shell) -> None:
 def test_json_adds_up(gappy: Shell) -> None:
     told = gappy.run("reconcile", "--json")
     found = told.json
-    assert sum(found[standing] for standing in Standing) == found["seen"]
+    assert sum(found[standing] for standing in STANDINGS) == found["seen"]
     assert found["seen"] == found["counted_by_store"] == len(gappy.sandbox.store)
     assert {gap["standing"] for gap in found["gaps"]} == {"missing", "owed", "unknown", "failed"}
     assert found["until"] is not None
@@ -115,7 +116,7 @@ def test_an_order_that_became_eligible_since_it_was_skipped_is_missing(shell: Sh
     order_id = next(i for i in store.ids() if store.row(i).status_id == 0)
     shell.run("reconcile").says(0)
     store.complete(order_id)
-    shell.run("reconcile").says(1, f"Order {order_id} missing")
+    shell.run("reconcile").says(1, f"Order {order_id} missing at One Tribe")
     shell.run("reconcile", "--fix").says(0)
 
 
@@ -177,12 +178,8 @@ def test_many_gaps_are_counted_and_the_first_of_them_named(
     shell: Shell, make_sandbox: SandboxFactory
 ) -> None:
     shell.use(make_sandbox(60))
-    told = shell.run("reconcile").says(1, "more; --json names them.")
+    told = shell.run("reconcile").says(1, "more; --json lists them.")
     assert sum(line.startswith("Order ") for line in told.lines) == 20
-    found = Reconciliation(counted_before=0)
-    for order_id in range(1, KEPT_GAPS + 3):
-        found.add(Finding(order_id, Standing.MISSING))
-    assert (len(found.gaps), found.seen) == (KEPT_GAPS, KEPT_GAPS + 2)
 
 
 def test_an_interrupt_ends_it_between_two_orders(

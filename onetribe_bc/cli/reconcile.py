@@ -9,17 +9,25 @@ import click
 from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocation
 from onetribe_bc.cli.options import WHEN, json_option, window_bounds
 from onetribe_bc.cli.stores import all_stores_option, for_stores
+from onetribe_bc.ledger.states import Disposition
 
 if TYPE_CHECKING:
     from onetribe_bc.cli.console import Console
-    from onetribe_bc.clock import Clock
     from onetribe_bc.commands.reconcile import Reconciliation
     from onetribe_bc.config import Settings
-    from onetribe_bc.delivery.context import Context
-    from onetribe_bc.delivery.selection import Selection
-    from onetribe_bc.ledger.states import Policy
 
 SHOWN_GAPS = 20
+
+_JSON = {
+    Disposition.DELIVERED: "delivered",
+    Disposition.SKIPPED: "skipped",
+    Disposition.NOT_SENT: "missing",
+    Disposition.PENDING: "owed",
+    Disposition.UNKNOWN: "unknown",
+    Disposition.FAILED: "failed",
+    Disposition.CHANGED: "changed",
+}
+"""The dispositions of a reconciliation, with their names in its JSON."""
 
 
 @click.command(epilog=WHEN)
@@ -67,6 +75,7 @@ def _reconcile(
 ) -> int:
     from onetribe_bc.cli.running import about, describe, show_run
     from onetribe_bc.commands.backfill import backfill
+    from onetribe_bc.commands.reconcile import reconcile as compare
     from onetribe_bc.delivery.context import open_context, policy_of
     from onetribe_bc.delivery.selection import OrderFilter, select
 
@@ -80,75 +89,60 @@ def _reconcile(
         skip = settings.orders.skip_statuses
         selection = select(client, OrderFilter(*bounds), skip_statuses=skip, now=clock.now)
         console.say(describe(client.store_hash, selection, settings.timezone))
-        found = _compare(context, selection, policy, clock)
-        if fix and found.gaps:
+        found = compare(context, selection)
+        if fix and found.orders.problem_count:
             console.say(f"{_gap_text(found)} Sending them.")
             show_run(console, backfill(context, selection, command="reconcile"), expected=None)
-            found = _compare(context, selection, policy, clock)
+            found = compare(context, selection)
         if as_json:
             console.json({**about(client.store_hash, selection), **_as_json(found)})
         _show(console, found, fixed=fix, resend_unknown=policy.resend_unknown)
         return found.exit_code
 
 
-def _compare(
-    context: Context, selection: Selection, policy: Policy, clock: Clock
-) -> Reconciliation:
-    from onetribe_bc.cli.running import until_stopped
-    from onetribe_bc.commands.reconcile import Reconciliation, iter_findings
-
-    client, on_change = context.bigcommerce, policy.on_change
-    found = Reconciliation(counted_before=client.count_orders(selection.query))
-    findings = iter_findings(client, context.ledger, selection, on_change=on_change)
-    for finding in until_stopped(findings, clock):
-        found.add(finding)
-    found.counted = client.count_orders(selection.query)
-    return found
-
-
 def _show(console: Console, found: Reconciliation, *, fixed: bool, resend_unknown: bool) -> None:
-    from onetribe_bc.commands.reconcile import Standing
+    from onetribe_bc.cli.summary import problem_line
+    from onetribe_bc.delivery.report import MEANINGS
     from onetribe_bc.text import plural
 
-    for gap in found.gaps[:SHOWN_GAPS]:
-        console.urgent(
-            f"Order {gap.order_id} {gap.standing}" + (f": {gap.reason}" if gap.reason else "")
-        )
-    if len(found.gaps) > SHOWN_GAPS:
-        console.urgent(f"... and {len(found.gaps) - SHOWN_GAPS:,} more; --json names them.")
+    gaps = found.orders.problem_count
+    for gap in found.orders.problems[:SHOWN_GAPS]:
+        console.urgent(problem_line(gap))
+    if gaps > SHOWN_GAPS:
+        console.urgent(f"... and {gaps - SHOWN_GAPS:,} more; --json lists them.")
     if not found.counts_agree:
         console.urgent(
-            f"BigCommerce counts {plural(found.counted, 'order')} and lists {found.seen:,}. "
-            "Archived orders can make the difference; push-order sends single ones."
+            f"BigCommerce counts {plural(found.counted, 'order')} and lists "
+            f"{found.orders.seen:,}. Archived orders can make the difference; push-order sends "
+            "single ones."
         )
-    tell = console.urgent if found.exit_code else console.say
-    parts = ", ".join(f"{number:,} {standing}" for standing, number in found.standings.items())
-    text = f"{plural(found.seen, 'order')} in the store: {parts or 'none'}. {_gap_text(found)}"
-    held = 0 if resend_unknown else found.standings[Standing.UNKNOWN]
-    if len(found.gaps) > held and not fixed:
+    report = console.urgent if found.exit_code else console.say
+    counts = found.orders.dispositions
+    parts = ", ".join(f"{counts[each]:,} {MEANINGS[each].text}" for each in _JSON if counts[each])
+    text = f"{plural(found.orders.seen, 'order')} in the store: {parts or 'none'}. "
+    text += _gap_text(found)
+    held = 0 if resend_unknown else counts[Disposition.UNKNOWN]
+    if gaps > held and not fixed:
         text += " The same with --fix sends them."
     if held:
         text += " Unknown orders are held (delivery.on_unknown): bc2ot retry --unknown."
-    tell(text)
+    report(text)
 
 
 def _gap_text(found: Reconciliation) -> str:
-    from onetribe_bc.commands.reconcile import GAPS
     from onetribe_bc.text import plural
 
-    gaps = sum(found.standings[standing] for standing in GAPS)
+    gaps = found.orders.problem_count
     return f"{plural(gaps, 'gap')}." if gaps else "No gap."
 
 
 def _as_json(found: Reconciliation) -> dict[str, object]:
-    from onetribe_bc.commands.reconcile import Standing
-
     return {
-        "seen": found.seen,
+        "seen": found.orders.seen,
         "counted_by_store": found.counted,
-        **{standing.value: found.standings[standing] for standing in Standing},
+        **{key: found.orders.dispositions[each] for each, key in _JSON.items()},
         "gaps": [
-            {"order_id": gap.order_id, "standing": gap.standing.value, "reason": gap.reason}
-            for gap in found.gaps
+            {"order_id": gap.order_id, "standing": _JSON[gap.disposition], "reason": gap.reason}
+            for gap in found.orders.problems
         ],
     }

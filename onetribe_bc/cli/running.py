@@ -87,7 +87,7 @@ def _show_tally(
 def _tell(console: Console, summary: Summary, text: str, ended: Bc2otError | None = None) -> None:
     """The orders in trouble, and the summary; with -q one line, unless an error says it all."""
     if console.quiet:
-        if summary.troubled and ended is None:
+        if summary.problem_count and ended is None:
             console.urgent(alarm_text(summary))
         return
     for line in problem_lines(summary):

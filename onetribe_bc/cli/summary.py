@@ -5,52 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from onetribe_bc.delivery.pipeline import NOT_TRIED
-from onetribe_bc.delivery.report import KEPT_PROBLEMS, Report, Summary
+from onetribe_bc.delivery.report import KEPT_PROBLEMS, MEANINGS, Report, Severity, Summary
 from onetribe_bc.ledger.states import Disposition
 from onetribe_bc.text import plural
 
 SHOWN_PROBLEMS = 20
 
-_ORDER = (
-    Disposition.DELIVERED,
-    Disposition.TO_SEND,
-    Disposition.ALREADY_DELIVERED,
-    Disposition.SKIPPED,
-    Disposition.FAILED,
-    Disposition.FAILED_BEFORE,
-    Disposition.UNKNOWN,
-    Disposition.HELD,
-    Disposition.PENDING,
-    Disposition.CLAIMED,
-    Disposition.MISSING,
-)
-
-_WORDS = {
-    Disposition.PENDING: "still owed",
-    Disposition.HELD: "unknown and held",
-    Disposition.MISSING: "not in the store",
-}
-
-_NEXT = {
-    Disposition.UNKNOWN: "Unknown orders may have arrived; the next run sends them again and "
-    "flags them, or holds them (delivery.on_unknown).",
-    Disposition.PENDING: "What is still owed is sent by the next run.",
-    Disposition.HELD: "Held orders wait for you (delivery.on_unknown: hold): "
-    "bc2ot retry --unknown.",
-    Disposition.FAILED: "Failed orders wait until they change, or for bc2ot retry --failed.",
-    Disposition.MISSING: "Check the ids of what is not in the store: an Incomplete order "
-    "vanishes when its shopper starts over.",
-}
+_RECONCILED_ONLY = (Disposition.NOT_SENT, Disposition.CHANGED)
 
 
 def progress_text(summary: Summary, elapsed_s: float) -> str:
     """One line for a bar: delivered, skipped, failed and the rate."""
     counts = summary.dispositions
-    trouble = counts[Disposition.FAILED] + counts[Disposition.UNKNOWN]
+    failed = sum(n for each, n in counts.items() if MEANINGS[each].severity is Severity.FAILURE)
     skipped = counts[Disposition.SKIPPED] + counts[Disposition.ALREADY_DELIVERED]
     rate = counts[Disposition.DELIVERED] / elapsed_s if elapsed_s > 0 else 0.0
     return (
-        f"{counts[Disposition.DELIVERED]:,} delivered, {skipped:,} skipped, {trouble:,} failed, "
+        f"{counts[Disposition.DELIVERED]:,} delivered, {skipped:,} skipped, {failed:,} failed, "
         f"{rate:.0f}/s"
     )
 
@@ -58,11 +29,11 @@ def progress_text(summary: Summary, elapsed_s: float) -> str:
 def summary_text(summary: Summary) -> str:
     """One sentence whose numbers add up to the orders seen."""
     parts = []
-    for disposition in _ORDER:
+    for disposition, meaning in MEANINGS.items():
         number = summary.dispositions[disposition]
         if not number:
             continue
-        part = f"{number:,} {_WORDS.get(disposition, disposition.value)}"
+        part = f"{number:,} {meaning.text}"
         if disposition is Disposition.SKIPPED:
             reasons = ", ".join(f"{n:,} {reason}" for reason, n in summary.skipped_reasons.items())
             part += f" ({reasons})"
@@ -78,15 +49,15 @@ def problem_lines(summary: Summary) -> Iterator[str]:
     """Each order in trouble with its reason, the first of them at least, and what comes next."""
     # Those that the run did not get to are not in trouble themselves: their number says it all.
     tried = [report for report in summary.problems if report.reason != NOT_TRIED]
-    troubled = summary.troubled - (len(summary.problems) - len(tried))
+    troubled = summary.problem_count - (len(summary.problems) - len(tried))
     for report in tried[:SHOWN_PROBLEMS]:
         yield problem_line(report)
     if troubled > SHOWN_PROBLEMS:
         named = f"the first {KEPT_PROBLEMS:,}" if troubled > KEPT_PROBLEMS else "them"
         yield f"... and {troubled - SHOWN_PROBLEMS:,} more; --json names {named}."
-    for disposition, text in _NEXT.items():
-        if summary.dispositions[disposition]:
-            yield text
+    for disposition, meaning in MEANINGS.items():
+        if meaning.next_step and summary.dispositions[disposition]:
+            yield meaning.next_step
 
 
 def alarm_text(summary: Summary) -> str:
@@ -94,22 +65,22 @@ def alarm_text(summary: Summary) -> str:
     first = problem_line(summary.problems[0]).rstrip(".")
     if summary.seen == 1 and not summary.possible_duplicates:
         return f"{first}."
-    more = "" if summary.troubled < 2 else f", and {summary.troubled - 1:,} more"
+    more = "" if summary.problem_count < 2 else f", and {summary.problem_count - 1:,} more"
     return f"{summary_text(summary)} {first}{more}."
 
 
 def problem_line(report: Report) -> str:
     """One order's trouble in a line."""
-    word = _WORDS.get(report.disposition, report.disposition.value)
     reason = f": {report.reason}" if report.reason else ""
-    return f"Order {report.order_id} {word}{reason}"
+    return f"Order {report.order_id} {MEANINGS[report.disposition].text}{reason}"
 
 
 def summary_json(summary: Summary) -> dict[str, object]:
     """The same for programs; the counts by disposition add up to `seen`."""
     counts = {
-        disposition.value.replace(" ", "_").replace(",", ""): summary.dispositions[disposition]
-        for disposition in _ORDER
+        disposition.value.replace(" ", "_"): summary.dispositions[disposition]
+        for disposition in MEANINGS
+        if disposition not in _RECONCILED_ONLY
     }
     return {
         "seen": summary.seen,

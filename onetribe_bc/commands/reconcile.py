@@ -1,115 +1,81 @@
-"""Reconcile: compare the store's orders with the ledger, one by one."""
+"""Reconcile: compare the store's orders with the ledger."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 
-from onetribe_bc.api.bigcommerce import BigCommerceClient
+from onetribe_bc.delivery.context import Context
+from onetribe_bc.delivery.report import Report, Summary
 from onetribe_bc.delivery.selection import Selection
-from onetribe_bc.errors import ExitCode
-from onetribe_bc.ledger.ledger import Ledger
-from onetribe_bc.ledger.states import Entry, State
+from onetribe_bc.errors import ExitCode, InterruptedRunError
+from onetribe_bc.ledger.states import Disposition, Entry, State
 from onetribe_bc.order import Order
 
 KEPT_GAPS = 10_000
-"""How many gaps a reconciliation names; it counts all of them."""
-
-
-class Standing(StrEnum):
-    """Where one of the store's orders stands with One Tribe."""
-
-    DELIVERED = "delivered"
-    SKIPPED = "skipped"
-    MISSING = "missing"
-    OWED = "owed"
-    UNKNOWN = "unknown"
-    FAILED = "failed"
-    CHANGED = "changed"
-
-
-GAPS = (Standing.MISSING, Standing.OWED, Standing.UNKNOWN, Standing.FAILED, Standing.CHANGED)
-"""The standings in which One Tribe does not have the order, or may not."""
+"""How many gaps a reconciliation lists; it counts all of them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One order of the store, its standing, and the ledger's reason for it."""
-
-    order_id: int
-    standing: Standing
-    reason: str = ""
-
-
-@dataclass(slots=True)
 class Reconciliation:
-    """Findings, added up. `counted` is the store's own count of the same orders, after they
-    were listed as before.
+    """The store's orders by disposition, and the store's own count before and after listing them.
+
+    The problems of `orders` are the gaps: One Tribe does not have these orders, or may not.
     """
 
+    orders: Summary
     counted_before: int
-    counted: int = 0
-    standings: Counter[Standing] = field(default_factory=Counter)
-    gaps: list[Finding] = field(default_factory=list)
-
-    def add(self, finding: Finding) -> None:
-        """Count one order."""
-        self.standings[finding.standing] += 1
-        if finding.standing in GAPS and len(self.gaps) < KEPT_GAPS:
-            self.gaps.append(finding)
-
-    @property
-    def seen(self) -> int:
-        """How many orders the store listed."""
-        return self.standings.total()
+    counted: int
 
     @property
     def counts_agree(self) -> bool:
-        """Whether the store counts as many orders as it lists. Some may come or go meanwhile."""
+        """Whether the store lists as many orders as it counts; some may come or go meanwhile."""
         low, high = sorted((self.counted_before, self.counted))
-        return low <= self.seen <= high
+        return low <= self.orders.seen <= high
 
     @property
     def exit_code(self) -> ExitCode:
-        """INCOMPLETE for a gap, or when the store's count and its list differ."""
-        gap = any(self.standings[standing] for standing in GAPS)
-        return ExitCode.INCOMPLETE if gap or not self.counts_agree else ExitCode.DONE
+        """INCOMPLETE for a gap, or if the store's count and list differ."""
+        return self.orders.exit_code if self.counts_agree else ExitCode.INCOMPLETE
 
 
-def iter_findings(
-    client: BigCommerceClient, ledger: Ledger, selection: Selection, *, on_change: bool
-) -> Iterator[Finding]:
-    """Each selected order of the store with its standing; changes nothing.
+def reconcile(context: Context, selection: Selection) -> Reconciliation:
+    """Compare each selected order with its ledger entry; send and write nothing.
 
-    With `on_change`, a delivered order whose content is another one by now is a gap.
+    A delivered order that has changed since is a gap if the policy sends changes. Raises
+    InterruptedRunError when the clock is stopped.
     """
+    client, ledger = context.bigcommerce, context.ledger
+    counted_before = client.count_orders(selection.query)
+    orders = Summary(kept=KEPT_GAPS)
     for page in selection.iter_pages(client):
         entries = ledger.entries([order.id for order in page.orders])
         for order in page.orders:
+            if context.clock.stopping:
+                raise InterruptedRunError("Interrupted.")
             entry = entries.get(order.id)
-            standing = _standing(entry, order, selection.skip_reason(order), on_change=on_change)
-            reason = entry.reason if entry is not None else ""
-            yield Finding(order.id, standing, reason)
+            disposition = _compare(
+                entry, order, selection.skip_reason(order), on_change=ledger.policy.on_change
+            )
+            orders.add(Report(order.id, disposition, "" if entry is None else entry.reason))
+    return Reconciliation(orders, counted_before, client.count_orders(selection.query))
 
 
-def _standing(entry: Entry | None, order: Order, skip_reason: str, *, on_change: bool) -> Standing:
-    match entry.state if entry is not None else None:
-        case State.DELIVERED if entry is not None and on_change and entry.sha256 != order.sha256:
-            return Standing.CHANGED
+def _compare(
+    entry: Entry | None, order: Order, skip_reason: str, *, on_change: bool
+) -> Disposition:
+    match None if entry is None else entry.state:
         case State.DELIVERED:
-            return Standing.DELIVERED
+            changed = entry is not None and entry.sha256 != order.sha256
+            return Disposition.CHANGED if on_change and changed else Disposition.DELIVERED
         case State.UNKNOWN:
-            return Standing.UNKNOWN
+            return Disposition.UNKNOWN
         case State.SENDING:
-            return Standing.OWED
-    if skip_reason:
-        return Standing.SKIPPED
-    match entry.state if entry is not None else None:
+            return Disposition.PENDING
+        case _ if skip_reason:
+            return Disposition.SKIPPED
         case State.PENDING:
-            return Standing.OWED
+            return Disposition.PENDING
         case State.FAILED:
-            return Standing.FAILED
-    # Never seen, or skipped or gone when it was: eligible and there by now.
-    return Standing.MISSING
+            return Disposition.FAILED
+    # Unknown to the ledger, or skipped or gone then and eligible now.
+    return Disposition.NOT_SENT

@@ -1,9 +1,12 @@
-"""What became of the orders of a run, and how many of each."""
+"""What became of the orders of a run: in words, as problems, and how many of each."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
+from types import MappingProxyType
 
 from onetribe_bc.errors import ExitCode
 from onetribe_bc.ledger.states import Disposition
@@ -11,7 +14,7 @@ from onetribe_bc.ledger.states import Disposition
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of one order, and why. `possible_duplicates` counts copies beyond one."""
+    """What became of one order, and why. `possible_duplicates` counts copies beyond the first."""
 
     order_id: int
     disposition: Disposition
@@ -19,24 +22,82 @@ class Report:
     possible_duplicates: int = 0
 
 
-KEPT_PROBLEMS = 1000
-"""How many orders in trouble a tally names; it counts all of them."""
+class Severity(Enum):
+    """Whether a disposition is a problem."""
 
-_FINE = frozenset({Disposition.DELIVERED, Disposition.ALREADY_DELIVERED, Disposition.TO_SEND})
-_FINE_UNLESS_NAMED = frozenset({Disposition.SKIPPED, Disposition.CLAIMED})
-_TOLD_BEFORE = frozenset({Disposition.FAILED_BEFORE, Disposition.HELD})
+    NONE = auto()
+    IF_REQUESTED = auto()
+    """Only for an order that was requested by its ID."""
+    REPORTED = auto()
+    """An earlier run has reported it."""
+    OPEN = auto()
+    """One Tribe does not have the order yet."""
+    FAILURE = auto()
+    """This run tried to send the order and One Tribe did not accept it, or may not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a disposition means to people: its text, whether it is a problem, what to do next."""
+
+    text: str
+    severity: Severity = Severity.NONE
+    next_step: str = ""
+
+
+MEANINGS: Mapping[Disposition, Meaning] = MappingProxyType(
+    {
+        Disposition.DELIVERED: Meaning("delivered"),
+        Disposition.TO_SEND: Meaning("to send"),
+        Disposition.ALREADY_DELIVERED: Meaning("already delivered"),
+        Disposition.SKIPPED: Meaning("skipped", Severity.IF_REQUESTED),
+        Disposition.FAILED: Meaning(
+            "failed",
+            Severity.FAILURE,
+            "Failed orders wait until they change, or for bc2ot retry --failed.",
+        ),
+        Disposition.FAILED_BEFORE: Meaning("failed before", Severity.REPORTED),
+        Disposition.UNKNOWN: Meaning(
+            "unknown",
+            Severity.FAILURE,
+            "Unknown orders may have arrived; the next run sends them again and flags them, or "
+            "holds them (delivery.on_unknown).",
+        ),
+        Disposition.HELD: Meaning(
+            "unknown and held",
+            Severity.REPORTED,
+            "Held orders wait for you (delivery.on_unknown: hold): bc2ot retry --unknown.",
+        ),
+        Disposition.PENDING: Meaning(
+            "still owed", Severity.OPEN, "The next run sends the orders that are still owed."
+        ),
+        Disposition.CLAIMED: Meaning("claimed by another run", Severity.IF_REQUESTED),
+        Disposition.MISSING: Meaning(
+            "not in the store",
+            Severity.OPEN,
+            "Check the IDs of orders that are not in the store: an Incomplete order vanishes "
+            "when its shopper starts over.",
+        ),
+        Disposition.NOT_SENT: Meaning("missing at One Tribe", Severity.OPEN),
+        Disposition.CHANGED: Meaning("changed since its delivery", Severity.OPEN),
+    }
+)
+"""In the order in which a summary lists them."""
+
+KEPT_PROBLEMS = 1000
 
 
 @dataclass(slots=True)
 class Summary:
-    """Counts by disposition, which add up to `seen`; reasons of skips; the orders in trouble.
+    """Counts by disposition, which add up to `seen`; reasons of skips; the first `kept` problems.
 
-    With `strict`, for orders asked for one by one, a skipped order is in trouble, too. With
-    `routine`, for runs that nobody watches, trouble that an earlier run told of is none.
+    With `strict`, for orders requested by ID, a skipped order is a problem, too. With `routine`,
+    for scheduled runs, a problem that an earlier run has reported is not.
     """
 
     strict: bool = False
     routine: bool = False
+    kept: int = KEPT_PROBLEMS
     dispositions: Counter[Disposition] = field(default_factory=Counter)
     skipped_reasons: Counter[str] = field(default_factory=Counter)
     problems: list[Report] = field(default_factory=list)
@@ -48,32 +109,33 @@ class Summary:
         self.possible_duplicates += report.possible_duplicates
         if report.disposition is Disposition.SKIPPED:
             self.skipped_reasons[report.reason] += 1
-        if self._troubles(report.disposition) and len(self.problems) < KEPT_PROBLEMS:
+        if self._is_problem(report.disposition) and len(self.problems) < self.kept:
             self.problems.append(report)
 
     @property
     def seen(self) -> int:
-        """All orders that the run came across."""
+        """How many orders were counted."""
         return self.dispositions.total()
 
     @property
-    def exit_code(self) -> ExitCode:
-        """INCOMPLETE when an order is not where it should be."""
-        return ExitCode.INCOMPLETE if self.troubled else ExitCode.DONE
+    def problem_count(self) -> int:
+        """How many orders are a problem, including those beyond `kept`."""
+        return sum(number for each, number in self.dispositions.items() if self._is_problem(each))
 
     @property
-    def troubled(self) -> int:
-        """How many orders are in trouble, also beyond those that are named."""
-        return sum(
-            number
-            for disposition, number in self.dispositions.items()
-            if self._troubles(disposition)
-        )
+    def exit_code(self) -> ExitCode:
+        """INCOMPLETE if any order is a problem."""
+        return ExitCode.INCOMPLETE if self.problem_count else ExitCode.DONE
 
-    def _troubles(self, disposition: Disposition) -> bool:
-        if disposition in _FINE_UNLESS_NAMED:
-            return self.strict
-        return disposition not in _FINE and not (self.routine and disposition in _TOLD_BEFORE)
+    def _is_problem(self, disposition: Disposition) -> bool:
+        match MEANINGS[disposition].severity:
+            case Severity.NONE:
+                return False
+            case Severity.IF_REQUESTED:
+                return self.strict
+            case Severity.REPORTED:
+                return not self.routine
+        return True
 
     def counts(self) -> dict[str, int]:
         """The columns that the ledger keeps of a run."""

@@ -73,7 +73,10 @@ class Policy:
 
 
 class Disposition(StrEnum):
-    """What became of an order in a run; each order that a run saw has exactly one."""
+    """What became of an order; each order that a run or a reconciliation saw has exactly one.
+
+    `delivery.report` says what each means to people. The last two are a reconciliation's.
+    """
 
     DELIVERED = "delivered"
     ALREADY_DELIVERED = "already delivered"
@@ -86,6 +89,8 @@ class Disposition(StrEnum):
     CLAIMED = "claimed by another run"
     MISSING = "missing"
     TO_SEND = "to send"
+    NOT_SENT = "not sent"
+    CHANGED = "changed"
 
 
 class Result(StrEnum):

@@ -14,7 +14,7 @@ from collections import Counter
 
 from onetribe_bc.api.webhook import Callback
 from onetribe_bc.clock import Clock
-from onetribe_bc.delivery.report import Report
+from onetribe_bc.delivery.report import MEANINGS, Report, Severity
 from onetribe_bc.ledger.states import Disposition
 
 _log = logging.getLogger(__name__)
@@ -26,7 +26,6 @@ LINES_AHEAD = 20_000
 """How many lines may wait to be written. When the log is stuck, further ones are lost."""
 
 _PERIOD_S = 60.0
-_IN_TROUBLE = frozenset({Disposition.FAILED, Disposition.UNKNOWN})
 _ROUTINE = frozenset({Disposition.ALREADY_DELIVERED, Disposition.CLAIMED})
 _Line = tuple[int, str, tuple[object, ...]]
 """A level, a text, and what is to be filled in."""
@@ -75,7 +74,7 @@ class Journal:
         if report.disposition is Disposition.DELIVERED:
             after = "" if waited_s is None else f", {waited_s:.1f} s after its callback"
             self._tell("Order %d: delivered%s.", order_id, after)
-        elif report.disposition in _IN_TROUBLE:
+        elif MEANINGS[report.disposition].severity is Severity.FAILURE:
             text = "Order %d: %s. Why: bc2ot history %d"
             self._tell(text, order_id, disposition, order_id, level=logging.WARNING)
         elif waited_s is not None and report.disposition not in _ROUTINE:
