@@ -185,8 +185,8 @@ def test_stores_and_destinations_do_not_see_each_other(database: Database) -> No
     enlisted(mine, 3)
     assert inquire(other).entry(1) is None
     assert inquire(other).status().states == {}
-    assert not other.lose(1)
-    assert mine.lose(1)
+    assert not other.mark_gone(1)
+    assert mine.mark_gone(1)
     assert inquire(mine).status().states == {State.PENDING: 2, State.GONE: 1}
 
 

@@ -23,7 +23,7 @@ from onetribe_bc.ledger.states import (
     State,
     claim,
     decide,
-    lose,
+    mark_gone,
     record,
     settle,
 )
@@ -259,7 +259,7 @@ def test_what_is_not_being_sent_cannot_be_settled(state: State) -> None:
 def test_an_order_that_bigcommerce_lost_is_gone_unless_one_tribe_has_it(
     before: Entry,
 ) -> None:
-    after = lose(before, LATER)
+    after = mark_gone(before, LATER)
     if before.state in KEPT:
         assert after is before
     else:
@@ -291,7 +291,7 @@ def test_over_every_history_copies_beyond_the_first_are_possible_duplicates(
             policy, seen = details
             entry, _ = claim(entry, seen, policy, "mine", LATER)
         elif name == "lose":
-            entry = lose(entry, LATER)
+            entry = mark_gone(entry, LATER)
         elif entry.state is State.SENDING:
             sent = details[0]
             outcome = Outcome(sent) if name == "settle" else ABANDONED if sent else UNSENT

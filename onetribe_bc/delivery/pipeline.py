@@ -185,7 +185,7 @@ class _Pipeline:
             left = limit
             for page in pages:
                 for report in _missing(page):
-                    self._ledger.lose(report.order_id)
+                    self._ledger.mark_gone(report.order_id)
                     self._outbox.put(report)
                 left = self._enlist(list(page.orders), left)
                 if left == 0 or self._halted():

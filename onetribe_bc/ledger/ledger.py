@@ -218,14 +218,14 @@ class Ledger:
     def _note_failure(self, written: Future[None]) -> None:
         self._failure = self._failure or written.exception()
 
-    def lose(self, order_id: int) -> bool:
+    def mark_gone(self, order_id: int) -> bool:
         """BigCommerce has no such order: an entry that was owed is gone. Whether there was one."""
 
         def work(connection: sa.Connection) -> bool:
             entry = self._rows.entries(connection, [order_id]).get(order_id)
             if entry is None:
                 return False
-            self._rows.write(connection, [rules.lose(entry, self._clock.now())])
+            self._rows.write(connection, [rules.mark_gone(entry, self._clock.now())])
             return True
 
         return self._database.do(work)

@@ -253,7 +253,7 @@ ABANDONED = Outcome(Result.UNKNOWN, "The run that was sending it ended without a
 """For what a dead run was sending: whether the POST arrived, nobody knows."""
 
 
-def lose(entry: Entry, now: datetime) -> Entry:
+def mark_gone(entry: Entry, now: datetime) -> Entry:
     """BigCommerce no longer has the order: nothing more can be sent. What was delivered stays
     so, and `arrivals` keeps what may have been.
     """

@@ -1,0 +1,223 @@
+"""The protocol of a database engine, and how statements run on its driver.
+
+SQLAlchemy builds and compiles the statements, once; they run on the driver's own cursor, which
+costs a fifth of a run through SQLAlchemy's connection. `sqlite` and `postgres` are the engines.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+Row = tuple[Any, ...]
+Processor = Callable[[Any], Any] | None
+Insert = sqlite.Insert | postgresql.Insert
+Statement = sa.Executable | Mapping[str, sa.Executable]
+"""A statement, or one for each dialect by its name."""
+
+
+class TransientError(Exception):
+    """The transaction failed for a reason that passes: run all of it again.
+
+    `__cause__` is the LedgerError, BusyError or UnreachableError to raise once time is up.
+    """
+
+
+class Transaction:
+    """Runs statements within a transaction or a snapshot that the engine holds open."""
+
+    def __init__(self, cursor: Any, dialect: sa.Dialect, cache: dict[int, Prepared]) -> None:
+        self._cursor = cursor
+        self._dialect = dialect
+        self._cache = cache
+
+    def rows(self, statement: Statement, **values: Any) -> list[Row]:
+        """Run a statement that returns rows."""
+        prepared = self._prepare(statement)
+        self._cursor.execute(prepared.sql, prepared.bind(values))
+        return prepared.results(self._cursor.fetchall())
+
+    def row(self, statement: Statement, **values: Any) -> Row | None:
+        """Return the first row, None where there is none."""
+        return next(iter(self.rows(statement, **values)), None)
+
+    def run(self, statement: Statement, *rows: Mapping[str, Any]) -> int:
+        """Run a statement for each row of values; return how many rows it changed."""
+        if not rows:
+            return 0
+        prepared = self._prepare(statement)
+        if len(rows) == 1:
+            self._cursor.execute(prepared.sql, prepared.bind(rows[0]))
+        else:
+            self._cursor.executemany(prepared.sql, [prepared.bind(row) for row in rows])
+        return int(self._cursor.rowcount)
+
+    def execute(self, sql: str) -> None:
+        """Run plain SQL, such as DDL."""
+        self._cursor.execute(sql)
+
+    def _prepare(self, statement: Statement) -> Prepared:
+        key = id(statement)
+        if key not in self._cache:
+            self._cache[key] = Prepared(statement, self._dialect)
+        return self._cache[key]
+
+
+class Prepared:
+    """A statement compiled for a dialect, with the conversions of its values and results."""
+
+    def __init__(self, statement: Statement, dialect: sa.Dialect) -> None:
+        self._statement = statement  # kept, because the cache goes by its id
+        chosen = statement[dialect.name] if isinstance(statement, Mapping) else statement
+        compiled = chosen.compile(dialect=dialect)  # type: ignore[attr-defined]
+        assert isinstance(compiled, SQLCompiler)  # noqa: S101 - for the type checker
+        self.sql = str(compiled)
+        constants = compiled.params
+        self._binds = [
+            (name, constants.get(name), _bind_processor(compiled.binds[name].type, dialect))
+            for name in compiled.positiontup or ()
+        ]
+        columns = getattr(chosen, "exported_columns", ())
+        processors = [_result_processor(column.type, dialect) for column in columns]
+        self._processors = [(i, p) for i, p in enumerate(processors) if p is not None]
+
+    def bind(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return the values in the order of the statement's placeholders."""
+        return tuple(
+            [
+                value if process is None else process(value)
+                for value, process in (
+                    (values.get(name, constant), process) for name, constant, process in self._binds
+                )
+            ]
+        )
+
+    def results(self, rows: Sequence[Row]) -> list[Row]:
+        """Convert the driver's rows."""
+        if not self._processors:
+            return list(rows)
+        converted = []
+        for row in rows:
+            values = list(row)
+            for index, process in self._processors:
+                values[index] = process(values[index])
+            converted.append(tuple(values))
+        return converted
+
+
+def _bind_processor(kind: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> Processor:
+    return kind.dialect_impl(dialect).bind_processor(dialect)
+
+
+def _result_processor(kind: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> Processor:
+    return kind.dialect_impl(dialect).result_processor(dialect, None)
+
+
+class within(FunctionElement[bool]):  # noqa: N801 - reads as a function of SQL
+    """`within(column, bindparam(…, type_=Values()))`: the column is one of a list's values."""
+
+    inherit_cache = True
+    type = sa.Boolean()
+
+
+@compiles(within, "sqlite")
+def _within_sqlite(element: within, compiler: SQLCompiler, **options: Any) -> str:
+    column, values = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - no values in it
+
+
+@compiles(within, "postgresql")
+def _within_postgresql(element: within, compiler: SQLCompiler, **options: Any) -> str:
+    column, values = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} = ANY({values})"
+
+
+class Values(sa.TypeDecorator[Sequence[Any]]):
+    """A list as one parameter: JSON on SQLite, an array on PostgreSQL."""
+
+    impl = sa.String
+    cache_ok = True
+
+    def process_bind_param(self, value: Iterable[Any] | None, dialect: sa.Dialect) -> Any:
+        values = list(value or ())
+        return json.dumps(values) if dialect.name == "sqlite" else values
+
+
+def in_each_dialect(table: sa.Table, build: Callable[[Insert], sa.Insert]) -> Statement:
+    """Return what `build` makes of an insert: ON CONFLICT is not in standard SQL."""
+    return {
+        "sqlite": build(sqlite.insert(table)),
+        "postgresql": build(postgresql.insert(table)),
+    }
+
+
+class Life(Protocol):
+    """A live run of this process."""
+
+    def check(self) -> None:
+        """Raise BusyError if the run no longer holds its claims (PostgreSQL: its lease)."""
+        ...
+
+
+class Engine(Protocol):
+    """One ledger's database. Methods raise the driver's errors; `translate` turns them into ours.
+
+    `label` names the ledger in messages, without user and password.
+    """
+
+    label: str
+    dialect: sa.Dialect
+
+    def prepare(self) -> None:
+        """Check or create the ledger, and migrate it (SQLite). Called once, before `connect`."""
+        ...
+
+    def connect(self, *, read_only: bool = False) -> Any:
+        """Return a connection of the driver, usable from any one thread at a time."""
+        ...
+
+    def transaction(self, connection: Any) -> AbstractContextManager[Transaction]:
+        """Begin a write transaction; commit it durably on exit, or roll it back."""
+        ...
+
+    def snapshot(
+        self, connection: Any, wait_s: float | None = None
+    ) -> AbstractContextManager[Transaction]:
+        """Read as of one moment, on a read-only connection; wait at most so long for locks."""
+        ...
+
+    def translate(self, error: BaseException) -> BaseException:
+        """Return the driver's error as LedgerError, BusyError or TransientError; others as is."""
+        ...
+
+    # Runs
+
+    def live(self, run_id: str) -> AbstractContextManager[Life]:
+        """Keep a run alive until the exit: others leave its claims alone."""
+        ...
+
+    def prove_dead(self, run_ids: Collection[str]) -> AbstractContextManager[Collection[str]]:
+        """Yield those of the runs that have certainly ended; nobody else recovers them meanwhile.
+
+        A run without a trace is not proven dead.
+        """
+        ...
+
+    def still_dead(
+        self, transaction: Transaction, run_ids: Collection[str], now: datetime
+    ) -> Collection[str]:
+        """Check again within the transaction that settles their claims (PostgreSQL: leases)."""
+        ...
+
+    def is_live(self, run_id: str, lease_until: datetime | None) -> bool:
+        """Whether a run that has not ended is alive, for display."""
+        ...
