@@ -190,15 +190,3 @@ class RetryLaterError(UnreachableError):
         self.status = status
         self.text = text
         self.retry_after_s = retry_after_s
-
-
-EXCERPT_CHARACTERS = 200
-"""How much of a remote text is kept or quoted, at the most."""
-
-
-def excerpt(text: str) -> str:
-    """The first 200 characters of a remote text on one line, unprintable ones replaced."""
-    line = " ".join(text[: EXCERPT_CHARACTERS * 4].split())
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)[
-        :EXCERPT_CHARACTERS
-    ]

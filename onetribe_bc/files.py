@@ -1,4 +1,4 @@
-"""A file of secrets on the disk: its owner's alone, all of it or nothing, and there to stay."""
+"""Write files atomically: a temporary file next to the target, then a rename."""
 
 from __future__ import annotations
 
@@ -7,43 +7,49 @@ import tempfile
 from pathlib import Path
 
 
-def keep(path: Path, data: bytes, *, replace: bool = False) -> None:
-    """Put `data` at `path`, 0600 from the first byte on. Folders that lack are made, 0700.
+def make_directories(path: Path) -> None:
+    """Create `path` and its missing parents, readable only by their owner. Raises OSError."""
+    for directory in reversed([d for d in (path, *path.parents) if not d.exists()]):
+        directory.mkdir(mode=0o700, exist_ok=True)  # mkdir(parents=True) ignores the mode
 
-    It is written beside its place and then moved there: neither a kill nor a power cut leaves
-    half of it. Raises OSError, and FileExistsError where something is there, unless `replace`.
+
+def write_atomically(path: Path, data: bytes, *, replace: bool = False, mode: int = 0o600) -> None:
+    """Write `data` to `path` durably; neither a kill nor a power loss leaves a partial file.
+
+    The file is 0600 until it is complete and gets `mode` then. Raises OSError; FileExistsError
+    if `path` exists, unless `replace`.
     """
-    for folder in reversed([f for f in path.parents if not f.exists()]):
-        folder.mkdir(mode=0o700, exist_ok=True)  # `parents` would leave those above open to all
-    descriptor, name = tempfile.mkstemp(prefix=".bc2ot.", dir=path.parent)  # 0600
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
+    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
+            os.fchmod(descriptor, mode)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(descriptor)
         if replace:
-            Path(name).replace(path)
+            temporary.replace(path)
         else:
-            _move_to_free_place(Path(name), path)
+            _move_to_unused_name(temporary, path)
     finally:
-        Path(name).unlink(missing_ok=True)
-    _sync_folder(path.parent)
+        temporary.unlink(missing_ok=True)
+    _sync_directory(path.parent)
 
 
-def _move_to_free_place(file: Path, path: Path) -> None:
-    """A link comes about at once and whole, and never in the place of what is there."""
+def _move_to_unused_name(file: Path, path: Path) -> None:
+    """Link `file` to `path`: atomic, and unlike a rename it never overwrites."""
     try:
         path.hardlink_to(file)
     except FileExistsError:
         raise
-    except OSError:  # not every file system has links
+    except OSError:  # the file system has no hard links
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         file.replace(path)
 
 
-def _sync_folder(folder: Path) -> None:
-    """The file's name outlives a power cut, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync_directory(directory: Path) -> None:
+    """Make the new name survive a power loss."""
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

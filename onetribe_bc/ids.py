@@ -52,7 +52,7 @@ def _parse(item: str) -> IdRange:
         return IdRange(first, first, named=True)
     last = _id(match[2])
     if last < first:
-        raise InputError(f"The range {item[:40]} ends before it begins.")
+        raise InputError(f"The range {item[:40]} ends before it starts.")
     return IdRange(first, last)
 
 

@@ -120,18 +120,10 @@ def _order(row: object, body: bytes) -> Order:
         status_id=_integer(row.get("status_id")),
         status=status if isinstance(status, str) else "",
         channel_id=_integer(row.get("channel_id")),
-        date_created=_date(row.get("date_created")),
-        date_modified=_date(row.get("date_modified")),
+        date_created=parse_api_date(row.get("date_created")),
+        date_modified=parse_api_date(row.get("date_modified")),
     )
 
 
 def _integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _date(value: object) -> datetime | None:
-    """A date we cannot read is no reason to lose the order: it counts as inside any window."""
-    try:
-        return parse_api_date(value)
-    except ValueError:
-        return None

@@ -1,9 +1,12 @@
-"""The fifteen statuses every BigCommerce store has; merchants may rename them."""
+"""Order statuses: the fifteen that every BigCommerce store has, by id and by name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
+
+from onetribe_bc.errors import InputError
+from onetribe_bc.text import excerpt
 
 STATUSES: Mapping[int, str] = MappingProxyType(
     {
@@ -24,4 +27,50 @@ STATUSES: Mapping[int, str] = MappingProxyType(
         14: "Partially Refunded",
     }
 )
-"""Status id to BigCommerce's own name. A renamed status keeps its id."""
+"""BigCommerce's own names by status id. A merchant may rename a status; its id stays."""
+
+_IDS = {name.casefold(): status_id for status_id, name in STATUSES.items()}
+
+
+def parse_status(text: str) -> int | str:
+    """Return a status id, BigCommerce's spelling of a name, or else a name of the merchant's.
+
+    Raises InputError for an id that does not exist.
+    """
+    name = " ".join(text.split())
+    if not (name.isascii() and name.isdigit()):
+        status_id = _IDS.get(name.casefold())
+        return name if status_id is None else STATUSES[status_id]
+    if len(name) > 4 or int(name) not in STATUSES:
+        raise InputError(
+            f"There is no order status {excerpt(name, 20)}.",
+            hint=f"Status ids are {min(STATUSES)} to {max(STATUSES)}.",
+        )
+    return int(name)
+
+
+def find_status_ids(
+    statuses: Iterable[int | str], store_names: Callable[[], Mapping[int, Iterable[str]]]
+) -> frozenset[int]:
+    """Return the ids of statuses given by id or name.
+
+    `store_names` asks the store for its own names by id; it is called only for a name that is
+    not BigCommerce's. Raises InputError for a status that the store does not have.
+    """
+    parsed = [parse_status(str(status)) for status in statuses]
+    ids = _IDS
+    if any(isinstance(status, str) and status.casefold() not in ids for status in parsed):
+        own = {name.casefold(): i for i, names in store_names().items() for name in names}
+        ids = {**own, **_IDS}
+    return frozenset(_id_of(status, ids) for status in parsed)
+
+
+def _id_of(status: int | str, ids: Mapping[str, int]) -> int:
+    found = status if isinstance(status, int) else ids.get(status.casefold())
+    if found is None:
+        raise InputError(
+            f"The store has no order status {excerpt(str(status), 40)!r}.",
+            hint="Use an id, one of the store's own names, or one of: "
+            f"{', '.join(STATUSES.values())}.",
+        )
+    return found

@@ -1,18 +1,27 @@
-"""Numbers and spans of time in words, the same wherever they are told."""
+"""Format numbers, durations and remote text for people, the same everywhere."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
+EXCERPT_CHARACTERS = 200
+"""The most characters of a remote text to store or quote."""
+
+
+def excerpt(text: str, limit: int = EXCERPT_CHARACTERS) -> str:
+    """Return the first `limit` characters of `text` on one line, unprintable ones replaced."""
+    line = " ".join(text[: limit * 4].split())[:limit]
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+
 
 def plural(number: int, noun: str) -> str:
-    """`1 order`, `2,000 orders`."""
+    """Return `1 order` or `2,000 orders`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def span(time: timedelta) -> str:
-    """A span of time in the largest unit of which it has two: `3 days`, `47 hours`."""
-    seconds = max(0, int(time.total_seconds()))
+def span(duration: timedelta) -> str:
+    """Return a duration in the largest unit of which it has at least two: `3 days`, `47 hours`."""
+    seconds = max(0, int(duration.total_seconds()))
     for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         if seconds >= 2 * length:
             return f"{seconds // length} {unit}s"

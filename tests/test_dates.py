@@ -1,4 +1,4 @@
-"""Moments as they are typed and as BigCommerce writes them, and windows of them."""
+"""Times as people type them and as BigCommerce writes them, and windows."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from onetribe_bc.dates import (
     FURTHEST_AHEAD,
     Window,
     format_api_date,
+    format_time,
     parse_api_date,
-    parse_moment,
-    written,
+    parse_duration,
+    parse_http_date,
+    parse_time,
 )
 from onetribe_bc.errors import ExitCode, InputError
 
@@ -45,12 +47,12 @@ OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda m: timezone(timedelta(minute
 
 
 def parsed(text: str, zone: ZoneInfo = BERLIN, *, end: bool = False) -> str:
-    moment = parse_moment(text, now=NOW, timezone=zone, end=end)
+    moment = parse_time(text, now=NOW, timezone=zone, end=end)
     assert moment.tzinfo is UTC
     return moment.isoformat().removesuffix("+00:00")
 
 
-# As a person types them
+# As people type them
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def parsed(text: str, zone: ZoneInfo = BERLIN, *, end: bool = False) -> str:
         ("0d", "2026-11-23T19:24:54"),
     ],
 )
-def test_a_moment_is_understood_in_each_of_its_forms(text: str, utc: str) -> None:
+def test_a_time_is_read_in_each_of_its_forms(text: str, utc: str) -> None:
     assert parsed(text) == utc
 
 
@@ -95,73 +97,43 @@ def test_today_is_the_day_in_the_zone_and_not_in_utc() -> None:
     assert parsed("today", ZoneInfo("Pacific/Auckland")) == "2026-11-23T11:00:00"
 
 
-def test_a_time_the_clocks_show_twice_is_the_first_or_at_the_end_the_second() -> None:
+def test_a_time_that_occurs_twice_is_the_first_or_at_the_end_the_second() -> None:
     assert parsed("2026-10-25 02:30") == "2026-10-25T00:30:00"
     assert parsed("2026-10-25 02:30", end=True) == "2026-10-25T01:30:00"
-
-
-def test_a_time_the_clocks_skip_is_the_moment_of_the_change() -> None:
-    for text in ("2026-03-29 02:00", "2026-03-29 02:30", "2026-03-29 02:59:59"):
-        for end in (False, True):
-            assert parsed(text, end=end) == "2026-03-29T01:00:00"
-    assert parsed("2026-03-29 01:59:59") == "2026-03-29T00:59:59"
-    assert parsed("2026-03-29 03:00") == "2026-03-29T01:00:00"
-
-
-def test_a_day_that_a_zone_skipped_is_the_moment_it_was_skipped() -> None:
-    apia = ZoneInfo("Pacific/Apia")
-    assert parsed("2011-12-30", apia) == parsed("2011-12-30", apia, end=True)
-    assert parsed("2011-12-30", apia) == parsed("2011-12-31", apia)
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "understands"),
-        ("junk", "understands"),
-        ("7", "understands"),
-        ("7m", "understands"),
-        ("7 d", "understands"),
-        ("-7d", "understands"),
-        ("\u0667d", "understands"),
-        ("tomorrow", "understands"),
-        ("20261123", "understands"),
-        ("2026-W10-1", "understands"),
-        ("2026-11-23T19", "understands"),
-        ("2026-11-23T19:24:54 Europe/Berlin", "understands"),
-        ("03/04/2026", "day or the month first"),
-        ("3.4.26", "day or the month first"),
-        ("13-04-2026 10:00", "day or the month first"),
-        ("2026-02-30", "no date or time of day that exists"),
-        ("2026-13-01", "no date or time of day that exists"),
-        ("0000-01-01", "no date or time of day that exists"),
-        ("2026-11-23T24:00", "no date or time of day that exists"),
-        ("2026-11-23T19:24:60", "no date or time of day that exists"),
-        ("2026-11-23T19:24+25:00", "no date or time of day that exists"),
-        ("2026-11-23T19:24+01:60", "no date or time of day that exists"),
-        ("99999999d", "out of range"),
-        ("9999999999999d", "understands"),
-        ("0001-01-01", "out of range"),
-        ("9999-12-31T23:59:59-01:00", "out of range"),
+        ("", "not a valid date or time"),
+        ("7", "not a valid date or time"),
+        ("7 d", "not a valid date or time"),
+        ("-7d", "not a valid date or time"),
+        ("\u0667d", "not a valid date or time"),
+        ("tomorrow", "not a valid date or time"),
+        ("2026-11-23T19:24:54 Europe/Berlin", "not a valid date or time"),
+        ("03/04/2026", "not a valid date or time"),
+        ("3.4.26", "not a valid date or time"),
+        ("2026-02-30", "not a valid date or time"),
+        ("2026-11-23T19:24:60", "not a valid date or time"),
+        ("2026-11-23T19:24+25:00", "not a valid date or time"),
+        ("999999w", "not a valid date or time"),
+        ("9999999999999d", "not a valid date or time"),
+        ("9999-12-31T23:59:59-01:00", "not a valid date or time"),
         ("1969-12-31", "before 1970"),
-        ("2999-01-01", "more than a year ahead"),
         ("3000w", "before 1970"),
+        ("2999-01-01", "more than a year ahead"),
     ],
 )
-@pytest.mark.parametrize("end", [False, True])
-def test_anything_else_is_refused_by_name_with_the_accepted_forms(
-    text: str, problem: str, end: bool
-) -> None:
-    if text == "0001-01-01" and end:
-        problem = "before 1970"
+def test_anything_else_is_refused_with_the_accepted_forms(text: str, problem: str) -> None:
     with pytest.raises(InputError, match=problem) as caught:
-        parsed(text, end=end)
+        parsed(text)
     assert str(caught.value).startswith(f'"{text}" ')
     assert "yesterday" in caught.value.hint
     assert caught.value.exit_code is ExitCode.USAGE
 
 
-def test_a_long_or_unprintable_text_is_shortened_and_made_harmless() -> None:
+def test_a_long_or_unprintable_text_is_shortened_and_cleaned() -> None:
     with pytest.raises(InputError) as caught:
         parsed("\x1b[31m" + "x" * 1000 + "\n")
     message = str(caught.value)
@@ -171,13 +143,13 @@ def test_a_long_or_unprintable_text_is_shortened_and_made_harmless() -> None:
 
 def test_a_year_ahead_is_the_limit() -> None:
     limit = NOW.replace(microsecond=0) + FURTHEST_AHEAD
-    assert parse_moment(limit.isoformat(), now=NOW, timezone=BERLIN) == limit
+    assert parse_time(limit.isoformat(), now=NOW, timezone=BERLIN) == limit
     with pytest.raises(InputError):
-        parse_moment((limit + timedelta(seconds=1)).isoformat(), now=NOW, timezone=BERLIN)
+        parse_time((limit + timedelta(seconds=1)).isoformat(), now=NOW, timezone=BERLIN)
 
 
 def test_the_first_second_of_1970_is_taken() -> None:
-    assert parse_moment("1970-01-01", now=NOW, timezone=ZoneInfo("UTC")) == EARLIEST
+    assert parse_time("1970-01-01", now=NOW, timezone=ZoneInfo("UTC")) == EARLIEST
 
 
 @given(
@@ -185,42 +157,26 @@ def test_the_first_second_of_1970_is_taken() -> None:
     zone=ZONES,
     end=st.booleans(),
 )
-def test_whatever_is_typed_is_a_whole_second_or_an_input_error(
-    text: str, zone: ZoneInfo, end: bool
-) -> None:
+def test_any_text_is_a_whole_second_or_an_input_error(text: str, zone: ZoneInfo, end: bool) -> None:
     with suppress(InputError):
-        moment = parse_moment(text, now=NOW, timezone=zone, end=end)
+        moment = parse_time(text, now=NOW, timezone=zone, end=end)
         assert moment.tzinfo is UTC
         assert moment.microsecond == 0
 
 
 @given(moment=MOMENTS, offset=OFFSETS, zone=ZONES, sep=st.sampled_from("Tt "), end=st.booleans())
-def test_a_moment_with_an_offset_comes_back_whatever_the_zone(
+def test_a_time_with_an_offset_does_not_depend_on_the_zone(
     moment: datetime, offset: timezone, zone: ZoneInfo, sep: str, end: bool
 ) -> None:
     text = moment.astimezone(offset).isoformat(sep=sep)
-    assert parse_moment(text, now=NOW, timezone=zone, end=end) == moment.replace(microsecond=0)
+    assert parse_time(text, now=NOW, timezone=zone, end=end) == moment.replace(microsecond=0)
 
 
 @given(moment=MOMENTS, zone=ZONES)
-def test_a_moment_on_the_wall_lies_between_its_two_readings(
-    moment: datetime, zone: ZoneInfo
-) -> None:
-    moment = moment.replace(microsecond=0)
-    wall = moment.astimezone(zone).replace(tzinfo=None).isoformat()
-    first = parse_moment(wall, now=NOW, timezone=zone)
-    last = parse_moment(wall, now=NOW, timezone=zone, end=True)
-    assert moment in (first, last)
-    assert first <= last
-
-
-@given(moment=MOMENTS, zone=ZONES)
-def test_a_day_holds_exactly_the_seconds_that_bear_its_date(
-    moment: datetime, zone: ZoneInfo
-) -> None:
+def test_a_day_holds_exactly_the_seconds_of_its_date(moment: datetime, zone: ZoneInfo) -> None:
     day = moment.astimezone(zone).date()
-    first = parse_moment(day.isoformat(), now=NOW, timezone=zone)
-    last = parse_moment(day.isoformat(), now=NOW, timezone=zone, end=True)
+    first = parse_time(day.isoformat(), now=NOW, timezone=zone)
+    last = parse_time(day.isoformat(), now=NOW, timezone=zone, end=True)
 
     def date_of(second: datetime) -> date:
         return second.astimezone(zone).date()
@@ -232,15 +188,17 @@ def test_a_day_holds_exactly_the_seconds_that_bear_its_date(
 
 @given(
     number=st.integers(0, 500),
-    unit=st.sampled_from([("h", 3600), ("d", 86400), ("w", 604800)]),
+    unit=st.sampled_from([("m", 60), ("h", 3600), ("d", 86400), ("w", 604800)]),
     zone=ZONES,
     end=st.booleans(),
 )
-def test_a_span_back_is_of_that_many_seconds_in_any_zone(
+def test_a_duration_back_has_that_many_seconds_in_any_zone(
     number: int, unit: tuple[str, int], zone: ZoneInfo, end: bool
 ) -> None:
-    moment = parse_moment(f"{number}{unit[0]}", now=NOW, timezone=zone, end=end)
-    assert NOW.replace(microsecond=0) - moment == timedelta(seconds=number * unit[1])
+    text, duration = f"{number}{unit[0]}", timedelta(seconds=number * unit[1])
+    moment = parse_time(text, now=NOW, timezone=zone, end=end)
+    assert NOW.replace(microsecond=0) - moment == duration
+    assert parse_duration(text) == duration
 
 
 # As BigCommerce writes them
@@ -256,8 +214,8 @@ def test_a_span_back_is_of_that_many_seconds_in_any_zone(
         ("2019-03-05T21:40:11.123+05:30", "2019-03-05T16:10:11+00:00"),
     ],
 )
-def test_a_date_of_the_api_is_understood(text: str, utc: str) -> None:
-    assert parse_api_date(text).isoformat() == utc
+def test_a_date_of_the_api_is_read(text: str, utc: str) -> None:
+    assert parse_api_date(text) == datetime.fromisoformat(utc)
 
 
 @pytest.mark.parametrize(
@@ -276,36 +234,33 @@ def test_a_date_of_the_api_is_understood(text: str, utc: str) -> None:
         "Tue, 31 Feb 2019 21:40:11 +0000",
         "Tue, 05 Mai 2019 21:40:11 +0000",
         "Tue, 05 Mar 2019 21:40:11 +9900",
-        "Sat, 01 Jan 0001 00:00:00 +1400",
+        "0001-01-01T00:00:00+14:00",
         "yesterday",
     ],
 )
-def test_anything_else_of_the_api_is_an_error(value: object) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        parse_api_date(value)
-
-
-def test_dates_of_the_api_compare_as_moments_and_not_as_text() -> None:
-    earlier, later = "Wed, 06 Mar 2019 00:00:00 +0000", "2019-03-06T00:00:00-01:00"
-    assert parse_api_date(earlier) < parse_api_date(later)
-    assert earlier > later
+def test_any_other_date_of_the_api_is_none(value: object) -> None:
+    assert parse_api_date(value) is None
 
 
 @given(st.text() | st.none() | st.integers() | st.floats() | st.binary())
-def test_whatever_the_api_sends_is_a_date_or_a_value_error(value: object) -> None:
-    with suppress(ValueError):
-        assert parse_api_date(value).tzinfo is UTC
+def test_any_value_of_the_api_is_a_utc_date_or_none(value: object) -> None:
+    found = parse_api_date(value)
+    assert found is None or found.tzinfo is UTC
 
 
 @given(moment=MOMENTS, offset=OFFSETS)
-def test_what_is_written_for_the_api_or_by_it_comes_back(
-    moment: datetime, offset: timezone
-) -> None:
+def test_dates_are_read_back_as_they_were_written(moment: datetime, offset: timezone) -> None:
     whole = moment.replace(microsecond=0)
     local = moment.astimezone(offset)
     assert parse_api_date(format_api_date(local)) == whole
     assert parse_api_date(format_datetime(local)) == whole
     assert format_api_date(local).endswith("+00:00")
+    assert parse_http_date(format_datetime(moment, usegmt=True)) == whole
+
+
+@pytest.mark.parametrize("value", [None, "", "0", "Wed, 21 Oct"])
+def test_a_malformed_http_date_is_none(value: str | None) -> None:
+    assert parse_http_date(value) is None
 
 
 def test_a_date_for_the_api_has_whole_seconds_and_an_offset() -> None:
@@ -318,9 +273,7 @@ def test_a_date_for_the_api_has_whole_seconds_and_an_offset() -> None:
 
 
 @given(since=MOMENTS, until=MOMENTS)
-def test_a_window_holds_its_first_and_last_second_and_not_one_more(
-    since: datetime, until: datetime
-) -> None:
+def test_a_window_includes_exactly_its_ends(since: datetime, until: datetime) -> None:
     assume(since <= until)
     window = Window(since, until)
     second, last = timedelta(seconds=1), timedelta(microseconds=999999)
@@ -332,7 +285,7 @@ def test_a_window_holds_its_first_and_last_second_and_not_one_more(
     assert not window.contains(end + second)
 
 
-def test_an_open_end_holds_everything_on_its_side() -> None:
+def test_an_open_end_has_no_limit() -> None:
     long_ago, far_ahead = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
     for moment in (long_ago, NOW, far_ahead):
         assert Window(None, None).contains(moment)
@@ -342,18 +295,18 @@ def test_an_open_end_holds_everything_on_its_side() -> None:
     assert not Window(NOW, None).contains(long_ago)
 
 
-def test_a_window_that_ends_before_it_begins_is_refused() -> None:
-    with pytest.raises(InputError, match="before it begins") as caught:
+def test_a_window_that_ends_before_it_starts_is_refused() -> None:
+    with pytest.raises(InputError, match="before it starts") as caught:
         Window(NOW, NOW - timedelta(seconds=1))
     assert "2026-11-23 19:24:53 +00:00" in str(caught.value)
     assert Window(NOW, NOW).contains(NOW)
 
 
-def test_ends_of_one_moment_make_one_window_whatever_their_offsets() -> None:
+def test_equal_times_make_equal_windows_whatever_their_offsets() -> None:
     assert Window(NOW, None) == Window(NOW.astimezone(BERLIN), None)
 
 
-def test_a_window_takes_no_moment_without_an_offset() -> None:
+def test_a_window_refuses_a_time_without_an_offset() -> None:
     naive = NOW.replace(tzinfo=None)
     with pytest.raises(ValueError, match="without an offset"):
         Window(naive, None)
@@ -380,5 +333,5 @@ def test_a_window_is_described_with_the_offset_of_each_end(
     assert Window(since, until).describe(BERLIN) == words
 
 
-def test_a_moment_is_written_to_the_second_with_its_offset() -> None:
-    assert written(NOW, BERLIN) == "2026-11-23 20:24:54 +01:00"
+def test_a_time_is_formatted_to_the_second_with_its_offset() -> None:
+    assert format_time(NOW, BERLIN) == "2026-11-23 20:24:54 +01:00"

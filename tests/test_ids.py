@@ -88,7 +88,7 @@ def test_an_id_out_of_range_is_refused_by_its_name(text: str) -> None:
 
 
 def test_a_range_the_wrong_way_round_is_refused() -> None:
-    with pytest.raises(InputError, match=r"The range 310-300 ends before it begins\."):
+    with pytest.raises(InputError, match=r"The range 310-300 ends before it starts\."):
         parse_ids(["310-300"])
 
 

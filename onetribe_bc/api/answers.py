@@ -18,8 +18,8 @@ from onetribe_bc.errors import (
     RejectedError,
     RetryLaterError,
     ScopeError,
-    excerpt,
 )
+from onetribe_bc.text import excerpt
 
 _TRY_AGAIN = frozenset({408, 425, 429})
 _WRONG_ADDRESS = frozenset({401, 403, 404, 405, 410})
@@ -28,6 +28,7 @@ _CREDENTIALS_HINT = (
     "Check store_hash and access_token: the token must be of an API account of this store "
     "(control panel: Settings > Store-level API accounts), and not revoked."
 )
+
 _ADDRESS_HINT = (
     "Check onetribe.url against the address on One Tribe's integration page, merchant key "
     "included. Nothing is lost: what was not delivered stays owed."

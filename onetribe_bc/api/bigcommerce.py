@@ -29,10 +29,9 @@ from onetribe_bc.api.rate_limit import (
     Quota,
     RateLimiter,
     full_jitter,
-    parse_http_date,
 )
 from onetribe_bc.clock import Clock
-from onetribe_bc.dates import Window, format_api_date
+from onetribe_bc.dates import Window, format_api_date, parse_http_date
 from onetribe_bc.errors import (
     BadResponseError,
     CredentialsError,

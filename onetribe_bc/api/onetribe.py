@@ -14,9 +14,9 @@ from urllib.parse import unquote, urlsplit
 from onetribe_bc.api.answers import onetribe_error, redirect_error
 from onetribe_bc.api.http import HttpClient, Response, Timeouts
 from onetribe_bc.clock import Clock
-from onetribe_bc.errors import EXCERPT_CHARACTERS, excerpt
 from onetribe_bc.order import Order
 from onetribe_bc.secret import MASK, Secret, mask_url
+from onetribe_bc.text import EXCERPT_CHARACTERS, excerpt
 
 _PATH = "/direct/webhook/big-commerce/order/"
 _KEPT_BYTES = 64 * 1024

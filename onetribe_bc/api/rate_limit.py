@@ -8,16 +8,16 @@ and makes everyone wait when the server asks for it.
 
 from __future__ import annotations
 
-import email.utils
 import logging
 import math
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from onetribe_bc.clock import Clock
+from onetribe_bc.dates import parse_http_date
 
 _log = logging.getLogger(__name__)
 
@@ -200,15 +200,3 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
     if not math.isfinite(seconds):
         return None
     return min(max(0.0, seconds), MAX_RETRY_AFTER_S)
-
-
-def parse_http_date(value: str | None) -> datetime | None:
-    """The moment in a header such as `Date`: aware UTC; None where it is absent or no date.
-
-    A date without a zone is UTC, as HTTP has it.
-    """
-    try:
-        moment = email.utils.parsedate_to_datetime(value or "")
-        return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).astimezone(UTC)
-    except (ValueError, OverflowError, IndexError, TypeError):
-        return None  # all of which the standard library's parser raises for odd texts

@@ -258,6 +258,6 @@ def say_state(desk: Desk, listing: Listing) -> None:
 
 
 def _moment(desk: Desk, moment: datetime | None) -> str:
-    from onetribe_bc.dates import written
+    from onetribe_bc.dates import format_time
 
-    return "" if moment is None else written(moment, desk.settings.timezone)
+    return "" if moment is None else format_time(moment, desk.settings.timezone)

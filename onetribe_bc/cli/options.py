@@ -82,10 +82,10 @@ def window_bounds(
     since: str | None, until: str | None, *, now: datetime, timezone: ZoneInfo
 ) -> tuple[datetime | None, datetime | None]:
     """`--since` and `--until` as aware UTC moments. Raises InputError, also when inverted."""
-    from onetribe_bc.dates import Window, parse_moment
+    from onetribe_bc.dates import Window, parse_time
 
-    first = None if since is None else parse_moment(since, now=now, timezone=timezone)
-    last = None if until is None else parse_moment(until, now=now, timezone=timezone, end=True)
+    first = None if since is None else parse_time(since, now=now, timezone=timezone)
+    last = None if until is None else parse_time(until, now=now, timezone=timezone, end=True)
     Window(first, last)
     return first, last
 

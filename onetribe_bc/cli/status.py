@@ -266,6 +266,6 @@ def _plain(value: object) -> object:
 
 
 def _moment(moment: datetime | None, zone: ZoneInfo) -> str:
-    from onetribe_bc.dates import written
+    from onetribe_bc.dates import format_time
 
-    return "never" if moment is None else written(moment, zone)
+    return "never" if moment is None else format_time(moment, zone)

@@ -123,14 +123,14 @@ def _write_metrics(settings: Settings, context: Context) -> None:
 
 def describe_plan(plan: SyncPlan, timezone: ZoneInfo) -> str:
     """What a sync is about to look at."""
-    from onetribe_bc.dates import written
+    from onetribe_bc.dates import format_time
 
     if plan.since is None:
         return (
             "first sync: it begins now and looks at what changes from here on. For orders from "
             "before, there are --since and bc2ot backfill"
         )
-    text = f"orders modified since {written(plan.since, timezone)}, and what is owed"
+    text = f"orders modified since {format_time(plan.since, timezone)}, and what is owed"
     if not plan.continues:
         text += ". The next sync goes on where the last one ended all the same"
     return text

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,6 +11,7 @@ from pathlib import Path
 
 from onetribe_bc.api.http import HttpClient, Timeouts
 from onetribe_bc.errors import Bc2otError, BusyError
+from onetribe_bc.files import write_atomically
 from onetribe_bc.ledger.ledger import Status
 from onetribe_bc.ledger.states import State
 from onetribe_bc.secret import MASK, Secret
@@ -80,21 +79,11 @@ def ping(url: Secret | None, event: str = "") -> None:
 
 
 def write_textfile(path: Path, store_hash: str, status: Status, now: datetime) -> None:
-    """Write the metrics beside the file and rename them into place. What the file tells of
-    other stores is kept.
-    """
+    """Replace the metrics of this store in the file; those of other stores stay."""
     try:
         samples = [*_others(path, store_hash), *status_samples(store_hash, status, now)]
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(metrics(samples))
-            # Whoever collects the metrics is another user; there is no secret in them.
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        # The collector is another user, and metrics hold no secrets.
+        write_atomically(path, metrics(samples).encode(), replace=True, mode=0o644)
     except OSError as error:
         _log.warning("The metrics could not be written to %s: %s.", path, error.strerror)
 

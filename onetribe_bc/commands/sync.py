@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from onetribe_bc.api.bigcommerce import BigCommerceClient, OrderQuery
 from onetribe_bc.clock import Clock
 from onetribe_bc.commands.inbox import RETRY_AFTER, acknowledge, iter_callbacks
-from onetribe_bc.dates import Window, written
+from onetribe_bc.dates import Window, format_time
 from onetribe_bc.delivery.context import Context
 from onetribe_bc.delivery.fetching import Page, iter_ids, iter_pages
 from onetribe_bc.delivery.pipeline import run
@@ -52,7 +52,7 @@ def plan_sync(
     if since is not None:
         if since > now:
             raise InputError(
-                f"--since ({written(since, ZoneInfo('UTC'))}) is yet to come.",
+                f"--since ({format_time(since, ZoneInfo('UTC'))}) is yet to come.",
                 hint="Give a moment that has passed; without --since, the first sync begins now.",
             )
         return SyncPlan(since, continues=bookmark is None or since <= bookmark.synced_until)

@@ -15,8 +15,10 @@ from typing import Generic, TypeVar
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
+from onetribe_bc.dates import parse_duration
+from onetribe_bc.errors import InputError
 from onetribe_bc.secret import Secret, is_loopback
-from onetribe_bc.statuses import STATUSES
+from onetribe_bc.statuses import STATUSES, parse_status
 
 Raw = str | tuple[str, ...]
 """A value as it was given, with environment variables filled in: one text, or a list of them."""
@@ -31,15 +33,7 @@ _HASH_IN_ADDRESS = re.compile(r"(?:\bstores/|\bstore-)([a-z0-9]{1,16})(?![A-Za-z
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
 _DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
-_DURATION = re.compile(r"([0-9]{1,6})([mhdw])")
-_UNITS = {
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-    "w": timedelta(weeks=1),
-}
 _WHOLE = re.compile(r"[0-9]{1,9}")
-_STATUS_NAMES = {name.casefold(): name for name in STATUSES.values()}
 _SUGGESTED_ZONES = 3
 
 
@@ -97,15 +91,14 @@ def seconds(most: float) -> Kind[float]:
 
 
 def duration(most: timedelta) -> Kind[timedelta]:
-    """Spans of time such as `36h`, from nothing to `most`."""
-    takes = f"a span of time such as 90m, 36h, 7d or 2w, up to {most.days}d"
+    """Durations such as `36h`, from zero to `most`."""
+    takes = f"a duration such as 90m, 36h, 7d or 2w, up to {most.days}d"
 
     def read(raw: Raw) -> timedelta:
-        match = _DURATION.fullmatch(_text(raw).strip().lower())
-        span = None if match is None else int(match[1]) * _UNITS[match[2]]
-        if span is None or span > most:
+        duration = parse_duration(_text(raw))
+        if duration is None or duration > most:
             raise ValueError(f"expects {takes}")
-        return span
+        return duration
 
     return Kind(takes, read)
 
@@ -205,13 +198,10 @@ def _statuses(raw: Raw) -> tuple[str | int, ...]:
 
 
 def _status(text: str) -> str | int:
-    """An id, one of BigCommerce's names, or a name that the merchant may have given."""
-    name = " ".join(_text(text).split())
-    if _WHOLE.fullmatch(name):
-        if int(name) not in STATUSES:
-            raise ValueError(f"expects status ids from {min(STATUSES)} to {max(STATUSES)}")
-        return int(name)
-    return _STATUS_NAMES.get(name.casefold(), name)
+    try:
+        return parse_status(_text(text))
+    except InputError:
+        raise ValueError(f"expects status ids from {min(STATUSES)} to {max(STATUSES)}") from None
 
 
 def _timezone(raw: Raw) -> ZoneInfo:

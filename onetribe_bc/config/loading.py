@@ -22,8 +22,9 @@ from onetribe_bc.config.settings import (
     SyncSettings,
 )
 from onetribe_bc.config.values import Values
-from onetribe_bc.errors import ConfigurationError, excerpt
+from onetribe_bc.errors import ConfigurationError
 from onetribe_bc.secret import Secret
+from onetribe_bc.text import excerpt
 
 
 def load(

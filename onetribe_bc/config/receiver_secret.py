@@ -11,7 +11,7 @@ from pathlib import Path
 from onetribe_bc.config.kinds import CREDENTIAL
 from onetribe_bc.config.places import Notice, open_to_others, read_contents
 from onetribe_bc.errors import ConfigurationError
-from onetribe_bc.files import keep
+from onetribe_bc.files import make_directories, write_atomically
 from onetribe_bc.secret import Secret
 
 SECRET_BYTES = 32
@@ -56,7 +56,8 @@ def make_receiver_secret(file: Path, token: Callable[[int], str]) -> Secret:
     """
     secret = token(SECRET_BYTES)
     try:
-        keep(file, f"{secret}\n".encode())
+        make_directories(file.parent)
+        write_atomically(file, f"{secret}\n".encode())
     except OSError as error:
         raise ConfigurationError(
             f"The receiver's secret cannot be kept in {file}: {error.strerror}.",

@@ -16,7 +16,7 @@ from onetribe_bc.config.finding import is_there
 from onetribe_bc.config.keys import KEYS, Key
 from onetribe_bc.config.places import Given
 from onetribe_bc.errors import ConfigurationError, InputError
-from onetribe_bc.files import keep
+from onetribe_bc.files import make_directories, write_atomically
 
 _HEAD = """\
 # bc2ot's configuration, a secret: keep it readable by you alone.
@@ -118,7 +118,8 @@ def write(path: Path, text: str, *, overwrite: bool) -> Path | None:
         if overwrite:
             with suppress(FileNotFoundError):
                 backup = _set_aside(target, target.read_bytes())
-        keep(target, text.encode(), replace=overwrite)
+        make_directories(target.parent)
+        write_atomically(target, text.encode(), replace=overwrite)
     except OSError as error:
         if isinstance(error, FileExistsError) and target.exists():
             raise exists_already(path) from None
@@ -145,7 +146,7 @@ def _set_aside(target: Path, before: bytes) -> Path:
     """Never over an older copy: the first may be the one that was written by hand."""
     for backup in _backups(target):
         with suppress(FileExistsError):
-            keep(backup, before)
+            write_atomically(backup, before)
             break
     return backup
 

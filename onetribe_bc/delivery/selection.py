@@ -13,7 +13,7 @@ from onetribe_bc.delivery.fetching import Page, iter_ids, iter_pages
 from onetribe_bc.errors import InputError
 from onetribe_bc.ids import IdRange
 from onetribe_bc.order import Order
-from onetribe_bc.statuses import STATUSES
+from onetribe_bc.statuses import STATUSES, find_status_ids
 
 By = Literal["created", "modified"]
 
@@ -85,11 +85,11 @@ def skip_reason(skip_status_ids: Collection[int], order: Order) -> str:
 
 
 def resolve_statuses(client: BigCommerceClient, statuses: Iterable[str | int]) -> frozenset[int]:
-    """Status ids of names and ids; the store is asked only for names that are not BigCommerce's
-    own. Raises InputError for what it does not know, either.
+    """Return the ids of statuses given by id or name; only a merchant's name costs a request.
+
+    Raises InputError for a status that the store does not have.
     """
-    names = _StatusNames(client)
-    return frozenset(names.resolve(status) for status in statuses)
+    return find_status_ids(statuses, client.order_statuses)
 
 
 def select(
@@ -135,37 +135,3 @@ def _query(request: OrderFilter, status_ids: Collection[int], window: Window) ->
         status_id=next(iter(status_ids)) if len(status_ids) == 1 else None,
         channel_id=request.channel_id,
     )
-
-
-class _StatusNames:
-    """Status ids by name, asking the store only for names that are not BigCommerce's own."""
-
-    def __init__(self, client: BigCommerceClient) -> None:
-        self._client = client
-        self._own: dict[str, int] | None = None
-
-    def resolve(self, status: str | int) -> int:
-        text = str(status).strip()
-        if text.isascii() and text.isdigit():
-            if int(text) not in STATUSES:
-                raise InputError(
-                    f"There is no order status {text[:20]}.", hint="They go from 0 to 14."
-                )
-            return int(text)
-        for status_id, name in STATUSES.items():
-            if name.casefold() == text.casefold():
-                return status_id
-        return self._resolve_own(text)
-
-    def _resolve_own(self, text: str) -> int:
-        if self._own is None:
-            statuses = self._client.order_statuses()
-            self._own = {name.casefold(): i for i, names in statuses.items() for name in names}
-        found = self._own.get(text.casefold())
-        if found is None:
-            known = ", ".join(STATUSES.values())
-            raise InputError(
-                f"The store has no order status {text[:40]!r}.",
-                hint=f"Give an id, one of the store's own names, or one of: {known}.",
-            )
-        return found

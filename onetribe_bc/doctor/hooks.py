@@ -36,8 +36,7 @@ from onetribe_bc.doctor.finding import (
     warn,
 )
 from onetribe_bc.doctor.outside import Outside
-from onetribe_bc.errors import excerpt
-from onetribe_bc.text import span
+from onetribe_bc.text import excerpt, span
 
 IDLE_LIMIT = timedelta(days=90)
 """BigCommerce deactivates a hook after so long without a callback."""

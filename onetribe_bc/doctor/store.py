@@ -24,9 +24,8 @@ from onetribe_bc.errors import (
     RefusedError,
     ScopeError,
     UnreachableError,
-    excerpt,
 )
-from onetribe_bc.text import plural, span
+from onetribe_bc.text import excerpt, plural, span
 
 CLOCK_OFF = timedelta(minutes=1)
 """More than this and the clock is said to be wrong."""
