@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import sys
 import time
 from datetime import UTC, datetime
 
@@ -14,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from onetribe_bc.api.webhook import SECRET_HEADER, SIGNATURE_HEADERS, Verifier
-from onetribe_bc.errors import ConfigurationError, ExitCode, NotAuthenticError
+from onetribe_bc.errors import NotAuthenticError
 from onetribe_bc.secret import Secret
 
 CLIENT = "client-secret-of-the-api-account"
@@ -205,18 +204,6 @@ def test_a_header_given_twice_must_say_the_same_twice() -> None:
     verifier().check([*told().items(), ("Accept", "a"), ("accept", "b")], BODY)
     assert reason([*told().items(), (SECRET_HEADER, "x")]) == "header given twice"
     assert reason({SECRET_HEADER: SHARED, SECRET_HEADER.lower(): "x"}) == "header given twice"
-
-
-# The package
-
-
-def test_without_the_package_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "standardwebhooks", None)
-    with pytest.raises(ConfigurationError, match="standardwebhooks") as caught:
-        verifier()
-    assert "pip install 'onetribe-bc[serve]'" in caught.value.hint
-    assert caught.value.exit_code is ExitCode.CONFIGURATION
-    verifier(client=None).check(told(), BODY)
 
 
 # Strangers

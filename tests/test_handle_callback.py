@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import json
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -236,13 +235,6 @@ def test_with_nothing_to_check_by_it_is_taken_at_its_word_with_a_warning(shell: 
     told = handle(shell, payload(shell), "--header", "host:example.com")
     told.says(0, "Warning: nothing is set to check callbacks by", "1 delivered")
     assert "Warning" not in trusted(shell).err
-
-
-def test_without_the_package_signatures_cannot_be_checked(shell: Shell) -> None:
-    shell.monkeypatch.setitem(sys.modules, "standardwebhooks", None)
-    told = handle(shell, payload(shell), "--header", "webhook-signature:v1,AAAA")
-    told.says(3, "standardwebhooks", "pip install 'onetribe-bc[serve]'")
-    trusted(shell).says(0, "1 delivered")
 
 
 # What is no good, and never will be

@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -282,14 +281,6 @@ def test_an_address_that_cannot_be_used_is_refused(shell: Shell) -> None:
 @pytest.mark.parametrize("path", ["hook", "/metrics", "/a b"])
 def test_a_path_that_cannot_be_is_refused(shell: Shell, path: str) -> None:
     shell.run("serve", "--listen", ":0", "--path", path).says(2, "path")
-
-
-def test_without_its_packages_it_says_how_to_get_them(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delitem(sys.modules, "onetribe_bc.web.server", raising=False)
-    monkeypatch.setitem(sys.modules, "waitress", None)
-    shell.run("serve").says(3, "waitress", "pip install 'onetribe-bc[serve]'")
 
 
 def test_it_serves_in_this_process_too(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

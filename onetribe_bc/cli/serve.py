@@ -60,7 +60,7 @@ def serve(invocation: Invocation, listen: str, path: str, grace: float, insecure
 
     Runs until Ctrl-C or SIGTERM, behind a proxy that speaks https. Each callback is in the
     ledger before it is answered; what was missed is found as `bc2ot sync` does, every 15
-    minutes (receiver.sync_every). Needs more packages: pip install 'onetribe-bc[serve]'
+    minutes (receiver.sync_every).
 
     \b
     Examples:

@@ -33,9 +33,7 @@ HEAD_START = timedelta(minutes=1)
 
 
 def make_verifier(settings: Settings) -> Verifier:
-    """What tells the store's callbacks from a stranger's. Raises ConfigurationError where
-    signatures are to be checked and cannot be.
-    """
+    """What tells the store's callbacks from a stranger's."""
     return Verifier(
         client_secret=settings.bigcommerce.client_secret,
         shared_secret=settings.receiver.secret,

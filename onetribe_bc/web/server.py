@@ -20,21 +20,14 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from onetribe_bc.api.webhook import MAX_CALLBACK_BYTES
-from onetribe_bc.errors import ConfigurationError
-from onetribe_bc.web.app import BEGUN, TAKE_IN_S, Answer, Later
+from waitress import wasyncore  # type: ignore[import-untyped]
+from waitress.adjustments import Adjustments  # type: ignore[import-untyped]
+from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
+from waitress.server import TcpWSGIServer  # type: ignore[import-untyped]
+from waitress.task import ErrorTask, WSGITask  # type: ignore[import-untyped]
 
-try:
-    from waitress import wasyncore  # type: ignore[import-untyped]
-    from waitress.adjustments import Adjustments  # type: ignore[import-untyped]
-    from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
-    from waitress.server import TcpWSGIServer  # type: ignore[import-untyped]
-    from waitress.task import ErrorTask, WSGITask  # type: ignore[import-untyped]
-except ImportError:
-    raise ConfigurationError(
-        "`bc2ot serve` needs a package that is not installed: waitress.",
-        hint="Install it: pip install 'onetribe-bc[serve]' (from a clone: pip install '.[serve]')",
-    ) from None
+from onetribe_bc.api.webhook import MAX_CALLBACK_BYTES
+from onetribe_bc.web.app import BEGUN, TAKE_IN_S, Answer, Later
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
