@@ -98,6 +98,16 @@ def parse_api_date(value: object) -> datetime | None:
         return None
 
 
+def from_timestamp(seconds: object) -> datetime | None:
+    """Return the time of a Unix timestamp from a JSON document; None if it is not one."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return None
+    try:
+        return datetime.fromtimestamp(int(seconds), UTC)
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
 def format_api_date(at: datetime) -> str:
     """Return a time as BigCommerce's date filters take it: `2026-11-23T19:24:54+00:00`."""
     return _whole_utc(at).isoformat()

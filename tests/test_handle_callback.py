@@ -118,7 +118,7 @@ def test_an_incomplete_order_is_skipped_and_the_queue_is_done_with_it(shell: She
     ("scope", "why"),
     [
         ("store/product/updated", "it is not about orders"),
-        ("store/order/message/created", "neither messages nor metafields"),
+        ("store/order/message/created", "messages and metafields"),
     ],
 )
 def test_other_scopes_are_ignored_with_a_reason(shell: Shell, scope: str, why: str) -> None:
@@ -246,7 +246,7 @@ def test_with_nothing_to_check_by_it_is_taken_at_its_word_with_a_warning(shell: 
         (b"", "not JSON"),
         (b"[]", "not a JSON object"),
         (b"{" + b" " * 70_000 + b"}", "larger than 65,536 bytes"),
-        (b'{"scope": "[/x]\\u001b[31m"}', "not one of a webhook"),
+        (b'{"scope": "[/x]\\u001b[31m"}', "scope is invalid"),
     ],
 )
 def test_what_is_no_callback_is_refused_for_good(shell: Shell, body: bytes, why: str) -> None:
