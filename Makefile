@@ -1,4 +1,4 @@
-# Everything a fresh machine needs: Python 3.11 or newer, and make.
+# Requires Python 3.11 or newer with venv.
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
   $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -9,7 +9,7 @@ BIN := .venv/bin
 help:  ## Show the targets.
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: .venv/runtime  ## See orders travel between the two simulated context.
+demo: .venv/runtime  ## Run the main job against two simulated services.
 	@$(BIN)/bc2ot demo
 
 test: .venv/dev  ## Run all tests, with coverage.
@@ -17,30 +17,30 @@ test: .venv/dev  ## Run all tests, with coverage.
 	@$(BIN)/python -m pytest -q -n 2 --cov --cov-report= $(ARGS)
 	@$(BIN)/coverage report
 
-check: .venv/dev  ## Lint, types, layering, and documents that must not drift.
+check: .venv/dev  ## Lint, types, layers, and documents in step with the code.
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m tests.documents --check
+	@$(BIN)/python -m tools.documents --check
 
 format: .venv/dev  ## Format the code.
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-docs: .venv/dev  ## Write the generated parts of the documents anew.
-	@$(BIN)/python -m tests.documents --write
+docs: .venv/dev  ## Regenerate the generated parts of the documents.
+	@$(BIN)/python -m tools.documents --write
 
-pictures: .venv/dev  ## Draw the pictures of docs/set-up.md anew.
-	@$(BIN)/python -m tests.pictures
+pictures: .venv/dev  ## Redraw the screenshots of docs/set-up.md.
+	@$(BIN)/python -m tools.pictures
 
 bench: .venv/dev  ## Measure speed and memory, as ratios.
 	@$(BIN)/python -m benchmarks
 
-soak: .venv/dev  ## Load the receiver for ten minutes, and see what grows.
+soak: .venv/dev  ## Load the receiver for ten minutes and watch what grows.
 	@$(BIN)/python -m benchmarks.soak
 
-clean:  ## Remove what make made.
+clean:  ## Remove everything that make created.
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 
 .venv/bin/python:

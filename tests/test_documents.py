@@ -24,9 +24,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests import documents
 from tests.conftest import SandboxFactory
-from tests.messages import iter_errors, iter_texts, quoted_messages, source_trees
+from tools import documents
+from tools.messages import iter_errors, iter_texts, quoted_messages, source_trees
 
 ROOT = documents.ROOT
 
@@ -251,12 +251,12 @@ def test_a_link_that_leads_nowhere_is_noticed(
     (tmp_path / "docs/b.md").write_text("## Two words\n\n```sh\n# gone\n```\n")
     monkeypatch.setattr(documents, "ROOT", tmp_path)
     assert documents.broken_links() == [
-        "a.md links to docs/none.md, which is not there",
+        "a.md links to docs/none.md, which does not exist",
         "a.md links to docs/b.md#gone, which has no such heading",
     ]
     assert documents.unreachable_documents() == []
     (tmp_path / "docs/c.md").write_text("")
-    assert documents.unreachable_documents() == ["nothing leads to docs/c.md"]
+    assert documents.unreachable_documents() == ["no document links to docs/c.md"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-"""The pictures of docs/set-up.md: what real commands show in a terminal of 80 columns, as SVG.
+"""Draw the screenshots of docs/set-up.md as SVG.
 
-`make pictures` runs them in a pseudo-terminal, against the sandbox, in a home of their own.
+Run real commands in a pseudo-terminal of 80 columns, against the sandbox, in a temporary home.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 from onetribe_bc.sandbox import Sandbox
-from tests.documents import ROOT
+from tools.documents import ROOT
 
 COLUMNS = 80
 FOLDER = "shop"
 HOME = "/home/you"
-"""What stands in a picture for the folder that it was really taken in."""
+"""Shown instead of the temporary home."""
 
 _CHARACTER = 12.2
-"""How wide rich makes one."""
+"""The width of a character in rich's SVG."""
 
 _INDENTED = re.compile(
     r'x="(?P<x>[\d.]+)"(?P<y> y="[\d.]+" )textLength="(?P<length>[\d.]+)"'
@@ -41,7 +41,7 @@ _INDENTED = re.compile(
 _PATIENCE_S = 30
 _CONTROL = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])|\x1b[()][A-Z0-9]|\r|\n|\x07")
 
-# As rich has it, without the fonts that it would fetch from elsewhere.
+# Rich's own format, without the fonts that it would load from the web.
 _SVG = """\
 <svg class="bc2ot" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>
@@ -78,7 +78,7 @@ _THEME = TerminalTheme(
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture: command lines, and what is typed where a word of the prompt shows up."""
+    """One screenshot: command lines, and pairs of a prompt's text and the input to type there."""
 
     name: str
     commands: Sequence[str]
@@ -86,7 +86,7 @@ class Shot:
 
 
 def shots(sandbox: Sandbox) -> list[Shot]:
-    """The pictures of the guide in its order; each goes on where the one before it ended."""
+    """Return the screenshots in the guide's order; each continues where the previous one ended."""
     return [
         Shot(
             "init",
@@ -113,54 +113,54 @@ def shots(sandbox: Sandbox) -> list[Shot]:
 
 
 def run(command: str, environment: Mapping[str, str], answers: Sequence[tuple[str, str]]) -> str:
-    """What a terminal gets from a command line, typed answers echoed as the command has it.
+    """Run a command line in a terminal, type the answers, and return its output.
 
-    Raises TimeoutError for a command that neither ends nor asks what there is an answer for.
+    Raises TimeoutError if the command does not end in time.
     """
     process, terminal = pty.fork()
     if process == 0:  # the child
         os.environ.clear()
         os.environ.update(environment)
         os.execvp("bash", ["bash", "-c", command])
-    left, told, asked = list(answers), b"", 0
+    left, output, asked = list(answers), b"", 0
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
         if not select.select([terminal], [], [], 0.1)[0]:
             continue
         try:
-            told += os.read(terminal, 65536)
+            output += os.read(terminal, 65536)
         except OSError:  # the command has ended
             break
-        if left and left[0][0].encode() in told[asked:]:
-            asked = len(told)
+        if left and left[0][0].encode() in output[asked:]:
+            asked = len(output)
             os.write(terminal, left.pop(0)[1].encode() + b"\n")
     else:
-        raise TimeoutError(told.decode())
+        raise TimeoutError(output.decode())
     os.close(terminal)
     os.waitpid(process, 0)
-    return told.decode()
+    return output.decode()
 
 
 class Screen:
-    """The lines that stay on a terminal: a bar that was drawn and taken away is not among them.
+    """The lines that remain on a terminal: erased progress bars are not among them.
 
-    Colours are kept, as escapes around each character.
+    Colors are kept, as escape sequences around each character.
     """
 
-    def __init__(self, told: str) -> None:
+    def __init__(self, output: str) -> None:
         self._lines: list[list[str]] = [[]]
         self._row = self._column = 0
         self._style = ""
         position = 0
-        for match in _CONTROL.finditer(told):
-            self._write(told[position : match.start()])
-            self._obey(match[0], match[1] or "", match[2] or "")
+        for match in _CONTROL.finditer(output):
+            self._write(output[position : match.start()])
+            self._apply(match[0], match[1] or "", match[2] or "")
             position = match.end()
-        self._write(told[position:])
+        self._write(output[position:])
 
     @property
     def lines(self) -> list[str]:
-        """From the first to the last that is not empty."""
+        """All lines up to the last that is not empty."""
         shown = ["".join(line).rstrip() for line in self._lines]
         while shown and not shown[-1]:
             shown.pop()
@@ -173,7 +173,7 @@ class Screen:
             line[self._column] = f"{self._style}{character}\x1b[0m" if self._style else character
             self._column += 1
 
-    def _obey(self, control: str, parameters: str, kind: str) -> None:
+    def _apply(self, control: str, parameters: str, kind: str) -> None:
         if control == "\r":
             self._column = 0
         elif control == "\n":
@@ -193,7 +193,7 @@ class Screen:
 
 
 def draw(name: str, lines: Sequence[str]) -> str:
-    """The lines as SVG."""
+    """Return the lines as SVG."""
     console = Console(
         record=True,
         width=COLUMNS,
@@ -205,14 +205,14 @@ def draw(name: str, lines: Sequence[str]) -> str:
     )
     for line in lines:
         console.print(Text.from_ansi(line), soft_wrap=False, highlight=False)
-    console.print()  # lest the last line's descenders are cut off
+    console.print()  # so that the last line's descenders are not cut off
     svg = console.export_svg(title="", theme=_THEME, code_format=_SVG, unique_id=f"{name}-picture")
     svg = _INDENTED.sub(_moved, svg)
     return "\n".join(line.rstrip() for line in svg.splitlines()) + "\n"
 
 
 def _moved(match: re.Match[str]) -> str:
-    """A text that starts where its first letter is: some viewers drop the spaces before it."""
+    """Start a text at its first letter, as some viewers drop leading spaces."""
     spaces = match["spaces"].count(";")
     x = float(match["x"]) + spaces * _CHARACTER
     return (
@@ -222,7 +222,7 @@ def _moved(match: re.Match[str]) -> str:
 
 
 def iter_pictures(home: Path) -> Iterator[tuple[str, str]]:
-    """Each picture's name and its SVG, taken in `home`."""
+    """Yield the name and SVG of each screenshot, taken in `home`."""
     work = home / FOLDER
     work.mkdir()
     programs = home / ".local/bin"
@@ -243,14 +243,14 @@ def iter_pictures(home: Path) -> Iterator[tuple[str, str]]:
         for shot in shots(sandbox):
             lines: list[str] = []
             for command in shot.commands:
-                told = run(command, environment, shot.answers)
-                lines += ["", f"\x1b[1m$ {command}\x1b[0m", *Screen(told).lines]
-            # Neither this machine's folders nor anything else of it.
+                output = run(command, environment, shot.answers)
+                lines += ["", f"\x1b[1m$ {command}\x1b[0m", *Screen(output).lines]
+            # Show no path of this machine.
             yield shot.name, draw(shot.name, [line.replace(str(home), HOME) for line in lines[1:]])
 
 
 def main() -> None:
-    """Draw all of them anew."""
+    """Redraw all screenshots."""
     if shutil.which("bash") is None:
         sys.exit("bash is needed")
     folder = ROOT / "docs/pictures"

@@ -1,5 +1,5 @@
-"""The documents and what they tell of the code: `--check` fails when one has drifted, `--write`
-writes the generated parts anew.
+"""Keep the documents in step with the code: `--write` regenerates their generated parts, `--check`
+fails when one has drifted.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from onetribe_bc.config import reference
 from onetribe_bc.config.keys import KEYS, Key
 from onetribe_bc.errors import ExitCode
 from onetribe_bc.version import __version__
-from tests import man
-from tests.messages import iter_errors, iter_texts, quoted_messages, source_trees
+from tools import manual
+from tools.messages import iter_errors, iter_texts, quoted_messages, source_trees
 
 ROOT = Path(__file__).parent.parent
 COLUMNS = 78
-"""What click leaves of a terminal of 80 columns."""
+"""The width that click uses in a terminal of 80 columns."""
 
 
 def block(document: str, name: str, content: str) -> str:
-    """`document` with `content` between the markers of `name`. Raises ValueError without them."""
+    """Return `document` with `content` between the markers `name`. Raises ValueError if missing."""
     begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
     head, found, rest = document.partition(begin)
     _, closed, tail = rest.partition(end)
@@ -41,9 +41,7 @@ def block(document: str, name: str, content: str) -> str:
 
 
 def context_of(*names: str) -> click.Context:
-    """The command of these names, as it is when its help is shown on 80 columns, wherever and
-    in whatever terminal this runs.
-    """
+    """Return the context of a command for help of 80 columns, whatever the terminal."""
     command: click.Command = bc2ot
     context = _context(command, "bc2ot", None)
     for name in names:
@@ -60,7 +58,7 @@ def _context(command: click.Command, name: str, parent: click.Context | None) ->
 
 
 def iter_commands() -> Iterator[tuple[str, ...]]:
-    """The names of each command and subcommand, in the catalogue's order."""
+    """Yield the names of each command and subcommand, in the order of `bc2ot --help`."""
     for group in GROUPS.values():
         for name in group:
             yield (name,)
@@ -70,13 +68,13 @@ def iter_commands() -> Iterator[tuple[str, ...]]:
 
 
 def help_text(*names: str) -> str:
-    """What `bc2ot NAMES… --help` prints, as a block of Markdown."""
+    """Return the output of `bc2ot NAMES… --help` as a block of Markdown."""
     context = context_of(*names)
     return f"```text\n{context.command.get_help(context).rstrip()}\n```\n"
 
 
 def all_help() -> str:
-    """The help of every command and subcommand, under headings."""
+    """Return the help of every command and subcommand, under headings."""
     groups = {name: title for title, group in GROUPS.items() for name in group}
     parts: list[str] = []
     shown = ""
@@ -90,15 +88,14 @@ def all_help() -> str:
 
 
 def exit_codes() -> str:
-    """The table of exit codes."""
+    """Return the table of exit codes."""
     rows = [f"| [{code.value}](#{code.value}) | {code.meaning} |" for code in ExitCode]
     return "\n".join(["| code | meaning |", "|---|---|", *rows]) + "\n"
 
 
-def manual(_before: str) -> str:
-    """The man page."""
+def man_page(_before: str) -> str:
     commands = {" ".join(names): context_of(*names) for names in iter_commands()}
-    return man.render(context_of(), commands, version=__version__)
+    return manual.render(context_of(), commands, version=__version__)
 
 
 DOCUMENTS: Mapping[str, Callable[[str], str]] = {
@@ -106,26 +103,25 @@ DOCUMENTS: Mapping[str, Callable[[str], str]] = {
     "docs/commands.md": lambda document: block(document, "commands", all_help()),
     "docs/configuration.md": reference.refresh,
     "docs/exit-codes.md": lambda document: block(document, "exit codes", exit_codes()),
-    "docs/bc2ot.1": manual,
+    "docs/bc2ot.1": man_page,
 }
-"""Each document with a generated part, and what makes it as it has to be."""
+"""Each document with a generated part, and the function that regenerates it."""
 
 
 # What is only checked
 
 
 def read(name: str) -> str:
-    """One of our files."""
     return (ROOT / name).read_text(encoding="utf-8")
 
 
 def documents() -> list[Path]:
-    """All Markdown that a reader is led to."""
+    """Return the paths of the README, the guides and the other Markdown files."""
     return [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
 
 
 def broken_links() -> list[str]:
-    """Links between documents that lead nowhere, headings included."""
+    """Return the links between documents whose file or heading does not exist."""
     broken = []
     for document in documents():
         name = document.relative_to(ROOT)
@@ -135,14 +131,14 @@ def broken_links() -> list[str]:
             if "://" in target:
                 continue
             if not found.exists():
-                broken.append(f"{name} links to {path}, which is not there")
+                broken.append(f"{name} links to {path}, which does not exist")
             elif anchor and anchor not in _anchors(found.read_text(encoding="utf-8")):
                 broken.append(f"{name} links to {target}, which has no such heading")
     return broken
 
 
 def _anchors(document: str) -> set[str]:
-    """The names of a document's headings in links to them."""
+    """Return the anchors of a document's headings."""
     text = re.sub(r"(?ms)^```.*?^```", "", document)
     headings = re.findall(r"(?m)^#+ (.*)$", text)
     plain = (re.sub(r"[^\w\- ]", "", heading.strip().lower()) for heading in headings)
@@ -150,28 +146,28 @@ def _anchors(document: str) -> set[str]:
 
 
 def unreachable_documents() -> list[str]:
-    """Guides and pictures that nothing leads to."""
+    """Return the guides and screenshots that no document links to."""
     texts = {path: path.read_text(encoding="utf-8") for path in documents()}
     files = [*ROOT.glob("docs/*.md"), *ROOT.glob("docs/pictures/*.svg")]
     return [
-        f"nothing leads to {file.relative_to(ROOT)}"
+        f"no document links to {file.relative_to(ROOT)}"
         for file in sorted(files)
         if not any(file.name in text for path, text in texts.items() if path != file)
     ]
 
 
 def missing_tests() -> list[str]:
-    """Tests that the guarantees name and nobody wrote."""
+    """Return the tests that docs/guarantees.md names and that do not exist."""
     tests = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/test_*.py"))
     return [
-        f"docs/guarantees.md names {name}, which is not there"
+        f"docs/guarantees.md names {name}, which does not exist"
         for name in re.findall(r"`(test_\w+)`", read("docs/guarantees.md"))
         if f"def {name}(" not in tests
     ]
 
 
 def missing_advice() -> list[str]:
-    """Exit codes without a paragraph on what a script does about them."""
+    """Return the exit codes without a section in docs/exit-codes.md."""
     anchors = _anchors(read("docs/exit-codes.md"))
     return [
         f"docs/exit-codes.md has no heading for {code.value}"
@@ -181,16 +177,16 @@ def missing_advice() -> list[str]:
 
 
 def drifted_messages() -> list[str]:
-    """Messages in the guide to trouble that the code does not have, and those that it lacks."""
+    """Return the messages that docs/troubleshooting.md quotes wrongly, and those that it lacks."""
     trees = source_trees(ROOT / "onetribe_bc")
     quoted = quoted_messages(read("docs/troubleshooting.md"))
     texts = {text for tree in trees.values() for text in iter_texts(tree)}
     return [
-        f"docs/troubleshooting.md quotes {message!r}, which the code does not say"
+        f"docs/troubleshooting.md quotes {message!r}, which is not in the code"
         for message in quoted
         if not any(message in text for text in texts)
     ] + [
-        f"docs/troubleshooting.md lacks {message!r}, which {name} says"
+        f"docs/troubleshooting.md lacks {message!r} of {name}"
         for name, tree in trees.items()
         for message in iter_errors(tree)
         if not any(known in message for known in quoted)
@@ -198,11 +194,11 @@ def drifted_messages() -> list[str]:
 
 
 def example_drift() -> list[str]:
-    """Keys that the example file lacks, has with another default, or makes up."""
+    """Return the keys that config.example.yaml lacks, invents, or shows with a wrong default."""
     example = uncommented(read("config.example.yaml"))
     given = dict(_iter_leaves(example))
     drifted = [f"config.example.yaml lacks {key.name}" for key in KEYS if key.name not in given] + [
-        f"config.example.yaml has {given[key.name]!r} for {key.name}, whose default is another"
+        f"config.example.yaml has {given[key.name]!r} for {key.name}, which is not its default"
         for key in KEYS
         if key.name in given and not _is_default(key, given[key.name])
     ]
@@ -216,7 +212,7 @@ def example_drift() -> list[str]:
 
 
 def uncommented(example: str) -> Mapping[str, Any]:
-    """The example file with all that is commented out in it. Prose stays a comment."""
+    """Load the example file with its commented-out keys included."""
     lines = [re.sub(r"^( *)# ( *[a-z_]+:(?: |$))", r"\1\2", line) for line in example.splitlines()]
     document: Mapping[str, Any] = yaml.safe_load("\n".join(lines))
     return document
@@ -231,7 +227,7 @@ def _iter_leaves(section: Mapping[str, Any], above: str = "") -> Iterator[tuple[
 
 
 def _is_default(key: Key[Any], given: object) -> bool:
-    """Keys without a fixed default may have any example."""
+    """Return whether the value is the key's default; a key without one may have any example."""
     if isinstance(key.default, tuple):
         return given == list(key.default)
     told = re.fullmatch(r"`(\S+)`", key.default_text)
@@ -263,7 +259,7 @@ def main(arguments: list[str]) -> int:
     for check in CHECKS:
         drifted += check()
     for line in drifted:
-        print(line, file=sys.stderr)  # noqa: T201
+        print(line, file=sys.stderr)
     return 1 if drifted else 0
 
 

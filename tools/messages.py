@@ -1,4 +1,4 @@
-"""What the code can say, taken from its source, and what the guide to trouble quotes of it."""
+"""Extract the messages from the source code, and those quoted in docs/troubleshooting.md."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from onetribe_bc import errors
 
 GAP = "…"
-"""Stands in a message for whatever it is about: an id, a path, a service's own words."""
+"""Stands in a message for a value: an id, a path, a service's own words."""
 
 _UNEXPLAINED = (errors.InputError, errors.InterruptedRunError, errors.NotAuthenticError)
-"""They speak of the command line that was just typed, or of Ctrl-C, or are given a mere reason."""
+"""Errors that need no entry in the guide: wrong usage, Ctrl-C, and a callback's rejection."""
 
 
 def source_trees(package: Path) -> dict[str, ast.AST]:
-    """Each module's syntax tree by its path in `package`; the sandbox speaks for others."""
+    """Return the syntax tree of each module by its path in `package`, without the sandbox."""
     return {
         str(path.relative_to(package)): ast.parse(path.read_text(encoding="utf-8"))
         for path in sorted(package.rglob("*.py"))
@@ -26,16 +26,14 @@ def source_trees(package: Path) -> dict[str, ast.AST]:
 
 
 def iter_texts(tree: ast.AST) -> Iterator[str]:
-    """Each text below `tree`, with `…` for what is filled in; adjoining ones are one already."""
+    """Yield each string below `tree`, with `…` for interpolated values."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant | ast.JoinedStr):
             yield _text(node)
 
 
 def iter_errors(tree: ast.AST) -> Iterator[str]:
-    """The message of each expected failure that is made below `tree`, unless it is filled in
-    as a whole.
-    """
+    """Yield the message of each Bc2otError made below `tree`, except wholly interpolated ones."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or not node.args:
             continue
@@ -59,5 +57,5 @@ def _text(node: ast.AST) -> str:
 
 
 def quoted_messages(guide: str) -> list[str]:
-    """The messages in the first column of the guide's tables."""
+    """Return the messages in the first column of the guide's tables."""
     return [quoted.replace('\\"', '"') for quoted in re.findall(r'(?m)^\| "(.+?)" \|', guide)]
