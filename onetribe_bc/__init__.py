@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         policy_of,
     )
     from onetribe_bc.delivery.report import Report, Summary
-    from onetribe_bc.delivery.selection import OrderFilter, Selection, resolve_statuses, select
+    from onetribe_bc.delivery.selection import OrderFilter, Selection, select
     from onetribe_bc.errors import (
         BadResponseError,
         Bc2otError,
@@ -141,7 +141,6 @@ __all__ = [
     "policy_of",
     "preview_backfill",
     "reconcile",
-    "resolve_statuses",
     "retry",
     "select",
     "store_names",
@@ -171,7 +170,7 @@ _NAMES = {
         "Context connect_bigcommerce connect_onetribe open_ledger open_context policy_of"
     ),
     "delivery.report": "Report Summary",
-    "delivery.selection": "OrderFilter Selection resolve_statuses select",
+    "delivery.selection": "OrderFilter Selection select",
     "errors": (
         "BadResponseError Bc2otError BusyError ConfigurationError CredentialsError ExitCode "
         "InputError InterruptedRunError LedgerError NoConnectionError NoResponseError "

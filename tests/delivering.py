@@ -144,7 +144,6 @@ class Desk:
                 selection = select(
                     context.bigcommerce,
                     request or OrderFilter(),
-                    skip_statuses=self.skip,
                     now=clock.now,
                 )
                 run.expected = selection.expected
@@ -166,7 +165,6 @@ class Desk:
             selection = select(
                 context.bigcommerce,
                 request or OrderFilter(),
-                skip_statuses=self.skip,
                 now=self.clock.now,
             )
             return list(preview(context, selection, limit=limit))

@@ -12,7 +12,6 @@ from onetribe_bc.clock import Clock
 from onetribe_bc.commands.retry import choose_orders, retry
 from onetribe_bc.commands.sync import plan_sync, sync
 from onetribe_bc.delivery.context import open_context, open_ledger, policy_of
-from onetribe_bc.delivery.selection import resolve_statuses
 from onetribe_bc.errors import Bc2otError
 from onetribe_bc.ledger.ledger import Bookmark, Ledger, Status
 from onetribe_bc.ledger.states import Policy, State
@@ -38,12 +37,7 @@ class Station(Desk):
         policy = policy_of(settings, retry_failed=False)
         with self._kept(run), open_context(settings, clock, policy) as context:
             plan = plan_sync(context.ledger, since=since, overlap=self.overlap, now=clock.now())
-            reports = sync(
-                context,
-                plan,
-                skip_status_ids=resolve_statuses(context.bigcommerce, self.skip),
-            )
-            with closing(reports):
+            with closing(sync(context, plan)) as reports:
                 run.reports += reports
         return run
 
@@ -52,8 +46,7 @@ class Station(Desk):
         run = Run()
         with self._kept(run), open_context(self.settings(), self.clock, Policy()) as context:
             chosen = choose_orders(context.ledger, ids, states)
-            skip = resolve_statuses(context.bigcommerce, self.skip)
-            run.reports += retry(context, chosen, skip_status_ids=skip)
+            run.reports += retry(context, chosen)
         return run
 
     @contextmanager

@@ -37,7 +37,7 @@ from tests.shell import Shell, shell_fixture  # noqa: F401
         (["backfill", "--ids", "-"], ["No order id"]),
         (["backfill", "--ids", "218", "--since", "7d"], ["--ids", "cannot be combined"]),
         (["backfill", "--ids", "218", "--from-id", "3"], ["--ids", "cannot be combined"]),
-        (["backfill", "--from-id", "9", "--to-id", "3"], ["--to-id is below --from-id"]),
+        (["backfill", "--from-id", "9", "--to-id", "3"], ["--to-id is lower than --from-id"]),
         (["backfill", "--from-id", "0"], ["--from-id", "0 is not an order id"]),
         (["backfill", "--status", "Nowhere"], ["'Nowhere'", "Awaiting Fulfillment"]),
         (["backfill", "--status", "15"], ["status 15", "0 to 14"]),

@@ -190,4 +190,4 @@ def test_where_the_date_filter_is_ignored_rows_outside_the_window_are_dropped_wi
 
     assert got == right
     assert len(caplog.records) == 1
-    assert "orders outside of what was asked for" in caplog.text
+    assert "orders that do not match the query" in caplog.text

@@ -226,7 +226,7 @@ def test_another_secret_or_none_is_refused(shared: Shell) -> None:
 
 def test_headers_left_out_by_whoever_calls_cost_no_callback(shell: Shell) -> None:
     told = handle(shell, payload(shell))
-    told.says(3, "its headers were not handed in", "--headers-file", "--trusted")
+    told.says(3, "cannot be verified without its headers", "--headers-file", "--trusted")
     assert shell.sandbox.requests == ()
 
 

@@ -7,17 +7,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from onetribe_bc.commands.backfill import backfill
 from onetribe_bc.delivery.context import (
-    Clients,
     Context,
-    connect_bigcommerce,
-    connect_onetribe,
-    make_context,
+    open_clients,
     policy_of,
 )
 from onetribe_bc.delivery.report import KEPT_PROBLEMS, Report, Summary
@@ -186,13 +184,11 @@ def open_run(
     """Services and a selection of every order."""
     settings, clock = desk.settings(), desk.clock
     with (
-        closing(connect_bigcommerce(settings, clock)) as bigcommerce,
-        closing(connect_onetribe(settings, clock)) as onetribe,
-        closing(Database(settings.ledger, lock_timeout_s=lock_timeout_s)) as ledger,
+        open_clients(settings, clock) as clients,
+        closing(Database(settings.ledger, lock_timeout_s=lock_timeout_s)) as database,
     ):
-        links = Clients(bigcommerce, onetribe, ledger)
-        context = make_context(settings, links, clock, policy_of(settings))
-        yield context, select(bigcommerce, OrderFilter(), skip_statuses=(), now=clock.now)
+        context = replace(clients, database=database).context(policy_of(settings))
+        yield context, select(context.bigcommerce, OrderFilter(), now=clock.now)
 
 
 def test_a_reader_that_turns_away_ends_the_run_and_every_claim_is_given_back(
@@ -223,7 +219,7 @@ def test_a_reader_that_raises_ends_the_run_and_every_claim_is_given_back(desk: D
 
 def test_a_bug_in_the_selection_ends_the_run_and_is_not_hidden(desk: Desk) -> None:
     with open_run(desk) as (context, selection):
-        broken = Selection(selection.query, skip_status_ids=7)  # type: ignore[arg-type]
+        broken = Selection(selection.query, status_ids=7)  # type: ignore[arg-type]
         with pytest.raises(TypeError):
             list(backfill(context, broken))
     assert desk.query("SELECT outcome FROM runs") == [("bug: TypeError",)]

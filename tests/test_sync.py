@@ -134,7 +134,7 @@ def test_a_second_sync_at_once_finds_nothing_and_costs_two_requests_at_most(
 def test_a_since_that_is_yet_to_come_is_refused_and_moves_nothing(desk: Station) -> None:
     run = desk.sync(desk.clock.now() + HOUR)
     assert isinstance(run.error, InputError)
-    assert "yet to come" in str(run.error)
+    assert "in the future" in str(run.error)
     assert desk.bookmark is None
 
 
@@ -539,7 +539,7 @@ def test_a_since_behind_the_bookmark_is_said_not_to_move_it(shell: Shell) -> Non
 
 def test_a_since_that_makes_no_sense_is_wrong_usage(shell: Shell) -> None:
     ahead = f"{datetime.now(UTC) + timedelta(days=2):%Y-%m-%d}"
-    shell.run("sync", "--since", ahead).says(2, "yet to come")
+    shell.run("sync", "--since", ahead).says(2, "in the future")
     shell.run("sync", "--since", "soonish").says(2, "soonish")
 
 
@@ -572,7 +572,7 @@ def test_the_first_sync_to_another_address_does_not_leave_out_what_the_old_one_w
         with ledger.run("sync"):
             ledger.record([Seen(make_order(1))])
         ledger = Ledger(database, store_hash=ledger.store_hash, destination="new")
-        with pytest.raises(InputError, match="not the one that 1 orders"):
+        with pytest.raises(InputError, match="has 1 order of this store for another One Tribe URL"):
             plan_sync(ledger, since=None, overlap=timedelta(hours=48), now=FakeClock().now())
         since = FakeClock().now() - timedelta(days=7)
         plan = plan_sync(ledger, since=since, overlap=timedelta(hours=48), now=FakeClock().now())

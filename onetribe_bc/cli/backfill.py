@@ -113,8 +113,7 @@ def backfill(
         )
         with open_context(settings, clock, policy_of(settings, force=force)) as context:
             client = context.bigcommerce
-            skip = settings.orders.skip_statuses
-            selection = select(client, request, skip_statuses=skip, now=clock.now)
+            selection = select(client, request, now=clock.now)
             console.say(describe(client.store_hash, selection, settings.timezone))
             if others := context.ledger.known_elsewhere():
                 console.warn(

@@ -102,8 +102,7 @@ def _backfill(console: Console, settings: Settings, clock: Clock) -> Counter[str
 
     summary = Summary()
     with open_context(settings, clock, policy_of(settings)) as context:
-        skip = settings.orders.skip_statuses
-        selection = select(context.bigcommerce, OrderFilter(), skip_statuses=skip, now=clock.now)
+        selection = select(context.bigcommerce, OrderFilter(), now=clock.now)
         reports = backfill(context, selection)
         with closing(reports), console.progress(selection.expected) as show:
             for report in reports:

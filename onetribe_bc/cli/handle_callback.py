@@ -127,9 +127,7 @@ def _act(console: Console, settings: Settings, callback: Callback, *, as_json: b
         interruptible(console) as clock,
         open_context(settings, clock, policy_of(settings, retry_failed=False)) as context,
     ):
-        reports = deliver_callback(
-            context, callback.order_id, skip_statuses=settings.orders.skip_statuses
-        )
+        reports = deliver_callback(context, callback.order_id)
         return show_run(console, reports, expected=None, facts=facts if as_json else None)
 
 

@@ -51,8 +51,7 @@ def push_order(
         interruptible(console) as clock,
         open_context(settings, clock, policy_of(settings, force=force)) as context,
     ):
-        skip = settings.orders.skip_statuses
-        selection = select(context.bigcommerce, request, skip_statuses=skip, now=clock.now)
+        selection = select(context.bigcommerce, request, now=clock.now)
         if dry_run:
             return _print_bodies(console, until_stopped(preview(context, selection), clock))
         reports = backfill(context, selection, command="push-order", exclusive=False)

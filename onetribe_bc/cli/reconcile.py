@@ -86,8 +86,7 @@ def _reconcile(
     ):
         bounds = window_bounds(since, until, now=clock.now(), timezone=settings.timezone)
         client = context.bigcommerce
-        skip = settings.orders.skip_statuses
-        selection = select(client, OrderFilter(*bounds), skip_statuses=skip, now=clock.now)
+        selection = select(client, OrderFilter(*bounds), now=clock.now)
         console.say(describe(client.store_hash, selection, settings.timezone))
         found = compare(context, selection)
         if fix and found.orders.problem_count:

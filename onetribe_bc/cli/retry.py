@@ -32,7 +32,6 @@ def retry(
     from onetribe_bc.commands.retry import choose_orders
     from onetribe_bc.commands.retry import retry as run_retry
     from onetribe_bc.delivery.context import open_context
-    from onetribe_bc.delivery.selection import resolve_statuses
     from onetribe_bc.ledger.states import Policy, State
 
     states = [state for state, on in ((State.FAILED, failed), (State.UNKNOWN, unknown)) if on]
@@ -45,7 +44,6 @@ def retry(
         open_context(settings, clock, Policy()) as context,
     ):
         chosen = choose_orders(context.ledger, ids, states)
-        skip = resolve_statuses(context.bigcommerce, settings.orders.skip_statuses)
-        reports = run_retry(context, chosen, skip_status_ids=skip)
+        reports = run_retry(context, chosen)
         facts = {"store_hash": context.bigcommerce.store_hash} if as_json else None
         return show_run(console, reports, expected=len(chosen), facts=facts, strict=bool(ids))

@@ -65,7 +65,6 @@ def _run(console: Console, settings: Settings, since: str | None, *, as_json: bo
     from onetribe_bc.commands.sync import plan_sync
     from onetribe_bc.commands.sync import sync as run_sync
     from onetribe_bc.delivery.context import open_context, policy_of
-    from onetribe_bc.delivery.selection import resolve_statuses
     from onetribe_bc.errors import BusyError
 
     policy = policy_of(settings, retry_failed=False)
@@ -82,8 +81,7 @@ def _run(console: Console, settings: Settings, since: str | None, *, as_json: bo
         if not policy.resend_unknown:
             _say_what_is_held(console, context)
         try:
-            skip = resolve_statuses(context.bigcommerce, settings.orders.skip_statuses)
-            reports = run_sync(context, plan, skip_status_ids=skip)
+            reports = run_sync(context, plan)
             begins = None if plan.since is None else plan.since.isoformat(timespec="seconds")
             facts = {"store_hash": store_hash, "since": begins} if as_json else None
             code = show_run(console, reports, expected=None, facts=facts, routine=True)

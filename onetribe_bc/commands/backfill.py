@@ -1,4 +1,4 @@
-"""Backfill: send every order of a range that One Tribe does not have yet."""
+"""Backfill: send every selected order that One Tribe does not have yet."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ def backfill(
     command: str = "backfill",
     exclusive: bool = True,
     limit: int | None = None,
-) -> Generator[Report, None, None]:
-    """Deliver the selected orders, as `run` does. Running it again sends only what is owed."""
-    pages = selection.iter_pages(context.bigcommerce)
+) -> Generator[Report]:
+    """Deliver the selected orders, as `run` does. A repeated run sends only what is owed."""
     return run(
         context,
         command,
-        pages,
-        skip_reason=selection.skip_reason,
+        selection.iter_pages(context.bigcommerce),
+        skip_reason=context.skip_rule(),
         exclusive=exclusive,
         limit=limit,
     )
@@ -34,10 +33,10 @@ def backfill(
 def preview(
     context: Context, selection: Selection, *, limit: int | None = None
 ) -> Iterator[tuple[Report, Order | None]]:
-    """What `backfill` would do with each order; sends nothing and enters nothing."""
+    """What `backfill` would do with each order; sends and records nothing."""
     return preview_pages(
         selection.iter_pages(context.bigcommerce),
         ledger=context.ledger,
-        skip_reason=selection.skip_reason,
+        skip_reason=context.skip_rule(),
         limit=limit,
     )

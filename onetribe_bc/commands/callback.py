@@ -1,12 +1,11 @@
-"""One callback: whether it is to be believed, and the order that it names."""
+"""Verify one callback and deliver the order that it names."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 
 from onetribe_bc.api.bigcommerce import LOOKS
 from onetribe_bc.api.webhook import Callback, Verifier, parse_message
@@ -15,7 +14,6 @@ from onetribe_bc.config import Settings
 from onetribe_bc.delivery.context import Context
 from onetribe_bc.delivery.pipeline import run
 from onetribe_bc.delivery.report import Report
-from onetribe_bc.delivery.selection import resolve_statuses, skip_reason
 from onetribe_bc.errors import (
     ConfigurationError,
     InputError,
@@ -29,11 +27,11 @@ CLAIMED_ELSEWHERE = "another run is sending it"
 NOT_THERE = "BigCommerce has no such order yet"
 
 HEAD_START = timedelta(minutes=1)
-"""How long a receiver on the same ledger leaves an order to whom it was handed in to."""
+"""How long a receiver on the same ledger leaves an order to the caller of `deliver_callback`."""
 
 
 def make_verifier(settings: Settings) -> Verifier:
-    """What tells the store's callbacks from a stranger's."""
+    """The verifier for the configured store's callbacks."""
     return Verifier(
         client_secret=settings.bigcommerce.client_secret,
         shared_secret=settings.receiver.secret,
@@ -47,70 +45,64 @@ def take_callback(
     verifier: Verifier | None,
     store_hash: str,
 ) -> Callback:
-    """The callback in `body`, be it bare or as a queue wraps it.
+    """Verify and parse a callback, either bare or as a queue wraps it.
 
-    `verifier` is None where the way that it came is proof enough, or nothing can be checked.
-    Raises NotAuthenticError; InputError for what is malformed or another store's; and
-    ConfigurationError where there are no headers at all: whoever handed it in left them out, and
-    the callback may well be good.
+    `verifier` is None if the source of the callback is trusted. Raises NotAuthenticError;
+    InputError if the callback is malformed or another store's; and ConfigurationError if it came
+    without any headers to verify, which does not make it invalid.
     """
     given = list(headers)
     if verifier is not None:
         if not given:
             raise ConfigurationError(
-                "The callback is to be checked (bigcommerce.client_secret or receiver.secret is "
-                "set), and its headers were not handed in.",
-                hint="Give them by --headers-file or --header. Or say --trusted, if nobody but "
+                "The callback cannot be verified without its headers "
+                "(bigcommerce.client_secret or receiver.secret is set).",
+                hint="Pass them with --headers-file or --header. Or use --trusted, if only "
                 "BigCommerce can write to the queue that it came from.",
             )
         verifier.check(given, body)
     callback = parse_message(body)
     if not callback.is_of(store_hash):
         raise InputError(
-            f"The callback is about store {callback.store_hash}, and this is {store_hash}.",
-            hint="Choose one of the configuration file's stores by --store NAME.",
+            f"The callback is about store {callback.store_hash}, not {store_hash}.",
+            hint="Choose a store of the configuration file with --store NAME.",
         )
     return callback
 
 
-def deliver_callback(
-    context: Context, order_id: int, *, skip_statuses: Sequence[str | int]
-) -> Generator[Report]:
+def deliver_callback(context: Context, order_id: int) -> Generator[Report]:
     """Deliver the order that a callback names, as `run` does.
 
-    It is in the ledger before BigCommerce is asked for it: whatever goes wrong from then on, the
-    next sync has it. What was delivered is not even fetched, unless changes are to be sent.
+    The order is in the ledger before it is fetched, so the next sync sends what fails here. A
+    delivered order is not even fetched, unless the policy sends changes. An order that another
+    run is sending is reported as owed, so that the caller retries and learns what became of it.
 
-    An order that another run is sending at this moment counts as owed: whoever handed the
-    callback in may do so again, and learns then whether it arrived. Raises what `run` raises,
-    but nothing that puts the blame on the callback, which is good: what is wrong is elsewhere.
+    Raises as `run` does, except errors that blame the callback, which is valid.
     """
-    entry = context.ledger.entry(order_id)
+    ledger = context.ledger
+    entry = ledger.entry(order_id)
     delivered = entry is not None and entry.state is State.DELIVERED
-    if delivered and not context.ledger.policy.on_change:
+    if delivered and not ledger.policy.on_change:
         yield Report(order_id, Disposition.ALREADY_DELIVERED)
         return
-    context.ledger.inbox.put(order_id, after=HEAD_START).result()
+    ledger.inbox.put(order_id, after=HEAD_START).result()
     try:
-        yield from _deliver(context, order_id, skip_statuses)
+        yield from _deliver(context, order_id)
     except InputError as error:
         raise ConfigurationError(str(error), hint=error.hint) from None
     except RejectedError as error:
         raise UnreachableError(str(error), hint=error.hint) from None
 
 
-def _deliver(
-    context: Context, order_id: int, skip_statuses: Sequence[str | int]
-) -> Generator[Report]:
+def _deliver(context: Context, order_id: int) -> Generator[Report]:
     now = context.clock.now()
-    # Somebody else may have looked at it already, and whether it arrived is still to be told.
+    # Another run may have processed it meanwhile; whether it arrived must still be reported.
     named = context.ledger.inbox.find(order_id) or Named(order_id, now, 0, now, 0)
-    skip = resolve_statuses(context.bigcommerce, skip_statuses)
     reports = run(
         context,
         "handle-callback",
         iter_named(context, [named], looks=LOOKS),
-        skip_reason=partial(skip_reason, skip),
+        skip_reason=context.skip_rule(),
         exclusive=False,
     )
     seen = False

@@ -1,4 +1,4 @@
-"""Orders that callbacks named: fetched, and looked for again where BigCommerce lags."""
+"""Fetch the orders that callbacks named, and retry those that BigCommerce does not list yet."""
 
 from __future__ import annotations
 
@@ -18,30 +18,29 @@ from onetribe_bc.text import span
 _log = logging.getLogger(__name__)
 
 RETRY_AFTER = tuple(timedelta(seconds=s) for s in (5, 15, 60, 300, 900))
-"""How long to wait for an order that a callback named and BigCommerce does not have: it may lag.
-After the last of them the order is missing: an Incomplete one vanishes when its shopper starts
-over.
+"""How long to wait for an order that BigCommerce does not have: it may lag behind its callback.
+After the last wait the order is missing; an Incomplete one vanishes when its shopper starts over.
 """
 
 CLAIMED_RETRY_AFTER = tuple(timedelta(seconds=s) for s in (2, 4, 8, 15, 30, 60))
-"""When to look again at an order that changed while another version of it was being sent; from
-the last of them on, always so late.
+"""How long to wait for an order that changed while another version of it was being sent. The last
+wait repeats.
 """
 
-AT_ONCE = 40 * PAGE_SIZE
-"""How many orders to look at together: those of a storm share their pages."""
+BATCH = 40 * PAGE_SIZE
+"""How many orders to fetch together: those of a burst share their pages."""
 
 
 def iter_callbacks(
-    context: Context, *, handed_on: Callable[[Named], None] | None = None
+    context: Context, *, on_fetched: Callable[[Named], None] | None = None
 ) -> Iterator[Page]:
-    """All orders that are due to be looked at; `handed_on` is told of each that is on a page.
+    """All orders of the inbox that are due; `on_fetched` is called for each one on a page.
 
-    What was delivered is not even fetched, unless changes are to be sent.
+    A delivered order is not even fetched, unless the policy sends changes.
     """
     drop = not context.ledger.policy.on_change
-    while named := context.ledger.inbox.due(AT_ONCE, drop_delivered=drop):
-        yield from iter_named(context, named, looks=1, handed_on=handed_on)
+    while named := context.ledger.inbox.due(BATCH, drop_delivered=drop):
+        yield from iter_named(context, named, looks=1, on_fetched=on_fetched)
 
 
 def iter_named(
@@ -49,47 +48,50 @@ def iter_named(
     named: Sequence[Named],
     *,
     looks: int,
-    handed_on: Callable[[Named], None] | None = None,
+    on_fetched: Callable[[Named], None] | None = None,
 ) -> Iterator[Page]:
-    """These orders, fetched and handed on; `looks` is how often to ask for one that BigCommerce
-    does not have. That one stays in the inbox, on no page, until it is given up.
+    """These orders, each looked up `looks` times before BigCommerce is believed not to have it.
+
+    Such an order is on no page and stays in the inbox, until its last retry.
     """
     inbox, clock = context.ledger.inbox, context.clock
-    due = {one.order_id: one for one in named}
+    due = {entry.order_id: entry for entry in named}
     for page in iter_ids(context.bigcommerce, each_of(due), looks=looks):
         absent, now = [due[order_id] for order_id in page.missing], clock.now()
-        later = [one for one in absent if one.looks < len(RETRY_AFTER)]
-        for one in later:
-            again = span(RETRY_AFTER[one.looks])
-            _log.info("Order %d: BigCommerce has none such; again in %s.", one.order_id, again)
-        inbox.postpone((one, now + RETRY_AFTER[one.looks]) for one in later)
-        inbox.miss(one.order_id for one in later)
-        lost = [one.order_id for one in absent if one.looks >= len(RETRY_AFTER)]
-        if handed_on is not None:
-            for order_id in (*lost, *(order.id for order in page.orders)):
-                handed_on(due[order_id])
-        yield from acknowledge(context, Page(page.orders, lost), due)
+        retried = [entry for entry in absent if entry.looks < len(RETRY_AFTER)]
+        for entry in retried:
+            wait = span(RETRY_AFTER[entry.looks])
+            _log.info("Order %d: not found at BigCommerce; retrying in %s.", entry.order_id, wait)
+        inbox.postpone((entry, now + RETRY_AFTER[entry.looks]) for entry in retried)
+        inbox.miss(entry.order_id for entry in retried)
+        missing = [entry.order_id for entry in absent if entry.looks >= len(RETRY_AFTER)]
+        if on_fetched is not None:
+            for order_id in (*missing, *(order.id for order in page.orders)):
+                on_fetched(due[order_id])
+        yield from acknowledge(context, Page(page.orders, missing), due)
 
 
 def acknowledge(context: Context, page: Page, named: Mapping[int, Named]) -> Iterator[Page]:
-    """The page. Those of its orders that were named leave the inbox when the next page is asked
-    for, but an order of which another version is being sent stays: whether this one is to be
-    sent, too, shows only when that one is settled.
+    """The page; once it is recorded, its orders leave the inbox.
+
+    An order stays if another version of it is being sent: only when that one is settled is it
+    clear whether this version must be sent, too.
     """
     inbox, clock = context.ledger.inbox, context.clock
     orders = [order for order in page.orders if order.id in named]
     before = _entries(context, orders)
     yield page
+    # The pipeline asked for the next page, so this one is in the ledger.
     after = _entries(context, orders)
     kept = {
         order.id
         for order in orders
         if order.id in after and _is_crossed(order, before.get(order.id), after[order.id])
     }
-    ended = [*page.missing, *(order.id for order in orders)]
-    inbox.remove([named[i] for i in ended if i in named and i not in kept])
-    now, most = clock.now(), len(CLAIMED_RETRY_AFTER) - 1
-    inbox.postpone((named[i], now + CLAIMED_RETRY_AFTER[min(named[i].looks, most)]) for i in kept)
+    processed = [*page.missing, *(order.id for order in orders)]
+    inbox.remove([named[i] for i in processed if i in named and i not in kept])
+    now, last = clock.now(), len(CLAIMED_RETRY_AFTER) - 1
+    inbox.postpone((named[i], now + CLAIMED_RETRY_AFTER[min(named[i].looks, last)]) for i in kept)
 
 
 def _entries(context: Context, orders: Sequence[Order]) -> Mapping[int, Entry]:
@@ -97,9 +99,9 @@ def _entries(context: Context, orders: Sequence[Order]) -> Mapping[int, Entry]:
 
 
 def _is_crossed(order: Order, before: Entry | None, after: Entry) -> bool:
-    """Whether another version was under way when this one was to be entered in the ledger."""
+    """Whether another version was in flight when this one was recorded."""
     if after.sha256 == order.sha256:
-        return False  # this very version is being sent, or was
+        return False  # this version is, or was, the one being sent
     if after.state is State.SENDING or (before is not None and before.state is State.SENDING):
         return True
     return after.attempts != (0 if before is None else before.attempts)

@@ -46,7 +46,7 @@ def reconcile(context: Context, selection: Selection) -> Reconciliation:
     """
     client, ledger = context.bigcommerce, context.ledger
     counted_before = client.count_orders(selection.query)
-    orders = Summary(kept=KEPT_GAPS)
+    orders, skip_reason = Summary(kept=KEPT_GAPS), context.skip_rule()
     for page in selection.iter_pages(client):
         entries = ledger.entries([order.id for order in page.orders])
         for order in page.orders:
@@ -54,7 +54,7 @@ def reconcile(context: Context, selection: Selection) -> Reconciliation:
                 raise InterruptedRunError("Interrupted.")
             entry = entries.get(order.id)
             disposition = _compare(
-                entry, order, selection.skip_reason(order), on_change=ledger.policy.on_change
+                entry, order, skip_reason(order), on_change=ledger.policy.on_change
             )
             orders.add(Report(order.id, disposition, "" if entry is None else entry.reason))
     return Reconciliation(orders, counted_before, client.count_orders(selection.query))

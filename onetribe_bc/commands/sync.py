@@ -1,16 +1,15 @@
-"""Sync, for cron: send what changed since the last time, and everything still owed.
+"""Sync, for cron: send what changed since the last sync, and everything still owed.
 
-It follows `date_modified`, since an order can be Incomplete for hours before it becomes real,
-and looks back a while behind its bookmark for changes that show up late. Whatever was delivered
-already is left alone, so looking twice costs a request and sends nothing.
+It follows `date_modified`, since an order can be Incomplete for hours before it is placed. It
+starts a while before its bookmark, for changes that BigCommerce lists late. Orders that were
+delivered are ignored, so an overlap costs a request and sends nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from zoneinfo import ZoneInfo
 
 from onetribe_bc.api.bigcommerce import BigCommerceClient, OrderQuery
@@ -21,18 +20,18 @@ from onetribe_bc.delivery.context import Context
 from onetribe_bc.delivery.fetching import Page, iter_ids, iter_pages
 from onetribe_bc.delivery.pipeline import run
 from onetribe_bc.delivery.report import Report
-from onetribe_bc.delivery.selection import skip_reason
 from onetribe_bc.errors import InputError
 from onetribe_bc.ids import each_of
 from onetribe_bc.ledger.ledger import Bookmark, Ledger
 from onetribe_bc.ledger.states import State
+from onetribe_bc.text import plural
 
 
 @dataclass(frozen=True, slots=True)
 class SyncPlan:
-    """What a sync looks at: changes from `since` on, or with None only those to come.
+    """Which changes a sync covers: those from `since` on, or with None only future ones.
 
-    `continues` says that nothing is left out between the bookmark and `since`.
+    `continues` is whether no changes are left out between the bookmark and `since`.
     """
 
     since: datetime | None
@@ -42,78 +41,74 @@ class SyncPlan:
 def plan_sync(
     ledger: Ledger, *, since: datetime | None, overlap: timedelta, now: datetime
 ) -> SyncPlan:
-    """Where to begin: where the last sync ended, less the overlap, unless `since` is given.
+    """Start where the last sync ended, less the overlap, unless `since` is set.
 
-    The first sync of all begins at `since`, or with None now; none looks back behind that
-    unless it is asked to. Raises InputError for a `since` that is yet to come, and when the
-    first sync to another address of One Tribe would leave out what the ledger knows.
+    The first sync starts at `since`, or now if it is None; later ones never start before the
+    first one did, unless `since` says so. Raises InputError for a `since` in the future, and
+    when the first sync to a new One Tribe URL would leave out orders that the ledger has.
     """
     bookmark = ledger.bookmark()
     if since is not None:
         if since > now:
             raise InputError(
-                f"--since ({format_time(since, ZoneInfo('UTC'))}) is yet to come.",
-                hint="Give a moment that has passed; without --since, the first sync begins now.",
+                f"--since ({format_time(since, ZoneInfo('UTC'))}) is in the future.",
+                hint="Use a time in the past; without --since, the first sync starts now.",
             )
         return SyncPlan(since, continues=bookmark is None or since <= bookmark.synced_until)
     if bookmark is None:
         if others := ledger.known_elsewhere():
             raise InputError(
-                f"One Tribe's address is not the one that {others:,} orders of this store went "
-                "or were to go to: beginning now would leave out what was owed there.",
-                hint="If the address is right, say from where: bc2ot sync --since 7d. It takes "
-                "all of them as new.",
+                f"The ledger has {plural(others, 'order')} of this store for another One Tribe "
+                "URL. A sync that starts now would leave out those that are still owed there.",
+                hint="If the new URL is right, set the start: bc2ot sync --since 7d. It treats "
+                "all orders as new.",
             )
         return SyncPlan(None, continues=True)
-    # What lies ahead of now was written when a clock was wrong.
+    # A bookmark in the future was set by a wrong clock.
     begin = min(bookmark.synced_until, now) - overlap
     if bookmark.begins_at <= now:
         begin = max(begin, bookmark.begins_at)
     return SyncPlan(begin, continues=True)
 
 
-def sync(
-    context: Context,
-    plan: SyncPlan,
-    *,
-    skip_status_ids: Collection[int],
-    callbacks: bool = True,
-) -> Generator[Report]:
-    """Deliver, as `run` does. Orders that failed for good wait until they change or someone
-    retries them. Without `callbacks`, what callbacks named is left to who takes them in. Raises
-    BusyError at once while another run holds the store.
+def sync(context: Context, plan: SyncPlan, *, callbacks: bool = True) -> Generator[Report]:
+    """Deliver what changed and what is owed, as `run` does.
+
+    Failed orders wait until they change or are retried. Without `callbacks`, orders named by
+    callbacks are left to a receiver. Raises BusyError immediately if another run holds the store.
     """
     return run(
         context,
         "sync",
         _iter_pages(context, plan, callbacks=callbacks),
-        skip_reason=partial(skip_reason, skip_status_ids),
+        skip_reason=context.skip_rule(),
         exclusive=True,
     )
 
 
-def send_owed(context: Context, *, skip_status_ids: Collection[int]) -> Generator[Report]:
-    """Deliver what is owed, and look at no changes: for a receiver, when `plan_sync` cannot tell
-    from where on. It is no sync, and does not count as one. Raises as `sync` does.
+def send_owed(context: Context) -> Generator[Report]:
+    """Deliver what is owed and ignore changes, for a receiver for which `plan_sync` has no start.
+
+    It is not recorded as a sync. Raises as `sync` does.
     """
     return run(
         context,
         "serve",
         _iter_owed(context),
-        skip_reason=partial(skip_reason, skip_status_ids),
+        skip_reason=context.skip_rule(),
         exclusive=True,
     )
 
 
 def _iter_pages(context: Context, plan: SyncPlan, *, callbacks: bool) -> Iterator[Page]:
-    """What changed, then what callbacks named, then what else is owed.
+    """The orders that changed, then those that callbacks named, then the others that are owed.
 
-    The bookmark moves when all that changed is in the ledger: whoever takes the next page has
-    entered the last one.
+    The bookmark moves once all changes are in the ledger: the pipeline has recorded a page
+    before it takes the next one.
     """
     client, ledger = context.bigcommerce, context.ledger
     owed = _owed(context)
-    named = {one.order_id: one for one in context.ledger.inbox.all()}
+    named = {entry.order_id: entry for entry in ledger.inbox.all()}
     if plan.since is None:
         present = client.time()
         start = min(present, context.clock.now())
@@ -126,56 +121,57 @@ def _iter_pages(context: Context, plan: SyncPlan, *, callbacks: bool) -> Iterato
         if plan.continues:
             bookmark = Bookmark(plan.since, changes.seen_until)
             ledger.move_bookmark(bookmark, present=changes.present)
-    owed.difference_update(_looked_after(context))
+    owed.difference_update(_iter_inbox(context))
     if callbacks:
         yield from iter_callbacks(context)
     yield from iter_ids(client, each_of(owed))
 
 
 def _iter_owed(context: Context) -> Iterator[Page]:
-    """What is owed, but for what the inbox sees to."""
-    owed = _owed(context).difference(_looked_after(context))
+    """The orders that are owed, except those that the inbox takes care of."""
+    owed = _owed(context).difference(_iter_inbox(context))
     yield from iter_ids(context.bigcommerce, each_of(owed))
 
 
 def _owed(context: Context) -> set[int]:
-    """The orders that a run has to send, changed or not."""
+    """The ids of the orders to send, changed or not."""
     held = not context.ledger.policy.resend_unknown
     states = (State.PENDING,) if held else (State.PENDING, State.UNKNOWN)
     return {entry.order_id for entry in context.ledger.iter_entries(states)}
 
 
-def _looked_after(context: Context) -> Iterator[int]:
-    """The orders that the inbox sees to: those due, and those looked at in vain a while ago.
-    What is due much later was put off when a clock was wrong, and nobody knows until when.
+def _iter_inbox(context: Context) -> Iterator[int]:
+    """The ids of the orders that the inbox takes care of: those due now, and those to retry.
+
+    An order that is due later than any retry was postponed by a wrong clock: the sync takes it.
     """
     now = context.clock.now()
-    for one in context.ledger.inbox.all():
-        if one.due_at <= now or (one.looks and one.due_at <= now + RETRY_AFTER[-1]):
-            yield one.order_id
+    for entry in context.ledger.inbox.all():
+        if entry.due_at <= now or (entry.looks and entry.due_at <= now + RETRY_AFTER[-1]):
+            yield entry.order_id
 
 
 class _Changes:
-    """The orders modified from `since` on, inside a window that the first answer freezes."""
+    """The orders modified from `since` on, in a window that the first response freezes."""
 
     def __init__(self, client: BigCommerceClient, since: datetime, clock: Clock) -> None:
         self._client = client
         self._since = since
         self._clock = clock
         self.present = since
-        """BigCommerce's own time at the first answer."""
+        """BigCommerce's own time of the first response."""
         self.seen_until = since
-        """Up to when no change was missed."""
+        """No change before this time was missed."""
 
     def iter_pages(self) -> Iterator[Page]:
         opening = OrderQuery(modified=Window(self._since, None))
-        asked_at = self._clock.monotonic()
+        started_at = self._clock.monotonic()
         rows = self._client.list_orders(opening)
-        took = timedelta(seconds=self._clock.monotonic() - asked_at)
+        took = timedelta(seconds=self._clock.monotonic() - started_at)
         now = self._clock.now()
         self.present = self._client.server_time or now
-        # A change may fall between the look and the answer. The earlier of two clocks counts,
-        # lest one that runs ahead once makes all later syncs look away.
+        # An order may change between the request and the response. The earlier of two clocks
+        # counts, or one fast reading would make later syncs miss changes.
         self.seen_until = min(self.present, now) - took
         if not rows:
             return

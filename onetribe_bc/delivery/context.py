@@ -1,8 +1,8 @@
-"""The services that a run works with, made from the settings and closed after it."""
+"""What a run works with: the clients of both services, the ledger and the sender."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -11,43 +11,74 @@ from onetribe_bc.api.http import Timeouts
 from onetribe_bc.api.onetribe import OneTribeClient, fingerprint
 from onetribe_bc.clock import Clock
 from onetribe_bc.config import Settings
+from onetribe_bc.delivery.selection import SkipRule, resolve_statuses
 from onetribe_bc.delivery.sender import Sender
 from onetribe_bc.ledger.ledger import Ledger
 from onetribe_bc.ledger.states import Policy
 from onetribe_bc.ledger.writer import Database
 
 GATHER_S = 0.002
-"""Orders are claimed ahead of the workers, so that nobody waits for a commit this much later."""
-
-
-@dataclass(frozen=True, slots=True)
-class Clients:
-    """Both services and the ledger, for all runs of a process: the services' limits hold for
-    all of them together.
-    """
-
-    bigcommerce: BigCommerceClient
-    onetribe: OneTribeClient
-    ledger: Database
+"""How long a commit waits for more claims. Orders are claimed ahead, so no worker waits longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What one run that delivers orders works with."""
+    """What one run works with."""
 
     bigcommerce: BigCommerceClient
-    onetribe: OneTribeClient
     ledger: Ledger
     sender: Sender
     clock: Clock
+    skip_statuses: Sequence[int | str]
+
+    def skip_rule(self) -> SkipRule:
+        """The configured rule for orders that are not eligible.
+
+        Raises InputError for a status that the store does not have.
+        """
+        return SkipRule(resolve_statuses(self.bigcommerce, self.skip_statuses))
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """Both services and the database. All runs of a process share them, and with them the
+    services' limits.
+    """
+
+    settings: Settings
+    clock: Clock
+    bigcommerce: BigCommerceClient
+    onetribe: OneTribeClient
+    database: Database
+
+    def ledger(self, policy: Policy) -> Ledger:
+        """The ledger of the configured store and One Tribe URL."""
+        return Ledger(
+            self.database,
+            self.clock,
+            store_hash=self.bigcommerce.store_hash,
+            destination=self.onetribe.destination,
+            policy=policy,
+        )
+
+    def context(self, policy: Policy) -> Context:
+        """What one run works with; several runs may work at once."""
+        ledger, delivery = self.ledger(policy), self.settings.delivery
+        sender = Sender(
+            self.onetribe,
+            ledger,
+            self.clock,
+            attempts=delivery.attempts,
+            workers=delivery.workers,
+        )
+        skip_statuses = self.settings.orders.skip_statuses
+        return Context(self.bigcommerce, ledger, sender, self.clock, skip_statuses)
 
 
 def connect_bigcommerce(
     settings: Settings, clock: Clock, *, attempts: int = 5
 ) -> BigCommerceClient:
-    """A client for the configured store, which tries each request so often. Raises
-    ConfigurationError when something is missing.
-    """
+    """A client for the configured store. Raises ConfigurationError for a missing setting."""
     bigcommerce = settings.bigcommerce
     return BigCommerceClient(
         store_hash=settings.need_store_hash(),
@@ -62,7 +93,7 @@ def connect_bigcommerce(
 
 
 def connect_onetribe(settings: Settings, clock: Clock) -> OneTribeClient:
-    """A client for the configured address. Raises ConfigurationError when there is none."""
+    """A client for the configured URL. Raises ConfigurationError if it is not set."""
     return OneTribeClient(
         settings.need_onetribe_url(),
         clock=clock,
@@ -71,64 +102,48 @@ def connect_onetribe(settings: Settings, clock: Clock) -> OneTribeClient:
     )
 
 
+def _timeouts(settings: Settings) -> Timeouts:
+    delivery = settings.delivery
+    return Timeouts(delivery.connect_timeout_s, delivery.read_timeout_s)
+
+
 @contextmanager
 def open_clients(settings: Settings, clock: Clock) -> Iterator[Clients]:
-    """Both services and the ledger. Raises ConfigurationError, LedgerError and BusyError."""
+    """Open both services and the database, and close them at the end of the block.
+
+    Raises ConfigurationError, LedgerError and BusyError.
+    """
     with (
         closing(connect_bigcommerce(settings, clock)) as bigcommerce,
         closing(connect_onetribe(settings, clock)) as onetribe,
-        closing(Database(settings.ledger, gather_s=GATHER_S)) as ledger,
+        closing(Database(settings.ledger, gather_s=GATHER_S)) as database,
     ):
-        yield Clients(bigcommerce, onetribe, ledger)
-
-
-def make_context(settings: Settings, clients: Clients, clock: Clock, policy: Policy) -> Context:
-    """What one run needs; several at once may share the clients."""
-    of = {"store_hash": clients.bigcommerce.store_hash, "destination": clients.onetribe.destination}
-    ledger = Ledger(clients.ledger, clock, **of, policy=policy)
-    delivery = settings.delivery
-    return Context(
-        clients.bigcommerce,
-        clients.onetribe,
-        ledger,
-        Sender(
-            clients.onetribe, ledger, clock, attempts=delivery.attempts, workers=delivery.workers
-        ),
-        clock,
-    )
+        yield Clients(settings, clock, bigcommerce, onetribe, database)
 
 
 @contextmanager
 def open_context(settings: Settings, clock: Clock, policy: Policy) -> Iterator[Context]:
-    """Everything that one run needs. Raises ConfigurationError, LedgerError and BusyError."""
+    """Open what one run works with. Raises as `open_clients`."""
     with open_clients(settings, clock) as clients:
-        yield make_context(settings, clients, clock, policy)
+        yield clients.context(policy)
 
 
 @contextmanager
 def open_ledger(settings: Settings) -> Iterator[Ledger]:
-    """The ledger alone, for questions that need neither service. Raises as `open_context`."""
-    database = Database(settings.ledger)
-    try:
+    """Open the ledger alone, for questions that need neither service. Raises as `open_clients`."""
+    with closing(Database(settings.ledger)) as database:
         yield Ledger(
             database,
             store_hash=settings.need_store_hash(),
             destination=fingerprint(settings.need_onetribe_url()),
         )
-    finally:
-        database.close()
 
 
 def policy_of(settings: Settings, *, force: bool = False, retry_failed: bool = True) -> Policy:
-    """What the settings let a run send beside what was never sent."""
+    """What the settings let a run send again."""
     return Policy(
         force=force,
         on_change=settings.orders.resend == "on-change",
         resend_unknown=settings.delivery.on_unknown == "resend",
         retry_failed=retry_failed,
     )
-
-
-def _timeouts(settings: Settings) -> Timeouts:
-    delivery = settings.delivery
-    return Timeouts(delivery.connect_timeout_s, delivery.read_timeout_s)

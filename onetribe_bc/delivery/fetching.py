@@ -1,4 +1,4 @@
-"""Which orders a run looks at, fetched in as few requests as that takes."""
+"""Fetch the orders of a run in as few requests as possible."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Orders to look at, ascending by id, and ids asked for that BigCommerce does not have."""
+    """Orders, ascending by id, and requested ids that BigCommerce does not have."""
 
     orders: Sequence[Order] = ()
     missing: Sequence[int] = ()
 
 
 def iter_pages(client: BigCommerceClient, query: OrderQuery) -> Iterator[Page]:
-    """The orders of `query`, by keyset. Rows that BigCommerce should not have sent are left
-    out, with one warning: it ignores filters that it does not understand.
+    """The orders of `query`, by keyset.
+
+    BigCommerce ignores a filter that it does not understand, so rows that do not match are
+    dropped, with one warning.
     """
     warned = False
     for rows in client.iter_pages(query):
@@ -33,8 +35,8 @@ def iter_pages(client: BigCommerceClient, query: OrderQuery) -> Iterator[Page]:
         if len(orders) < len(rows) and not warned:
             warned = True
             _log.warning(
-                "BigCommerce answered with orders outside of what was asked for, such as %s; "
-                "they are left out.",
+                "BigCommerce returned orders that do not match the query, such as %s; "
+                "they are ignored.",
                 next(order.id for order in rows if not query.matches(order)),
             )
         yield Page(orders)
@@ -43,33 +45,33 @@ def iter_pages(client: BigCommerceClient, query: OrderQuery) -> Iterator[Page]:
 def iter_ids(
     client: BigCommerceClient, ranges: Sequence[IdRange], *, looks: int = LOOKS
 ) -> Iterator[Page]:
-    """The orders with these ids, each stretch by the cheaper of list pages and single requests.
+    """The orders with these ids, by the cheaper of list pages and single requests.
 
-    A page holds the next 250 orders from its first id on, so it is worth its request as soon as
-    two ids asked for may be on it. Ids that were named and that no page held are asked for
-    singly, since lists leave out archived orders: what is not there then is missing.
-    `ranges` ascend and do not overlap; `looks` is `get_order`'s.
+    A page holds the next 250 orders from its first id on, so it is cheaper as soon as two
+    requested ids may be on it. Lists leave out archived orders: a named id that no page had is
+    requested singly, and is missing if that fails. `ranges` ascend and do not overlap; `looks`
+    is that of `get_order`.
     """
     rest = list(ranges)
     while rest:
-        stretch = _stretch(rest)
-        last = stretch[-1].last
-        if len(stretch) == 1 and stretch[0].named:
+        group = _next_group(rest)
+        last = group[-1].last
+        if len(group) == 1 and group[0].named:
             yield _single(client, last, looks)
             rest = rest[1:]
             continue
-        rows = client.list_orders(OrderQuery(min_id=stretch[0].first, max_id=last))
+        rows = client.list_orders(OrderQuery(min_id=group[0].first, max_id=last))
         end = rows[-1].id if rows else last
-        yield Page([row for row in rows if _holds(stretch, row.id)])
+        yield Page([row for row in rows if _contains(group, row.id)])
         found = {row.id for row in rows}
-        for item in stretch:
+        for item in group:
             if item.named and item.last <= end and item.first not in found:
                 yield _single(client, item.first, looks)
-        rest = _behind(rest, end)
+        rest = _after(rest, end)
 
 
-def _stretch(ranges: Sequence[IdRange]) -> Sequence[IdRange]:
-    """The first ranges that one page may hold together; it holds 250 orders at the most."""
+def _next_group(ranges: Sequence[IdRange]) -> Sequence[IdRange]:
+    """The first ranges that may share a page."""
     length = 1
     while length < min(len(ranges), PAGE_SIZE):
         if ranges[length].first - ranges[length - 1].last >= PAGE_SIZE:
@@ -78,8 +80,8 @@ def _stretch(ranges: Sequence[IdRange]) -> Sequence[IdRange]:
     return ranges[:length]
 
 
-def _behind(ranges: Sequence[IdRange], order_id: int) -> list[IdRange]:
-    """What is left of the ranges above an id."""
+def _after(ranges: Sequence[IdRange], order_id: int) -> list[IdRange]:
+    """The part of the ranges above an id."""
     index = bisect.bisect_left(ranges, order_id + 1, key=lambda item: item.last)
     rest = list(ranges[index:])
     if rest and rest[0].first <= order_id:
@@ -87,7 +89,7 @@ def _behind(ranges: Sequence[IdRange], order_id: int) -> list[IdRange]:
     return rest
 
 
-def _holds(ranges: Sequence[IdRange], order_id: int) -> bool:
+def _contains(ranges: Sequence[IdRange], order_id: int) -> bool:
     index = bisect.bisect_left(ranges, order_id, key=lambda item: item.last)
     return index < len(ranges) and ranges[index].first <= order_id
 

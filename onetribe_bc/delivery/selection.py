@@ -1,9 +1,9 @@
-"""Which orders a run is about: what was asked for, made exact and frozen."""
+"""Which orders a run covers, and which of them are not eligible."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -20,9 +20,9 @@ By = Literal["created", "modified"]
 
 @dataclass(frozen=True, slots=True)
 class OrderFilter:
-    """What was asked for. `ids` stand alone; everything else may be combined.
+    """The orders that a user asked for. `ids` cannot be combined with dates or an ID range.
 
-    `statuses` are names or ids. `since` and `until` are aware UTC.
+    `statuses` are names or IDs. `since` and `until` are aware UTC.
     """
 
     since: datetime | None = None
@@ -38,18 +38,17 @@ class OrderFilter:
         bounds = (self.since, self.until, self.from_id, self.to_id)
         if self.ids and any(bound is not None for bound in bounds):
             raise InputError(
-                "--ids names the orders already; it cannot be combined with dates or --from-id "
-                "and --to-id.",
+                "--ids cannot be combined with dates or --from-id and --to-id.",
                 hint="Use --from-id and --to-id together with dates.",
             )
         if self.from_id is not None and self.to_id is not None and self.to_id < self.from_id:
-            raise InputError("--to-id is below --from-id: there is no order in between.")
+            raise InputError("--to-id is lower than --from-id.")
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The orders of one run. `window` is None for a selection by ids; `expected` is the store's
-    own count, None where it was not asked.
+    """The orders of one run. `window` is None for a selection by IDs; `expected` is the store's
+    own count, None if it was not requested.
     """
 
     query: OrderQuery
@@ -58,30 +57,30 @@ class Selection:
     window: Window | None = None
     by: By = "created"
     expected: int | None = None
-    skip_status_ids: Collection[int] = field(default=())
 
     def iter_pages(self, client: BigCommerceClient) -> Iterator[Page]:
-        """The orders, fetched page by page."""
+        """Fetch the orders page by page."""
         pages = iter_ids(client, self.ids) if self.ids else iter_pages(client, self.query)
         for page in pages:
-            orders = [order for order in page.orders if self._selects(order)]
-            yield Page(orders, page.missing)
+            yield replace(page, orders=[order for order in page.orders if self._includes(order)])
 
-    def skip_reason(self, order: Order) -> str:
-        """Why an order is not eligible; empty if it is."""
-        return skip_reason(self.skip_status_ids, order)
-
-    def _selects(self, order: Order) -> bool:
-        if self.status_ids and order.status_id not in self.status_ids:
-            return False
-        return self.query.channel_id is None or order.channel_id in (None, self.query.channel_id)
+    def _includes(self, order: Order) -> bool:
+        return self.query.matches(order) and (
+            not self.status_ids or order.status_id in self.status_ids
+        )
 
 
-def skip_reason(skip_status_ids: Collection[int], order: Order) -> str:
-    """Why an order is not eligible; empty if it is. A status it does not tell is no reason."""
-    if order.status_id is None or order.status_id not in skip_status_ids:
-        return ""
-    return f"status {STATUSES.get(order.status_id, order.status_id)}"
+@dataclass(frozen=True, slots=True)
+class SkipRule:
+    """Which orders are not eligible: those with one of these statuses."""
+
+    status_ids: Collection[int]
+
+    def __call__(self, order: Order) -> str:
+        """Why the order is not eligible; empty if it is, or if its status is unknown."""
+        if order.status_id is None or order.status_id not in self.status_ids:
+            return ""
+        return f"status {STATUSES.get(order.status_id, order.status_id)}"
 
 
 def resolve_statuses(client: BigCommerceClient, statuses: Iterable[str | int]) -> frozenset[int]:
@@ -93,45 +92,39 @@ def resolve_statuses(client: BigCommerceClient, statuses: Iterable[str | int]) -
 
 
 def select(
-    client: BigCommerceClient,
-    request: OrderFilter,
-    *,
-    skip_statuses: Sequence[str | int],
-    now: Callable[[], datetime],
+    client: BigCommerceClient, order_filter: OrderFilter, *, now: Callable[[], datetime]
 ) -> Selection:
-    """Make a request exact. Costs one request for the count, whose answer also tells
-    BigCommerce's time: the window ends there, not at this machine's idea of now. Statuses that
-    the merchant named cost another.
+    """Resolve a filter to a selection with a fixed window.
 
-    Raises InputError for an inverted window or a status that the store does not have.
+    By dates, this costs one request for the count. The window ends at BigCommerce's own time of
+    the response, since this machine's clock may be wrong. Raises InputError for an inverted
+    window or a status that the store does not have.
     """
-    status_ids = resolve_statuses(client, request.statuses)
-    skip_ids = resolve_statuses(client, skip_statuses)
-    if request.ids:
-        query = OrderQuery(channel_id=request.channel_id)
-        return Selection(query, ids=request.ids, status_ids=status_ids, skip_status_ids=skip_ids)
-    asked = _query(request, status_ids, Window(request.since, request.until))
-    expected = client.count_orders(asked)
+    status_ids = resolve_statuses(client, order_filter.statuses)
+    if order_filter.ids:
+        query = OrderQuery(channel_id=order_filter.channel_id)
+        return Selection(query, ids=order_filter.ids, status_ids=status_ids)
+    open_window = Window(order_filter.since, order_filter.until)
+    expected = client.count_orders(_query(order_filter, status_ids, open_window))
     frozen_at = client.server_time or now()
-    until = frozen_at if request.until is None else min(request.until, frozen_at)
-    window = Window(request.since, until)
+    until = frozen_at if order_filter.until is None else min(order_filter.until, frozen_at)
+    window = Window(order_filter.since, until)
     return Selection(
-        _query(request, status_ids, window),
+        _query(order_filter, status_ids, window),
         status_ids=status_ids,
         window=window,
-        by=request.by,
+        by=order_filter.by,
         expected=expected,
-        skip_status_ids=skip_ids,
     )
 
 
-def _query(request: OrderFilter, status_ids: Collection[int], window: Window) -> OrderQuery:
+def _query(order_filter: OrderFilter, status_ids: Collection[int], window: Window) -> OrderQuery:
     return OrderQuery(
-        min_id=request.from_id or 1,
-        max_id=request.to_id,
-        created=window if request.by == "created" else None,
-        modified=window if request.by == "modified" else None,
-        # BigCommerce filters by one status only; several are picked from the rows.
+        min_id=order_filter.from_id or 1,
+        max_id=order_filter.to_id,
+        created=window if order_filter.by == "created" else None,
+        modified=window if order_filter.by == "modified" else None,
+        # BigCommerce filters by one status only; Selection filters the rows by several.
         status_id=next(iter(status_ids)) if len(status_ids) == 1 else None,
-        channel_id=request.channel_id,
+        channel_id=order_filter.channel_id,
     )

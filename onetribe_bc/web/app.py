@@ -219,7 +219,7 @@ class Application:
         if self.draining:
             raise RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, "stopping")
         try:
-            written = self._receiver.take_in(order_id)
+            written = self._receiver.accept(order_id)
         except Bc2otError as error:
             raise _no_ledger(str(error)) from None
         return Later(partial(self._confirm, callback, written), written)
