@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from onetribe_bc.commands.reconcile import Reconciliation, reconcile
     from onetribe_bc.commands.retry import choose_orders, retry
     from onetribe_bc.commands.sync import SyncPlan, plan_sync, sync
-    from onetribe_bc.config.loading import load as load_settings
-    from onetribe_bc.config.loading import store_names
+    from onetribe_bc.config.load import load as load_settings
+    from onetribe_bc.config.load import store_names
     from onetribe_bc.config.settings import Settings
     from onetribe_bc.dates import Window
     from onetribe_bc.delivery.context import (
@@ -163,7 +163,7 @@ _NAMES = {
     "commands.reconcile": "Reconciliation reconcile",
     "commands.retry": "choose_orders retry",
     "commands.sync": "SyncPlan plan_sync sync",
-    "config.loading": "load:load_settings store_names",
+    "config.load": "load:load_settings store_names",
     "config.settings": "Settings",
     "dates": "Window",
     "delivery.context": (

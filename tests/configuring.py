@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onetribe_bc.config import Homes, Settings, load, store_names
+from onetribe_bc.config import Settings, UserDirectories, load, store_names
 from onetribe_bc.errors import Bc2otError
 
 FULL = """\
@@ -34,9 +34,9 @@ class Desk:
         return self.cwd / "bc2ot.yaml"
 
     @property
-    def homes(self) -> Homes:
-        return Homes(
-            config=self.folder / "config", state=self.folder / "state", user=self.folder / "user"
+    def directories(self) -> UserDirectories:
+        return UserDirectories(
+            config=self.folder / "config", state=self.folder / "state", home=self.folder / "user"
         )
 
     def write(self, content: str | bytes, path: Path | None = None, mode: int = 0o600) -> Path:
@@ -54,7 +54,7 @@ class Desk:
         path: Path | None = None,
         store: str | None = None,
         overrides: Mapping[str, object] | None = None,
-        homes: Homes | None = None,
+        directories: UserDirectories | None = None,
     ) -> Settings:
         if content is not None:
             self.write(content)
@@ -64,13 +64,15 @@ class Desk:
             cwd=self.cwd,
             store=store,
             overrides=overrides,
-            homes=homes or self.homes,
+            directories=directories or self.directories,
         )
 
     def names(self, content: str | None = None) -> tuple[str, ...]:
         if content is not None:
             self.write(content)
-        return store_names(path=None, environ=self.environ, cwd=self.cwd, homes=self.homes)
+        return store_names(
+            path=None, environ=self.environ, cwd=self.cwd, directories=self.directories
+        )
 
     def told(self, content: str | bytes | None = None, *, store: str | None = None) -> str:
         """Message and hint of the error that `content` is met with; empty if it is taken."""

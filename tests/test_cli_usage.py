@@ -206,7 +206,7 @@ def test_control_characters_in_an_argument_never_reach_the_terminal(shell: Shell
 def test_no_configuration_says_how_to_begin(shell: Shell) -> None:
     shell.unset_all()
     shell.run("backfill").says(
-        3, "There is no configuration", "bc2ot.yaml", "BC2OT_STORE_HASH", "bc2ot init"
+        3, "No configuration found", "bc2ot.yaml", "BC2OT_STORE_HASH", "bc2ot init"
     )
 
 
@@ -233,7 +233,7 @@ def test_a_file_that_is_not_text_is_told(shell: Shell) -> None:
 
 def test_a_folder_in_the_place_of_the_file_is_told(shell: Shell) -> None:
     (shell.folder / "bc2ot.yaml").mkdir()
-    shell.run("backfill").says(3, "bc2ot.yaml cannot be read", "directory")
+    shell.run("backfill").says(3, "Cannot read the configuration file", "directory")
 
 
 def test_an_unknown_key_names_the_nearest(shell: Shell) -> None:

@@ -192,7 +192,7 @@ def test_without_a_configuration_that_is_the_one_finding(shell: Shell) -> None:
     shell.unset_all()
     told = ask(shell)
     assert told.code == 3
-    told.finds("configuration.file", "fail", "There is no configuration", code=3, mend="BC2OT_")
+    told.finds("configuration.file", "fail", "No configuration found", code=3, mend="BC2OT_")
     assert len(told.document["findings"]) == 1
     assert told.document["store_hash"] is None
 
@@ -297,7 +297,7 @@ def test_a_file_that_vanishes_meanwhile_stops_nothing(well: Shell) -> None:
 def test_other_warnings_of_the_configuration_are_told_as_well(well: Shell) -> None:
     (well.folder / f"receiver-secret-{well.sandbox.store_hash}").write_text("two\nlines\n")
     told = ask(well)
-    told.finds("configuration.setting", "warn", "holds no secret in one line")
+    told.finds("configuration.setting", "warn", "does not contain a secret on one line")
 
 
 # BigCommerce

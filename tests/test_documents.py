@@ -259,28 +259,6 @@ def test_a_link_that_leads_nowhere_is_noticed(
     assert documents.unreachable_documents() == ["no document links to docs/c.md"]
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "told"),
-    [
-        ("  workers: 8", "  workers: 9", "has 9 for delivery.workers"),
-        ("  # reserve: 0.1", "  # reserve: 0.2", "has 0.2 for bigcommerce.reserve"),
-        ("  overlap: 48h\n", "  {}\n", "lacks sync.overlap"),
-        ("[Incomplete]", "[Pending]", "for orders.skip_statuses"),
-        ("  workers: 8", "  workers: 8\n  # wrokers: 8", "has delivery.wrokers, which is no key"),
-    ],
-)
-def test_an_example_file_that_differs_from_the_code_is_noticed(
-    before: str, after: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    example = documents.read("config.example.yaml")
-    assert documents.example_drift() == []
-    assert before in example
-    (tmp_path / "config.example.yaml").write_text(example.replace(before, after))
-    monkeypatch.setattr(documents, "ROOT", tmp_path)
-    (drift,) = documents.example_drift()
-    assert told in drift
-
-
 def test_a_document_without_its_markers_is_told() -> None:
     with pytest.raises(ValueError, match="the markers of 'help' are missing"):
         documents.block("# nothing", "help", "")

@@ -282,7 +282,7 @@ def test_a_secret_that_cannot_be_read_is_not_replaced(
     result = cli("hooks", "create", "--receiver", OWN)
 
     assert result.code == 3
-    assert "holds no secret in one line: delete it" in result.err
+    assert "does not contain a secret on one line: delete it" in result.err
     assert f"cannot be kept in {file}" in result.err
     assert file.read_text() == ""
     assert sandbox.requests == ()

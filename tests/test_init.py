@@ -105,12 +105,14 @@ def test_from_nothing_to_a_file_that_works(shell: Shell, open_init: Open) -> Non
         terminal.answers(HASH, api_path)
         terminal.answers(HOW, "").answers_hidden(TOKEN, shell.sandbox.access_token)
         terminal.sees('OK: the store is "Sandbox Store"; the token reads its 21 orders.')
-        terminal.sees('integration page: "Payload URL"')
+        terminal.sees('copy "Payload URL" from')
         give_onetribe(terminal, shell.sandbox.onetribe_url)
         terminal.sees("OK: One Tribe is reached at").sees("/big-commerce/order/****. No order")
         terminal.sees("Whether the key is right shows with the first one.")
-        terminal.sees("No hook to One Tribe can be made: BigCommerce calls hooks over https only")
-        terminal.sees("Written, readable by you alone:")
+        terminal.sees(
+            "A webhook to One Tribe is not possible: BigCommerce calls hooks over https only"
+        )
+        terminal.sees("Written, readable only by you:")
         terminal.sees("bc2ot doctor").sees("bc2ot backfill --since 30d --dry-run")
         terminal.sees("bc2ot sync --since 30d").sees("docs/scheduling.md")
         terminal.sees("*/5 * * * * /").sees(" -q sync").sees('"Check Integration"').ends(0)
@@ -149,7 +151,7 @@ def test_a_hook_is_made_when_the_file_is_there(shell: Shell, open_init: Open) ->
         give_store(terminal, shell.sandbox)
         give_onetribe(terminal, HTTPS_URL.replace(":1", ""))
         terminal.answers("Keep it unchecked?", "y")
-        terminal.answers("Create the hook? [Y/n]", "")
+        terminal.answers("Create the webhook? [Y/n]", "")
         terminal.sees("Written").sees("created: store/order/created to").sees("/order/****")
         terminal.ends(0)
     (hook,) = shell.sandbox.hooks.all()
@@ -177,7 +179,7 @@ def test_no_hook_is_made_when_it_is_not_wanted(
         give_onetribe(terminal, HTTPS_URL.replace(":1", ""))
         terminal.answers("Keep it unchecked?", "y")
         if not arguments:
-            terminal.answers("Create the hook?", "n")
+            terminal.answers("Create the webhook?", "n")
         terminal.sees("Written").ends(0)
     assert not shell.sandbox.hooks.all()
 
@@ -188,8 +190,10 @@ def test_a_hook_that_fails_does_not_undo_the_file(shell: Shell, open_init: Open)
     with open_init() as terminal:
         give_store(terminal, shell.sandbox)
         give_onetribe(terminal, HTTPS_URL.replace(":1", ""))
-        terminal.answers("Keep it unchecked?", "y").answers("Create the hook?", "y")
-        terminal.sees("Written").sees("There are 10 hooks").sees("Later: bc2ot hooks create")
+        terminal.answers("Keep it unchecked?", "y").answers("Create the webhook?", "y")
+        terminal.sees("Written").sees("There are 10 hooks").sees(
+            "To create a webhook later, run: bc2ot hooks create"
+        )
         terminal.sees("Next:").ends(2)
     assert loaded(shell).need_store_hash() == shell.sandbox.store_hash
 
@@ -199,8 +203,8 @@ def test_a_hook_answered_otherwise_than_asked_for_is_told(shell: Shell, open_ini
     with open_init() as terminal:
         give_store(terminal, shell.sandbox)
         give_onetribe(terminal, HTTPS_URL.replace(":1", ""))
-        terminal.answers("Keep it unchecked?", "y").answers("Create the hook?", "")
-        terminal.sees("answered with another destination").ends(1)
+        terminal.answers("Keep it unchecked?", "y").answers("Create the webhook?", "")
+        terminal.sees("returned a different destination").ends(1)
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
@@ -222,7 +226,9 @@ def test_it_works_on_a_narrow_and_on_a_dumb_terminal(
 def test_a_store_hash_that_cannot_be_one_is_asked_for_again(shell: Shell, open_init: Open) -> None:
     with open_init() as terminal:
         terminal.answers(HASH, "").answers(HASH, "   ")
-        terminal.answers(HASH, "my shop").sees("Not taken: it expects a store hash such as abc123")
+        terminal.answers(HASH, "my shop").sees(
+            "Not accepted: the value must be a store hash such as abc123"
+        )
         terminal.answers(HASH, f"\x1b[200~ {shell.sandbox.store_hash} \x1b[201~")
         terminal.answers(HOW, "1").answers_hidden(TOKEN, shell.sandbox.access_token)
         terminal.sees("OK: the store").sees(HOW).leaves("\x03").ends(130)
@@ -233,7 +239,7 @@ def test_a_token_that_cannot_be_one_is_asked_for_again(shell: Shell, open_init: 
         terminal.answers(HASH, shell.sandbox.store_hash)
         terminal.answers(HOW, "1").answers_hidden(TOKEN, "")
         terminal.answers_hidden(TOKEN, f"{WRONG_TOKEN} and more").sees(
-            "Not taken: it holds a space"
+            "Not accepted: the value contains a space"
         )
         terminal.answers(HOW, "1").answers_hidden(TOKEN, f"  {shell.sandbox.access_token} ")
         terminal.sees("OK: the store").sees(HOW).leaves("\x03").ends(130)
@@ -244,7 +250,7 @@ def test_a_refused_token_is_asked_for_again_with_the_store(shell: Shell, open_in
         terminal.answers(HASH, "another1")
         terminal.answers(HOW, "1").answers_hidden(TOKEN, shell.sandbox.access_token)
         terminal.sees("BigCommerce answered 401").sees("not valid for this store")
-        terminal.answers(HOW, "").answers_hidden("Enter for the one before", WRONG_TOKEN)
+        terminal.answers(HOW, "").answers_hidden("Enter keeps the previous one", WRONG_TOKEN)
         terminal.answers(f"{HASH} [another1]", shell.sandbox.store_hash)
         terminal.sees("BigCommerce answered 401")
         terminal.answers(HOW, shell.sandbox.access_token)
@@ -259,7 +265,9 @@ def test_a_missing_scope_is_named_and_enter_asks_again(shell: Shell, open_init: 
         terminal.answers(HOW, "1").answers_hidden(TOKEN, shell.sandbox.access_token)
         terminal.sees("lacks the scope Orders: read-only (store_v2_orders_read_only)")
         shell.sandbox.scopes.add(ORDERS_SCOPE)
-        terminal.answers(HOW, "").answers_hidden("Enter for the one before", "").answers(HASH, "")
+        terminal.answers(HOW, "").answers_hidden("Enter keeps the previous one", "").answers(
+            HASH, ""
+        )
         terminal.sees("OK: the store").sees(HOW).leaves("\x03").ends(130)
 
 
@@ -277,13 +285,13 @@ def test_a_wrong_url_is_asked_for_again(shell: Shell, open_init: Open) -> None:
     with WireServer([redirect]) as server, open_init() as terminal:
         give_store(terminal, shell.sandbox)
         give_onetribe(terminal, f"api.example.com/order/{KEY}")
-        terminal.sees("Not taken: it expects a web address that begins with https://")
+        terminal.sees("Not accepted: the value must be a URL that starts with https://")
         give_onetribe(terminal, "https://api.example.com/direct/webhook/big-commerce/order/")
-        terminal.sees("Not taken: it lacks the merchant key")
+        terminal.sees("Not accepted: the value lacks the merchant key")
         give_onetribe(terminal, f"{server.url}/{KEY}")
         terminal.sees("One Tribe answered 302, a redirect: the address is wrong")
         terminal.answers(HOW, "").answers_hidden(
-            "Enter for the one before", shell.sandbox.onetribe_url
+            "Enter keeps the previous one", shell.sandbox.onetribe_url
         )
         terminal.sees("OK: One Tribe is reached").ends(0)
     assert [request.split()[0] for request in server.requests] == [b"HEAD"]
@@ -295,7 +303,7 @@ def test_an_address_that_does_not_look_like_one_tribes_is_told(
     with WireServer([answer()]) as server, open_init() as terminal:
         give_store(terminal, shell.sandbox)
         give_onetribe(terminal, f"{server.url}/elsewhere/{KEY}")
-        terminal.sees("Warning: the address is not of the form").ends(0)
+        terminal.sees("Warning: the URL does not have the form").ends(0)
 
 
 def test_what_cannot_be_reached_is_kept_only_when_asked_for(shell: Shell, open_init: Open) -> None:
@@ -303,7 +311,9 @@ def test_what_cannot_be_reached_is_kept_only_when_asked_for(shell: Shell, open_i
         give_store(terminal, shell.sandbox)
         give_onetribe(terminal, HTTPS_URL)
         terminal.sees("No connection to 127.0.0.1").answers("Keep it unchecked? [y/N]", "")
-        terminal.sees("Once more").answers(HOW, "").answers_hidden("Enter for the one before", "")
+        terminal.sees("Try again").answers(HOW, "").answers_hidden(
+            "Enter keeps the previous one", ""
+        )
         terminal.answers("Keep it unchecked?", "y")
         terminal.sees("this destination has port 1").sees("Written").ends(0)
     assert loaded(shell).need_onetribe_url().reveal() == HTTPS_URL
@@ -316,7 +326,7 @@ def test_an_unreachable_bigcommerce_is_kept_without_a_hook(shell: Shell, open_in
         terminal.answers(HOW, "1").answers_hidden(TOKEN, shell.sandbox.access_token)
         terminal.answers("Keep it unchecked?", "y")
         give_onetribe(terminal, shell.sandbox.onetribe_url)
-        terminal.sees("A hook can be made later, by: bc2ot hooks create").ends(0)
+        terminal.sees("To create a webhook later, run: bc2ot hooks create").ends(0)
     assert loaded(shell).bigcommerce.api_url == "http://127.0.0.1:1"
 
 
@@ -335,7 +345,9 @@ def test_a_secret_that_is_pasted_a_question_early_is_taken_and_not_shown(
         terminal.answers(HASH, shell.sandbox.store_hash)
         terminal.answers(HOW, WRONG_TOKEN).sees("BigCommerce answered 401")
         terminal.answers(HOW, shell.sandbox.access_token).answers(HASH, "").sees("OK: the store")
-        terminal.answers(HOW, shell.sandbox.onetribe_url).sees("Written, readable by you").ends(0)
+        terminal.answers(HOW, shell.sandbox.onetribe_url).sees(
+            "Written, readable only by you"
+        ).ends(0)
         assert WRONG_TOKEN not in terminal.shown
 
 
@@ -344,7 +356,7 @@ def test_the_name_of_a_variable_is_taken_and_not_its_value(shell: Shell, open_in
     with open_init() as terminal:
         terminal.answers(HASH, shell.sandbox.store_hash)
         terminal.answers(HOW, "2").answers("Name of the variable", "no-name")
-        terminal.sees("Not taken: it is not the name of a variable")
+        terminal.sees("Not accepted: the value must be the name of a variable")
         terminal.answers(HOW, "2").answers("Name of the variable", "SHOP_TOKEM")
         terminal.answers("It is not set here. Keep it unchecked? [y/N]", "n")
         terminal.answers("How [2] (hidden; or paste it right here):", "").answers(
@@ -366,7 +378,7 @@ def test_a_variable_that_is_not_set_yet_can_be_kept(shell: Shell, open_init: Ope
         terminal.answers("Keep it unchecked?", "y")
         terminal.answers(HOW, "2").answers("Name of the variable", "LATER_URL")
         terminal.answers("Keep it unchecked?", "y")
-        terminal.sees("A hook can be made later").sees("Set and export LATER_TOKEN").ends(0)
+        terminal.sees("To create a webhook later").sees("Set and export LATER_TOKEN").ends(0)
     assert configuration(shell)["onetribe"] == {"url": "${LATER_URL}"}
 
 
@@ -380,22 +392,22 @@ def test_the_path_of_a_file_is_taken_and_what_is_wrong_with_it_told(
     with open_init() as terminal:
         terminal.answers(HASH, shell.sandbox.store_hash)
         terminal.answers(HOW, "3").answers("Path of the file", "nowhere")
-        terminal.sees("Not taken: it names a file that cannot be read: No such file")
+        terminal.sees("Not accepted: the value names a file that cannot be read: No such file")
         terminal.answers("How [3] (hidden; or paste it right here):", "").answers(
             "/nowhere]", "~nobody/x"
-        ).sees("begins with a ~")
+        ).sees("starts with a ~")
         terminal.answers("How [3] (hidden; or paste it right here):", "").answers(
             "/nowhere]", "two"
         ).sees("more than one line")
         terminal.answers("How [3] (hidden; or paste it right here):", "").answers(
             "Path of the file", "odd"
-        ).sees("holds a space")
+        ).sees("contains a space")
         terminal.answers("How [3] (hidden; or paste it right here):", "").answers(
             "Path of the file", "token file"
         )
         terminal.sees("OK: the store")
         terminal.answers(HOW, "3").answers("Path of the file", f"{shell.folder}/url")
-        terminal.sees("open to other users").sees("is reached").ends(0)
+        terminal.sees("other users of this machine").sees("is reached").ends(0)
     assert configuration(shell)["bigcommerce"]["access_token_file"] == f"{shell.folder}/token file"
     assert configuration(shell)["onetribe"] == {"url_file": f"{shell.folder}/url"}
     assert loaded(shell).need_access_token().reveal() == shell.sandbox.access_token
@@ -410,8 +422,8 @@ def test_variables_that_overrule_the_file_are_named(shell: Shell, open_init: Ope
         )
         terminal.sees("OK: the store")
         give_onetribe(terminal, shell.sandbox.onetribe_url)
-        terminal.sees("Warning: BC2OT_STORE_HASH is set").sees("comes before the file")
-        terminal.sees("Warning: BC2OT_ACCESS_TOKEN is set").ends(0)
+        terminal.sees("Warning: the environment sets BC2OT_STORE_HASH").sees("overrides the file")
+        terminal.sees("Warning: the environment sets BC2OT_ACCESS_TOKEN").ends(0)
 
 
 # Places
@@ -454,7 +466,7 @@ def test_a_file_that_is_there_stays_unless_it_is_to_be_replaced(
     file = shell.write("timezone: UTC\n", name="bc2ot.yaml")
     with open_init("init") as terminal:
         terminal.sees("1").answers("Where [1]:", "")
-        terminal.sees("bc2ot.yaml already.").answers("Replace it, and keep it as", "n")
+        terminal.sees("bc2ot.yaml already exists.").answers("Replace it, and keep it as", "n")
         terminal.sees("Nothing was written.").ends(0)
     assert file.read_text() == "timezone: UTC\n"
     assert files(shell) == ["bc2ot.yaml"]
@@ -471,7 +483,7 @@ def test_a_file_that_is_replaced_is_kept_beside_it(
             terminal.answers("Replace it, and keep it as shop.yaml.bak? [y/N]", "y")
         give_store(terminal, shell.sandbox)
         give_onetribe(terminal, shell.sandbox.onetribe_url)
-        terminal.sees("The old one is kept").ends(0)
+        terminal.sees("Previous file:").ends(0)
     backup = shell.folder / "shop.yaml.bak"
     assert backup.read_text() == "timezone: UTC\n"
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
@@ -543,7 +555,7 @@ def reach(terminal: Terminal, sandbox: Sandbox, question: int) -> None:
     if question == 3:
         return
     terminal.types("1").answers_hidden(URL, HTTPS_URL.replace(":1", ""))
-    terminal.answers("Keep it unchecked?", "y").sees("Create the hook?")
+    terminal.answers("Keep it unchecked?", "y").sees("Create the webhook?")
 
 
 @pytest.mark.parametrize("question", range(QUESTIONS))
@@ -576,7 +588,7 @@ def test_ctrl_c_ends_a_check_at_once(shell: Shell, open_init: Open) -> None:
     with WireServer(be_silent) as server, open_init() as terminal:
         give_store(terminal, shell.sandbox)
         give_onetribe(terminal, f"{server.url}/{KEY}")
-        terminal.sees("Asking One Tribe")
+        terminal.sees("Checking with One Tribe")
         while not server.connections:
             time.sleep(0.005)
         terminal.leaves("\x03").sees("Nothing was written.").ends(130)
@@ -626,7 +638,9 @@ def test_options_and_the_environment_do_for_a_script(shell: Shell) -> None:
         "--access-token-env", "SHOP_TOKEN", "--onetribe-url-file", "onetribe-url", "--hook",
     )  # fmt: skip
     # The file is there, and the hook that was asked for is not.
-    told.says(1, "Sandbox Store", "No hook to One Tribe can be made", "Set and export SHOP_TOKEN")
+    told.says(
+        1, "Sandbox Store", "A webhook to One Tribe is not possible", "Set and export SHOP_TOKEN"
+    )
     assert told.stdout == b""
     assert configuration(shell)["bigcommerce"] == {
         "store_hash": shell.sandbox.store_hash,
@@ -666,11 +680,11 @@ def test_all_that_is_missing_is_named_with_how_to_give_it(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--store-hash", "my shop"], ["--store-hash", "expects a store hash"]),
-        (["--access-token-env", "a-b"], ["--access-token-env", "is not the name of a variable"]),
+        (["--store-hash", "my shop"], ["--store-hash", "must be a store hash"]),
+        (["--access-token-env", "a-b"], ["--access-token-env", "must be the name of a variable"]),
         (["--access-token-env", "NOT_SET"], ["--access-token-env", "not set", "--no-check"]),
         (["--access-token-file", "nowhere"], ["--access-token-file", "cannot be read"]),
-        (["--access-token-file", "~x/y"], ["--access-token-file", "begins with a ~"]),
+        (["--access-token-file", "~x/y"], ["--access-token-file", "starts with a ~"]),
         (["--onetribe-url-env", "A", "--onetribe-url-file", "b"], ["not both"]),
         (["--access-token-env", "A", "--access-token-file", "b"], ["not both"]),
         (["--hook", "--no-check"], ["contradict each other"]),
@@ -720,16 +734,16 @@ def test_an_unchecked_set_up_by_a_person_asks_no_service(shell: Shell, open_init
         terminal.answers(HASH, "abc123")
         terminal.answers(HOW, "1").answers_hidden(TOKEN, "t0ken")
         give_onetribe(terminal, HTTPS_URL)
-        terminal.sees("A hook can be made later").ends(0)
+        terminal.sees("To create a webhook later").ends(0)
     assert not shell.sandbox.requests
 
 
 def test_a_script_overwrites_only_when_told_to(shell: Shell) -> None:
     file = shell.write("timezone: UTC\n", name="shop.yaml")
-    shell.run(*no_input(shell)).says(2, "shop.yaml already", "--overwrite")
+    shell.run(*no_input(shell)).says(2, "shop.yaml already exists", "--overwrite")
     assert file.read_text() == "timezone: UTC\n"
     assert not shell.sandbox.requests
-    shell.run(*no_input(shell, "--overwrite")).says(0, "The old one is kept")
+    shell.run(*no_input(shell, "--overwrite")).says(0, "Previous file:")
     assert (shell.folder / "shop.yaml.bak").read_text() == "timezone: UTC\n"
 
 
@@ -758,7 +772,7 @@ def test_a_script_that_wants_a_hook_where_none_can_be_gets_nothing(shell: Shell)
 
 
 def test_without_a_terminal_nobody_is_asked(shell: Shell) -> None:
-    shell.run("init").says(2, "no terminal", "bc2ot --no-input init")
+    shell.run("init").says(2, "needs a terminal", "bc2ot --no-input init")
     assert files(shell) == []
 
 
@@ -768,9 +782,11 @@ def test_a_named_store_is_not_for_init(shell: Shell) -> None:
 
 def test_a_place_that_cannot_be_is_told_first(shell: Shell) -> None:
     shell.run("--no-input", "--config", ".", "init").says(2, "is not a file")
-    shell.run("--no-input", "--config", "~x/y", "init").says(3, "begins with a ~")
+    shell.run("--no-input", "--config", "~x/y", "init").says(3, "starts with a ~")
     shell.write("", name="file")
-    shell.run("--no-input", "--config", "file/x", "init").says(3, "cannot be written")
+    shell.run("--no-input", "--config", "file/x", "init").says(
+        3, "Cannot write the configuration file"
+    )
 
 
 @pytest.mark.parametrize("path", ["a" * 300, f"{'a' * 300}/shop.yaml"])
@@ -779,10 +795,10 @@ def test_a_place_that_cannot_be_looked_at_is_told_first(
 ) -> None:
     shell.set(**shell.sandbox.environment())
     shell.run("--config", path, "--no-input", "init", "--no-check").says(
-        3, "cannot be read: File name too long.", "--config"
+        3, "Cannot read", "File name too long.", "--config"
     )
     with open_init("--config", path, "init") as terminal:
-        terminal.sees("cannot be read: File name too long.").ends(3)
+        terminal.sees("File name too long.").ends(3)
 
 
 def test_an_answer_that_tells_of_trouble_is_told_as_doctor_tells_it(shell: Shell) -> None:

@@ -25,7 +25,7 @@ def desk(tmp_path: Path) -> Desk:
 
 
 def keep(desk: Desk, content: str | bytes = f"{KEPT}\n", mode: int = 0o600) -> Path:
-    return desk.write(content, desk.homes.state / "receiver-secret-abc123", mode)
+    return desk.write(content, desk.directories.state / "receiver-secret-abc123", mode)
 
 
 def secret(desk: Desk, content: str = FULL) -> str | None:
@@ -56,7 +56,7 @@ def test_what_is_set_comes_first(desk: Desk) -> None:
 
 def test_each_store_has_its_own(desk: Desk) -> None:
     keep(desk)
-    desk.write("uk-secret", desk.homes.state / "receiver-secret-def456")
+    desk.write("uk-secret", desk.directories.state / "receiver-secret-def456")
     uk = f"{FULL}stores: {{uk: {{bigcommerce: {{store_hash: def456}}}}}}\n"
     found = desk.load(uk, store="uk").receiver.secret
     assert found is not None
@@ -65,7 +65,7 @@ def test_each_store_has_its_own(desk: Desk) -> None:
 
 
 def test_without_a_store_none_is_looked_for(desk: Desk) -> None:
-    desk.write(KEPT, desk.homes.state / "receiver-secret-")
+    desk.write(KEPT, desk.directories.state / "receiver-secret-")
     assert secret(desk, "onetribe: {url: 'https://example.com/key'}\n") is None
 
 
@@ -83,16 +83,16 @@ def test_a_file_that_holds_none_is_reported_and_quoted_nowhere(
     file = keep(desk, content)
     assert secret(desk) is None
     (warning,) = map(str, desk.load().warnings)
-    assert f"{file} holds no secret in one line: delete it" in warning
+    assert f"{file} does not contain a secret on one line: delete it" in warning
     assert "two words" not in warning
 
 
 def test_one_that_cannot_be_read_stops_nothing_and_is_reported(desk: Desk) -> None:
-    file = desk.homes.state / "receiver-secret-abc123"
+    file = desk.directories.state / "receiver-secret-abc123"
     file.mkdir(parents=True)
     assert secret(desk) is None
     (warning,) = map(str, desk.load().warnings)
-    assert f"in {file} cannot be read ({os.strerror(errno.EISDIR)}): let the user" in warning
+    assert f"secret in {file} ({os.strerror(errno.EISDIR)}): make the user" in warning
 
 
 def test_it_is_made_for_its_owners_eyes_only_and_never_overwritten(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_it_is_made_for_its_owners_eyes_only_and_never_overwritten(tmp_path: Pat
     assert file.read_text() == "x" * 32 + "\n"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
-    with pytest.raises(ConfigurationError, match="cannot be kept"):
+    with pytest.raises(ConfigurationError, match="Cannot write the receiver's secret"):
         make_receiver_secret(file, lambda _: "another")
     assert file.read_text() == "x" * 32 + "\n"
 
@@ -150,5 +150,5 @@ def test_its_name_outlives_a_power_cut_too(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigurationError, match="cannot be kept"):
+    with pytest.raises(ConfigurationError, match="Cannot write the receiver's secret"):
         make_receiver_secret(tmp_path / "file" / "receiver-secret-abc123", lambda _: "x")

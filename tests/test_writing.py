@@ -13,15 +13,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onetribe_bc.config import keys
-from onetribe_bc.config.keys import KEYS
 from onetribe_bc.config.kinds import store_hash_in
-from onetribe_bc.config.places import Given, Place
-from onetribe_bc.config.writing import check_target, render, write
+from onetribe_bc.config.settings import SETTINGS
+from onetribe_bc.config.sources import Source
+from onetribe_bc.config.write import check_target, render, write
 from onetribe_bc.errors import ConfigurationError, InputError
 from tests.configuring import Desk
 
-PLACE = Place("it", "an answer")
 VISIBLE = [chr(code) for code in range(33, 127)]
 URL = "https://api.example.com/direct/webhook/big-commerce/order/"
 URL_CHARACTERS = "abcXYZ019._~:@!$&'()*+,;=%-[]"
@@ -33,16 +31,16 @@ def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path)
 
 
-def as_it_is(text: str) -> Given:
-    return Given(text, PLACE, Path("/"))
+def source(raw: str, *, names_file: bool = False, has_variables: bool = False) -> Source:
+    return Source("it", "an answer", raw, Path("/"), names_file, has_variables)
 
 
 def answers(store_hash: str = "abc123", token: str = "t0ken", url: str = f"{URL}key") -> str:
     return render(
         {
-            "bigcommerce.store_hash": as_it_is(store_hash),
-            "bigcommerce.access_token": as_it_is(token),
-            "onetribe.url": as_it_is(url),
+            "bigcommerce.store_hash": source(store_hash),
+            "bigcommerce.access_token": source(token),
+            "onetribe.url": source(url),
         }
     )
 
@@ -110,7 +108,7 @@ def test_a_path_is_read_again_as_it_was(
     except OSError:  # too long, in bytes
         return
     secret.chmod(0o600)
-    named = Given(str(secret), PLACE, desk.cwd, in_file=True)
+    named = source(str(secret), names_file=True)
     loaded = desk.load(render({"bigcommerce.access_token": named}))
     assert loaded.need_access_token().reveal() == "t0ken"
     assert not loaded.warnings
@@ -118,7 +116,7 @@ def test_a_path_is_read_again_as_it_was(
 
 def test_a_variable_is_named_and_its_value_is_not_in_the_file(desk: Desk) -> None:
     desk.environ["SHOP_TOKEN"] = "t$0ken"
-    named = Given("${SHOP_TOKEN}", PLACE, desk.cwd, has_variables=True)
+    named = source("${SHOP_TOKEN}", has_variables=True)
     text = render({"bigcommerce.access_token": named})
     assert "t$0ken" not in text
     assert desk.load(text).need_access_token().reveal() == "t$0ken"
@@ -126,9 +124,9 @@ def test_a_variable_is_named_and_its_value_is_not_in_the_file(desk: Desk) -> Non
 
 def test_every_key_is_there_with_what_it_is_for() -> None:
     words = " ".join(line.strip("# ") for line in answers().splitlines())
-    for key in KEYS:
-        assert f"{key.name.rpartition('.')[2]}:" in answers()
-        assert key.about.removesuffix(".") in words
+    for name, setting in SETTINGS.items():
+        assert f"{name.rpartition('.')[2]}:" in answers()
+        assert setting.meaning.removesuffix(".") in words
 
 
 def test_what_is_commented_out_is_the_default(desk: Desk) -> None:
@@ -141,7 +139,8 @@ def test_what_is_commented_out_is_the_default(desk: Desk) -> None:
 
 def test_each_commented_key_stands_in_its_own_section() -> None:
     """Without the defaults, too: a key that is given a value is the key of the table."""
-    live = re.sub(r"(?m)^( *)# ([a-z_]+):.*$", r"\1\2: x", answers())
+    settings, _, _stores = answers().partition("# stores:")
+    live = re.sub(r"(?m)^( *)# ([a-z_]+):.*$", r"\1\2: x", settings)
 
     def names(section: dict[str, object], above: str = "") -> list[str]:
         found = []
@@ -149,7 +148,7 @@ def test_each_commented_key_stands_in_its_own_section() -> None:
             found += names(value, f"{above}{name}.") if isinstance(value, dict) else [above + name]
         return found
 
-    assert names(yaml.safe_load(live)) == [key.name for key in KEYS]
+    assert names(yaml.safe_load(live)) == list(SETTINGS)
 
 
 def test_no_line_is_too_wide_to_read() -> None:
@@ -253,20 +252,19 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_place_where_no_file_can_be_is_told_before_anything_is_asked(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigurationError, match="no folder that you can write to"):
+    with pytest.raises(ConfigurationError, match="is not a directory that you can write to"):
         check_target(tmp_path / "file" / "config.yaml")
     with pytest.raises(InputError, match="is not a file"):
         check_target(tmp_path)
-    with pytest.raises(ConfigurationError, match="cannot be read: File name too long"):
+    with pytest.raises(ConfigurationError, match=r"Cannot read .*: File name too long"):
         check_target(tmp_path / ("a" * 300) / "config.yaml")
     assert not check_target(tmp_path / "not" / "yet" / "config.yaml")
     assert check_target(tmp_path / "file")
-    with pytest.raises(ConfigurationError, match="cannot be written"):
+    with pytest.raises(ConfigurationError, match="Cannot write the configuration file"):
         write(tmp_path / "file" / "config.yaml", "", overwrite=False)
 
 
 def test_the_secrets_of_the_table_can_all_be_in_files() -> None:
-    for key in (key for key in KEYS if key.secret):
-        named = Given("/run/secret", PLACE, Path("/"), in_file=True)
-        assert f'{key.file_name.rpartition(".")[2]}: "/run/secret"' in render({key.name: named})
-    assert keys.ACCESS_TOKEN.secret
+    for one in (one for one in SETTINGS.values() if one.kind.secret):
+        named = source("/run/secret", names_file=True)
+        assert f'{one.file_name.rpartition(".")[2]}: "/run/secret"' in render({one.name: named})

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import click
 
-from onetribe_bc.config.keys import CONFIG_VARIABLE, KEYS
+from onetribe_bc.config.settings import CONFIG_VARIABLE, SETTINGS
 from onetribe_bc.errors import ExitCode
 
 _FILES = {
@@ -43,7 +43,7 @@ def render(top: click.Context, commands: Mapping[str, click.Context], *, version
     lines.append(".SH EXIT STATUS")
     lines += _definitions({str(code.value): f"{code.meaning.capitalize()}." for code in ExitCode})
     lines.append(".SH ENVIRONMENT")
-    variables = {key.variable: key.about for key in KEYS if key.variable}
+    variables = {one.variable: one.meaning for one in SETTINGS.values() if one.variable}
     lines += _definitions({CONFIG_VARIABLE: "The configuration file.", **variables})
     lines.append(".SH FILES")
     lines += _definitions(_FILES)

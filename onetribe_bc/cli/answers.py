@@ -1,4 +1,4 @@
-"""What `init` was told: by options, by the environment, by a person who is asked."""
+"""The values that `init` writes: from options, from the environment, or from a person."""
 
 from __future__ import annotations
 
@@ -6,213 +6,229 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from onetribe_bc.cli.console import Console
-from onetribe_bc.config import Homes, keys
-from onetribe_bc.config.keys import Key
+from onetribe_bc.config import UserDirectories
 from onetribe_bc.config.kinds import PATH, store_hash_in
-from onetribe_bc.config.layers import environment_layer
-from onetribe_bc.config.places import Given, Place, absolute
-from onetribe_bc.config.values import Values
+from onetribe_bc.config.load import Reader
+from onetribe_bc.config.paths import resolve
+from onetribe_bc.config.settings import SETTINGS, Setting
+from onetribe_bc.config.sources import Source, from_defaults, from_environment
 from onetribe_bc.errors import ConfigurationError, InputError
-from onetribe_bc.secret import Secret
 
-T = TypeVar("T")
+STORE_HASH = SETTINGS["bigcommerce.store_hash"]
+API_URL = SETTINGS["bigcommerce.api_url"]
 
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TYPED, _VARIABLE, _FILE = range(3)
 _WAYS = (
-    "paste it here; the file holds it",
+    "paste it here, to store it in the configuration file",
     "name an environment variable that holds it",
-    "name a file that holds it and nothing else",
+    "name a file that holds nothing else",
 )
-_ANSWER = Place("it", "Not taken", InputError)
-"""Where an answer comes from, for errors: they follow the question."""
 
 
 @dataclass(frozen=True)
-class SecretValue:
-    """A secret that is asked for: how it is called, and the options that say where it is."""
+class SecretQuestion:
+    """A secret to ask for: its setting, its name, and the prefix of its two options."""
 
-    key: Key[Secret | None]
-    name: str
+    setting: Setting
+    label: str
     option: str
 
+    @property
+    def options(self) -> str:
+        """The options that say where the secret is."""
+        return f"{self.option}-env NAME or {self.option}-file FILE"
 
-ACCESS_TOKEN = SecretValue(keys.ACCESS_TOKEN, "Access token", "--access-token")
-ONETRIBE_URL = SecretValue(keys.ONETRIBE_URL, "One Tribe's URL", "--onetribe-url")
+
+ACCESS_TOKEN = SecretQuestion(
+    SETTINGS["bigcommerce.access_token"], "Access token", "--access-token"
+)
+ONETRIBE_URL = SecretQuestion(SETTINGS["onetribe.url"], "One Tribe's URL", "--onetribe-url")
+SECRETS = (ACCESS_TOKEN, ONETRIBE_URL)
 
 
 @dataclass
 class Answers:
-    """`given` is what will stand in the file, by key name, each as it will stand there."""
+    """`sources` is what the file will set, by name of the setting.
+
+    `unchecked` has the names of settings whose environment variable is kept although unset here.
+    """
 
     environ: Mapping[str, str]
     cwd: Path
-    homes: Homes
-    given: dict[str, Given] = field(default_factory=dict)
-    unknown: set[str] = field(default_factory=set)
-    """Names of keys whose variable is not set here, and was kept all the same."""
+    directories: UserDirectories
+    sources: dict[str, Source] = field(default_factory=dict)
+    unchecked: set[str] = field(default_factory=set)
 
-    def value(self, key: Key[T], console: Console | None = None) -> T:
-        """The value of `key`, from wherever it is; warnings on its file go to `console`.
+    def value(self, setting: Setting, console: Console | None = None) -> Any:
+        """Return the value of `setting`; warnings about its file go to `console`.
 
-        Raises InputError; ConfigurationError for what a file holds and for BC2OT_API_URL.
+        Raises InputError; ConfigurationError for what a file contains and for BC2OT_API_URL.
         """
-        values = Values(self.given, self.environ, self.homes)
-        value = values.of(key)
+        source = self.sources.get(setting.name) or from_defaults(self.cwd)[setting.name]
+        return self._read(source, setting, console)
+
+    def _read(self, source: Source, setting: Setting, console: Console | None = None) -> Any:
+        reader = Reader(self.environ, self.directories)
+        value = reader.read(source, setting.name)
         if console is not None:
-            for warning in values.warnings:
+            for warning in reader.warnings:
                 console.warn(str(warning))
         return value
 
     def variables(self) -> list[str]:
-        """The names of the environment variables that the file takes secrets from."""
-        return [_variable_name(given) for given in self.given.values() if given.has_variables]
+        """Return the names of the environment variables that the file takes secrets from."""
+        sources = self.sources.values()
+        return [_variable_name(source) for source in sources if source.has_variables]
 
-    def overruled(self) -> list[str]:
-        """Variables that are set here to something else than the file: they come first."""
-        overruling = []
-        for name, from_environment in environment_layer(self.environ, self.cwd).items():
-            given = self.given.get(name)
-            if given is None or name in self.unknown:
+    def overridden(self) -> list[str]:
+        """Return the variables whose value here differs from the file, which they override."""
+        found = []
+        for name, variable in from_environment(self.environ, self.cwd).items():
+            if name not in self.sources or name in self.unchecked:
                 continue
-            key = keys.BY_NAME[name]
-            there = replace(self, given={name: from_environment})
+            setting = SETTINGS[name]
             try:
-                differs = there.value(key) != self.value(key)
+                differs = self._read(variable, setting) != self.value(setting)
             except ConfigurationError:
                 differs = True
             if differs:
-                overruling.append(key.variable)
-        return overruling
+                found.append(setting.variable)
+        return found
 
     # Options and the environment
 
     def take_api_url(self) -> None:
-        """BigCommerce's address, where the environment has another one: a sandbox's, say."""
-        name = keys.API_URL.name
-        layer = environment_layer(self.environ, self.cwd)
-        if name in layer:
-            self.given[name] = layer[name]
-            if self.value(keys.API_URL) == keys.API_URL.default:
-                del self.given[name]
+        """Take BigCommerce's URL from the environment if it is not the default: a sandbox's."""
+        source = from_environment(self.environ, self.cwd).get(API_URL.name)
+        if source and self._read(source, API_URL) != API_URL.default:
+            self.sources[API_URL.name] = source
 
     def take_store_hash(self, option: str | None) -> None:
-        """From --store-hash or the environment, if it is there."""
-        variable = keys.STORE_HASH.variable
-        text = option or self.environ.get(variable)
+        """Take the store hash from --store-hash or the environment, if set."""
+        text = option or self.environ.get(STORE_HASH.variable)
         if text:
-            where = "--store-hash" if option else f"{variable} in the environment"
-            place = Place(keys.STORE_HASH.name, where, InputError)
-            self.given[keys.STORE_HASH.name] = Given(store_hash_in(text), place, self.cwd)
+            where = "--store-hash" if option else f"{STORE_HASH.variable} in the environment"
+            source = self._source(where, STORE_HASH.name)
+            self.sources[STORE_HASH.name] = replace(source, raw=store_hash_in(text))
 
-    def take_secret(self, secret: SecretValue, variable: str | None, file: str | None) -> None:
-        """From the variable or file that options name, or the usual variable if it is set. The
-        file that is written names the same, and does not get to hold the secret itself.
+    def take_secret(self, secret: SecretQuestion, variable: str | None, file: str | None) -> None:
+        """Take a secret from the variable or file of its options, else from its own variable.
+
+        The file that is written names that place, and does not hold the secret.
         """
-        name = secret.key.name
+        name = secret.setting.name
+        usual = secret.setting.variable
         if variable:
-            place = Place(name, f"{secret.option}-env", InputError)
-            self.given[name] = self._in_variable(variable, place)
+            source = self._source(f"{secret.option}-env", name)
+            self.sources[name] = _in_variable(variable, source)
         elif file:
-            place = Place(name, f"{secret.option}-file", InputError)
-            self.given[name] = self._in_file(file, place)
-        elif self.environ.get(usual := secret.key.variable):
-            place = Place(name, f"{usual} in the environment", InputError)
-            self.given[name] = self._in_variable(usual, place)
+            source = self._source(f"{secret.option}-file", name)
+            self.sources[name] = self._in_file(file, source)
+        elif self.environ.get(usual):
+            source = self._source(f"{usual} in the environment", name)
+            self.sources[name] = _in_variable(usual, source)
 
-    def check_variable(self, secret: SecretValue) -> None:
-        """Raise InputError for a variable that is not set."""
-        given = self.given[secret.key.name]
-        if given.has_variables and not self.environ.get(_variable_name(given)):
-            raise given.place.error(
-                "is to come from an environment variable that is not set",
-                hint="Set it, or write the file unchecked: --no-check",
+    def check_variable(self, secret: SecretQuestion) -> None:
+        """Raise InputError if the secret's variable is not set."""
+        source = self.sources[secret.setting.name]
+        if source.has_variables and not self.environ.get(_variable_name(source)):
+            raise source.error(
+                "takes an environment variable that is not set",
+                hint="Set it, or write the file without checks: --no-check",
             )
 
-    # A person
+    # Questions
 
     def ask_store_hash(self, console: Console) -> None:
-        """Ask until it can be one."""
-        before = self.given.get(keys.STORE_HASH.name)
+        """Prompt until the store hash is valid."""
+        before = self.sources.get(STORE_HASH.name)
         default = str(before.raw) if before else ""
         while True:
             text = console.ask("Store hash or API path", default=default)
-            self.given[keys.STORE_HASH.name] = Given(store_hash_in(text), _ANSWER, self.cwd)
+            self.sources[STORE_HASH.name] = replace(self._source(), raw=store_hash_in(text))
             try:
-                self.value(keys.STORE_HASH)
+                self.value(STORE_HASH)
             except InputError as error:
                 console.complain(str(error))
             else:
                 return
 
-    def ask_secret(self, secret: SecretValue, console: Console) -> None:
-        """Ask where it is, and for it, until it can be one. A variable that is not set may be
-        kept; its key is in `unknown` then.
+    def ask_secret(self, secret: SecretQuestion, console: Console) -> None:
+        """Prompt for a secret, or where it is, until it is valid.
+
+        A variable that is not set may be kept; its setting is then in `unchecked`.
         """
-        name = secret.key.name
+        name = secret.setting.name
         while True:
-            before = self.given.get(name)
-            self.unknown.discard(name)
+            self.unchecked.discard(name)
             try:
-                given = self._ask_place(secret, before, console)
-                self.given[name] = replace(given, place=_ANSWER)
-                if given.has_variables and not self.environ.get(_variable_name(given)):
+                source = self._ask_source(secret, self.sources.get(name), console)
+                self.sources[name] = source
+                if source.has_variables and not self.environ.get(_variable_name(source)):
                     if not console.confirm("It is not set here. Keep it unchecked?"):
                         continue
-                    self.unknown.add(name)
+                    self.unchecked.add(name)
                     return
-                self.value(secret.key, console)
-            except (InputError, ConfigurationError) as error:  # the latter for what a file holds
+                self.value(secret.setting, console)
+            except (InputError, ConfigurationError) as error:  # the latter for a file's content
                 console.complain(str(error))
             else:
                 return
 
-    def _ask_place(self, secret: SecretValue, before: Given | None, console: Console) -> Given:
+    def _ask_source(
+        self, secret: SecretQuestion, before: Source | None, console: Console
+    ) -> Source:
+        source = self._source()
         way = console.choose_or_paste("How", _WAYS, default=_way(before))
         if isinstance(way, str):
-            return Given(way, _ANSWER, self.cwd)
+            return replace(source, raw=way)
         again = before if _way(before) == way else None
         default = _shown(again)
         if way == _VARIABLE:
-            variable = console.ask("Name of the variable", default=default)
-            return self._in_variable(variable, _ANSWER)
+            return _in_variable(console.ask("Name of the variable", default=default), source)
         if way == _FILE:
-            return self._in_file(console.ask("Path of the file", default=default), _ANSWER)
-        keeps = "; Enter for the one before" if again else ""
-        question = f"{secret.name} (hidden{keeps})"
+            return self._in_file(console.ask("Path of the file", default=default), source)
+        keeps = "; Enter keeps the previous one" if again else ""
+        question = f"{secret.label} (hidden{keeps})"
         text = console.ask_hidden(question, may_be_empty=again is not None)
-        return Given(text, _ANSWER, self.cwd) if text or again is None else again
+        return replace(source, raw=text or (again.raw if again else ""))
 
-    def _in_variable(self, text: str, place: Place) -> Given:
-        """`text` may be a secret that was pasted too early: no error quotes it."""
-        name = text.removeprefix("$").removeprefix("{").removesuffix("}")
-        if not _VARIABLE_NAME.fullmatch(name):
-            raise place.error("is not the name of a variable: letters, digits and _")
-        return Given(f"${{{name}}}", place, self.cwd, has_variables=True)
+    def _source(self, where: str = "Not accepted", key: str = "the value") -> Source:
+        """Return a source without a value: an answer, unless `where` and `key` say otherwise."""
+        return Source(key, where, "", self.cwd, error_type=InputError)
 
-    def _in_file(self, text: str, place: Place) -> Given:
+    def _in_file(self, text: str, source: Source) -> Source:
         try:
-            path = absolute(PATH.read(text), folder=self.cwd, homes=self.homes)
+            path = resolve(PATH.read(text), folder=self.cwd, directories=self.directories)
         except ValueError as problem:
-            raise place.error(str(problem)) from None
-        return Given(str(path), place, self.cwd, in_file=True)
+            raise source.error(str(problem)) from None
+        return replace(source, raw=str(path), names_file=True)
 
 
-def _way(given: Given | None) -> int:
-    if given is None or not (given.has_variables or given.in_file):
+def _in_variable(text: str, source: Source) -> Source:
+    # `text` may be a secret pasted too early: the error does not quote it.
+    name = text.removeprefix("$").removeprefix("{").removesuffix("}")
+    if not _VARIABLE_NAME.fullmatch(name):
+        raise source.error("must be the name of a variable: letters, digits and _")
+    return replace(source, raw=f"${{{name}}}", has_variables=True)
+
+
+def _way(source: Source | None) -> int:
+    if source is None or not (source.has_variables or source.names_file):
         return _TYPED
-    return _VARIABLE if given.has_variables else _FILE
+    return _VARIABLE if source.has_variables else _FILE
 
 
-def _shown(given: Given | None) -> str:
-    """What was answered before, where that may be shown."""
-    if given is None or _way(given) == _TYPED:
+def _shown(source: Source | None) -> str:
+    """Return the previous answer if it is no secret."""
+    if source is None or _way(source) == _TYPED:
         return ""
-    return _variable_name(given) if given.has_variables else str(given.raw)
+    return _variable_name(source) if source.has_variables else str(source.raw)
 
 
-def _variable_name(given: Given) -> str:
-    return str(given.raw)[2:-1]
+def _variable_name(source: Source) -> str:
+    return str(source.raw)[2:-1]

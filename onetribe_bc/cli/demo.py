@@ -44,7 +44,7 @@ def demo(invocation: Invocation, orders: int) -> int:
     Example:
       bc2ot demo
     """
-    from onetribe_bc.config import Homes, load
+    from onetribe_bc.config import UserDirectories, load
     from onetribe_bc.sandbox import Sandbox, parse_fault
 
     console = invocation.console()
@@ -56,8 +56,8 @@ def demo(invocation: Invocation, orders: int) -> int:
         sandbox.onetribe.latency_s = 0.01
         environment = {**sandbox.environment(), "BC2OT_LEDGER": f"{folder}/ledger.db"}
         home = Path(folder)
-        homes = Homes(config=home / "config", state=home / "state", user=home)
-        settings = load(path=None, environ=environment, cwd=home, homes=homes)
+        directories = UserDirectories(config=home / "config", state=home / "state", home=home)
+        settings = load(path=None, environ=environment, cwd=home, directories=directories)
         console.say("Two simulated services run on this machine, spoken to over real HTTP:")
         store = f"{len(sandbox.store):,} orders at {sandbox.api_url}"
         console.say(f"  a BigCommerce store with {store}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -42,8 +41,6 @@ WHEN = (
     "ends in an offset), a while ago (36h, 7d, 2w), today or yesterday."
 )
 """What a date may look like, for the end of a help text."""
-
-_VARIABLE = re.compile(r"\$(?:(?P<escape>\$)|\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)\})?)")
 
 force_option = click.option("--force", is_flag=True, help="Send again what was delivered before.")
 
@@ -96,21 +93,18 @@ def fill_in(text: str, environ: Mapping[str, str]) -> str:
     What an option holds shows in the list of processes; what a variable holds does not. Raises
     InputError for a variable that is not set or empty; it quotes no value.
     """
+    from onetribe_bc.config.sources import expand
     from onetribe_bc.errors import InputError
 
-    def value(found: re.Match[str]) -> str:
-        if found["escape"]:
-            return "$"
-        if not found["name"]:
-            raise InputError(
-                "A ${ is not followed by a variable's name and }.",
-                hint="Write '${NAME}' in single quotes, or $${ where that itself is meant.",
-            )
-        if filled := environ.get(found["name"]):
-            return filled
+    try:
+        return expand(text, environ)
+    except KeyError as error:
         raise InputError(
-            f"The environment variable {found['name']} is not set.",
-            hint="Set and export it, or write $$ where a dollar sign itself is meant.",
-        )
-
-    return _VARIABLE.sub(value, text)
+            f"The environment variable {error.args[0]} is not set.",
+            hint="Set and export it, or write $$ for a dollar sign.",
+        ) from None
+    except ValueError:
+        raise InputError(
+            "Expected a variable name and } after ${.",
+            hint="Write '${NAME}' in single quotes, or $${ for a literal ${.",
+        ) from None

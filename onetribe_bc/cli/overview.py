@@ -77,17 +77,17 @@ def next_step() -> Step:
     """What someone should do next, as far as this machine's files and variables tell."""
     from pathlib import Path
 
-    from onetribe_bc.config import Homes, load
-    from onetribe_bc.config.finding import find_file
-    from onetribe_bc.config.keys import STORE_HASH
+    from onetribe_bc.config import UserDirectories, load
+    from onetribe_bc.config.paths import find_file
+    from onetribe_bc.config.settings import SETTINGS
     from onetribe_bc.errors import Bc2otError
 
     try:
-        cwd, homes = Path.cwd(), Homes.of_user()
-        named = os.environ.get(STORE_HASH.variable or "")
-        if not named and find_file(None, os.environ, cwd, homes) is None:
+        cwd, directories = Path.cwd(), UserDirectories.of_user()
+        named = os.environ.get(SETTINGS["bigcommerce.store_hash"].variable)
+        if not named and find_file(None, os.environ, cwd, directories) is None:
             return BEGIN
-        settings = load(path=None, environ=os.environ, cwd=cwd, homes=homes)
+        settings = load(path=None, environ=os.environ, cwd=cwd, directories=directories)
     except (Bc2otError, OSError):
         return MEND
     store = settings.bigcommerce

@@ -1,10 +1,10 @@
-"""The configuration: what can be set, where it is found, and what it comes to.
+"""The configuration: the settings, where they come from, and the files that hold them.
 
-`load` gives the `Settings` of one store; `store_names` lists the stores a file holds besides.
+`load` returns the `Settings` of a store, `store_names` lists the stores of a file.
 """
 
-from onetribe_bc.config.loading import load, store_names
-from onetribe_bc.config.places import Homes
+from onetribe_bc.config.load import load, store_names
+from onetribe_bc.config.paths import UserDirectories
 from onetribe_bc.config.settings import (
     BigCommerceSettings,
     DeliverySettings,
@@ -16,10 +16,10 @@ from onetribe_bc.config.settings import (
 __all__ = [
     "BigCommerceSettings",
     "DeliverySettings",
-    "Homes",
     "OneTribeSettings",
     "OrderSettings",
     "Settings",
+    "UserDirectories",
     "load",
     "store_names",
 ]

@@ -1,7 +1,7 @@
-"""What a value of each kind looks like: text in, a checked value out.
+"""The kinds of values: each reads text and returns a checked value.
 
-A kind's `read` raises ValueError with a phrase that follows the key's name ("expects …"). No
-phrase quotes what was given: it may be a secret that was pasted into the wrong place.
+`Kind.read` raises ValueError with a phrase that follows the key ("must be …"). The phrase never
+quotes the text, which may be a secret pasted under the wrong key.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Generic, TypeVar
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
@@ -21,15 +22,16 @@ from onetribe_bc.secret import Secret, is_loopback
 from onetribe_bc.statuses import STATUSES, parse_status
 
 Raw = str | tuple[str, ...]
-"""A value as it was given, with environment variables filled in: one text, or a list of them."""
+"""A value as text, or a list of texts, with environment variables filled in."""
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 T_co = TypeVar("T_co", covariant=True)
 
 _STORE_HASH = re.compile(r"[A-Za-z0-9]{1,64}")
-# BigCommerce shows the hash in the API path and in the store's permanent address. Tokens are
-# longer than 16 characters, so what is found this way can be quoted.
-_HASH_IN_ADDRESS = re.compile(r"(?:\bstores/|\bstore-)([a-z0-9]{1,16})(?![A-Za-z0-9])")
+# The API path and the store's permanent URL both contain the hash. Tokens are longer than 16
+# characters, so that errors may quote what this matches.
+_HASH_IN_URL = re.compile(r"(?:\bstores/|\bstore-)([a-z0-9]{1,16})(?![A-Za-z0-9])")
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
 _DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
@@ -39,53 +41,44 @@ _SUGGESTED_ZONES = 3
 
 @dataclass(frozen=True)
 class Kind(Generic[T_co]):
-    """A kind of value: `takes` says in words what it looks like."""
+    """A kind of value. `takes` describes it; a `secret` is never shown and may be in a file."""
 
     takes: str
     read: Callable[[Raw], T_co]
+    secret: bool = False
 
 
 def store_hash_in(text: str) -> str:
-    """The store hash in a whole API path or in a store's permanent address; else `text` itself."""
-    found = _HASH_IN_ADDRESS.search(text)
+    """Return the store hash in an API path or in a store's permanent URL, else `text` itself."""
+    found = _HASH_IN_URL.search(text)
     return found[1] if found else text
 
 
 def whole_number(least: int, most: int) -> Kind[int]:
     """Whole numbers from `least` to `most`."""
     takes = f"a whole number from {least} to {most}"
-
-    def read(raw: Raw) -> int:
-        text = _text(raw)
-        if not _WHOLE.fullmatch(text) or not least <= int(text) <= most:
-            raise ValueError(f"expects {takes}")
-        return int(text)
-
-    return Kind(takes, read)
+    return _number(takes, _WHOLE, int, lambda number: least <= number <= most)
 
 
 def share(most: float) -> Kind[float]:
     """Numbers from 0 to `most`."""
-    takes = f"a number from 0 to {most:g}"
-
-    def read(raw: Raw) -> float:
-        text = _text(raw)
-        if not _DECIMAL.fullmatch(text) or float(text) > most:
-            raise ValueError(f"expects {takes}")
-        return float(text)
-
-    return Kind(takes, read)
+    return _number(f"a number from 0 to {most:g}", _DECIMAL, float, lambda number: number <= most)
 
 
 def seconds(most: float) -> Kind[float]:
-    """Spans of time above 0 and up to `most` seconds."""
+    """Seconds, above 0 and up to `most`."""
     takes = f"seconds, above 0 and up to {most:g}"
+    return _number(takes, _DECIMAL, float, lambda number: 0 < number <= most)
 
-    def read(raw: Raw) -> float:
+
+def _number(
+    takes: str, form: re.Pattern[str], convert: Callable[[str], N], accepts: Callable[[N], bool]
+) -> Kind[N]:
+    def read(raw: Raw) -> N:
         text = _text(raw)
-        if not _DECIMAL.fullmatch(text) or not 0 < float(text) <= most:
-            raise ValueError(f"expects {takes}")
-        return float(text)
+        if not form.fullmatch(text) or not accepts(convert(text)):
+            raise ValueError(f"must be {takes}")
+        return convert(text)
 
     return Kind(takes, read)
 
@@ -95,47 +88,47 @@ def duration(most: timedelta) -> Kind[timedelta]:
     takes = f"a duration such as 90m, 36h, 7d or 2w, up to {most.days}d"
 
     def read(raw: Raw) -> timedelta:
-        duration = parse_duration(_text(raw))
-        if duration is None or duration > most:
-            raise ValueError(f"expects {takes}")
-        return duration
+        length = parse_duration(_text(raw))
+        if length is None or length > most:
+            raise ValueError(f"must be {takes}")
+        return length
 
     return Kind(takes, read)
 
 
 def choice(*choices: T) -> Kind[T]:
     """One of a few words."""
-    takes = f"one of {', '.join(str(word) for word in choices)}"
+    takes = f"one of {', '.join(map(str, choices))}"
 
     def read(raw: Raw) -> T:
         text = _text(raw)
         for word in choices:
             if word == text:
                 return word
-        raise ValueError(f"expects {takes}")
+        raise ValueError(f"must be {takes}")
 
     return Kind(takes, read)
 
 
 def _text(raw: Raw) -> str:
     if not isinstance(raw, str):
-        raise ValueError("expects one value, not a list")
+        raise ValueError("must be one value, not a list")
     if not raw.strip():
-        raise ValueError("is empty: give it a value or leave it out")
+        raise ValueError("is empty: set a value or remove the key")
     return raw
 
 
-def _path(raw: Raw) -> str:
+def _path(raw: Raw) -> Path:
     text = _text(raw)
     if not text.isprintable():
-        raise ValueError("expects a path, but holds a line break or a control character")
-    return text
+        raise ValueError("must be a path, but contains a line break or a control character")
+    return Path(text)
 
 
 def _store_hash(raw: Raw) -> str:
     store_hash = store_hash_in(_text(raw))
     if not _STORE_HASH.fullmatch(store_hash):
-        raise ValueError("expects a store hash such as abc123, or the API path that it is in")
+        raise ValueError("must be a store hash such as abc123, or the API path that contains it")
     return store_hash
 
 
@@ -143,65 +136,64 @@ def _credential(raw: Raw) -> Secret:
     text = _text(raw)
     if not _VISIBLE_ASCII.fullmatch(text):
         raise ValueError(
-            "holds a space, a line break or a character outside ASCII, "
-            "which cannot travel in an HTTP header"
+            "contains a space, a line break or a non-ASCII character, "
+            "which an HTTP header cannot carry"
         )
     return Secret(text)
 
 
 def _api_url(raw: Raw) -> str:
     text = _text(raw)
-    if "/stores" in _web_address(text).path:
-        raise ValueError("expects the address without /stores and what follows")
+    if "/stores" in _split_url(text).path:
+        raise ValueError("must end before /stores")
     return text.rstrip("/")
 
 
 def _secret_url(raw: Raw) -> Secret:
     text = _text(raw)
-    _web_address(text)
+    _split_url(text)
     return Secret(text.rstrip("/"))
 
 
 def _onetribe_url(raw: Raw) -> Secret:
     text = _text(raw)
-    path = _web_address(text).path
+    path = _split_url(text).path
     if not path or path.endswith(("/", "/big-commerce/order")):
-        raise ValueError("lacks the merchant key, which is the last part of the address")
+        raise ValueError("lacks the merchant key, the last part of the URL")
     return Secret(text)
 
 
-def _web_address(text: str) -> SplitResult:
-    """`text` in its parts; ValueError unless it is https, or http on this very machine."""
+def _split_url(text: str) -> SplitResult:
+    """Split `text`. Raises ValueError unless it is https, or http on loopback."""
     if not _URL_CHARACTERS.fullmatch(text):
-        raise ValueError("holds a character that no web address has, such as a space, < or {")
+        raise ValueError("contains a character that is invalid in a URL, such as a space, < or {")
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
-    except ValueError:
-        # Its text quotes the address.
-        raise ValueError("expects a web address") from None
+    except ValueError:  # its message quotes the URL
+        raise ValueError("must be a URL") from None
     if parts.scheme not in ("https", "http") or not host or port == 0:
-        raise ValueError("expects a web address that begins with https://")
+        raise ValueError("must be a URL that starts with https://")
     if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError("expects https://; http:// is for this machine alone (127.0.0.1)")
+        raise ValueError("must use https://; http:// is for this machine only (127.0.0.1)")
     if "@" in parts.netloc:
-        raise ValueError("expects a web address without a user or password")
+        raise ValueError("must be a URL without a user or password")
     if "?" in text or "#" in text:
-        raise ValueError("expects a web address without ? or #")
+        raise ValueError("must be a URL without ? or #")
     return parts
 
 
 def _statuses(raw: Raw) -> tuple[str | int, ...]:
     if isinstance(raw, str):
-        raise ValueError("expects a list, such as [Incomplete, 5]")
+        raise ValueError("must be a list, such as [Incomplete, 5]")
     return tuple(dict.fromkeys(_status(text) for text in raw))
 
 
 def _status(text: str) -> str | int:
     try:
         return parse_status(_text(text))
-    except InputError:
-        raise ValueError(f"expects status ids from {min(STATUSES)} to {max(STATUSES)}") from None
+    except InputError:  # which quotes the text
+        raise ValueError(f"takes status ids from {min(STATUSES)} to {max(STATUSES)}") from None
 
 
 def _timezone(raw: Raw) -> ZoneInfo:
@@ -209,16 +201,13 @@ def _timezone(raw: Raw) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ValueError, LookupError, OSError):
-        # Besides "no such zone", names such as America or ../x fail in ways of their own.
-        pass
+        pass  # ValueError for ../x, OSError for directories such as America
     known = available_timezones()
     if not known:
-        raise ValueError(
-            "cannot be read: this machine has no time zone data (pip install tzdata adds it)"
-        )
+        raise ValueError("is unusable: this machine has no time zone data (pip install tzdata)")
     near = _near_zones(name, known)
     raise ValueError(
-        "expects a time zone name such as UTC or Europe/London"
+        "must be a time zone such as UTC or Europe/London"
         + (f"; did you mean {' or '.join(near)}?" if near else "")
     )
 
@@ -228,18 +217,18 @@ def _near_zones(name: str, known: set[str]) -> list[str]:
     folded = name.strip().casefold().replace(" ", "_")
     if folded in by_folded:
         return [by_folded[folded]]
-    cities = [zone for key, zone in by_folded.items() if key.endswith(f"/{folded}")]
-    if not cities:
+    near = [zone for key, zone in by_folded.items() if key.endswith(f"/{folded}")]
+    if not near:
         close = difflib.get_close_matches(folded, by_folded, n=_SUGGESTED_ZONES, cutoff=0.75)
-        cities = [by_folded[key] for key in close]
-    return cities[:_SUGGESTED_ZONES]
+        near = [by_folded[key] for key in close]
+    return near[:_SUGGESTED_ZONES]
 
 
 PATH = Kind("a path", _path)
 STORE_HASH = Kind("letters and digits", _store_hash)
-CREDENTIAL = Kind("text", _credential)
-API_URL = Kind("a web address", _api_url)
-SECRET_URL = Kind("a web address", _secret_url)
-ONETRIBE_URL = Kind("a web address", _onetribe_url)
+CREDENTIAL = Kind("text", _credential, secret=True)
+API_URL = Kind("a URL", _api_url)
+SECRET_URL = Kind("a URL", _secret_url, secret=True)
+ONETRIBE_URL = Kind("a URL", _onetribe_url, secret=True)
 STATUS_LIST = Kind("a list of names or ids", _statuses)
-TIMEZONE = Kind("a time zone name", _timezone)
+TIMEZONE = Kind("a time zone", _timezone)

@@ -1,6 +1,6 @@
-"""The shared secret of the store's callbacks, where no setting gives it: a file beside the ledger.
+"""The receiver's shared secret in a file next to the ledger, for when no setting holds one.
 
-`hooks create --receiver` makes it once; whoever checks callbacks afterwards reads it.
+`hooks create --receiver` makes it once; everything that verifies callbacks reads it.
 """
 
 from __future__ import annotations
@@ -9,50 +9,52 @@ from collections.abc import Callable
 from pathlib import Path
 
 from onetribe_bc.config.kinds import CREDENTIAL
-from onetribe_bc.config.places import Notice, open_to_others, read_contents
+from onetribe_bc.config.paths import open_to_others, read_contents
+from onetribe_bc.config.settings import Notice
 from onetribe_bc.errors import ConfigurationError
 from onetribe_bc.files import make_directories, write_atomically
 from onetribe_bc.secret import Secret
 
 SECRET_BYTES = 32
-"""How much chance is in a secret."""
+"""The random bytes in a secret."""
 
-_MOST_BYTES = 1024
-_MEND = "let the user that runs bc2ot own its folder and file, or set receiver.secret"
+_MAX_BYTES = 1024
+_HINT = (
+    "make the user who runs bc2ot the owner of the file and its directory, or set receiver.secret"
+)
 
 
 def receiver_secret_file(ledger: Path, store_hash: str) -> Path:
-    """Where the secret of that store is kept."""
+    """Return the file for the secret of a store."""
     return ledger.parent / f"receiver-secret-{store_hash}"
 
 
 def read_receiver_secret(file: Path) -> tuple[Secret | None, Notice | None]:
-    """The secret in `file` and what the user should be warned of; None where there is none.
+    """Return the secret in `file`, None if there is none, and a warning, if any.
 
-    What cannot be read is no error here: most commands do very well without it.
+    An unreadable file is only a warning: most commands do not need the secret.
     """
     try:
-        contents = read_contents(file, most=_MOST_BYTES)
+        contents = read_contents(file, most=_MAX_BYTES)
         secret = CREDENTIAL.read(contents.data.decode().rstrip("\r\n"))
     except FileNotFoundError:
         return None, None
     except OSError as error:
         return None, Notice(
-            f"The receiver's secret in {file} cannot be read ({error.strerror})",
-            _MEND,
+            f"Cannot read the receiver's secret in {file} ({error.strerror})", _HINT
         )
     except ValueError:
         return None, Notice(
-            f"{file} holds no secret in one line",
-            "delete it, and make a new one by `bc2ot hooks create --receiver URL`",
+            f"{file} does not contain a secret on one line",
+            "delete it, and make a new one with `bc2ot hooks create --receiver URL`",
         )
-    return secret, open_to_others(file) if contents.is_open_to_others else None
+    return secret, open_to_others(file) if contents.is_open else None
 
 
 def make_receiver_secret(file: Path, token: Callable[[int], str]) -> Secret:
-    """Make a secret of `token(SECRET_BYTES)` and keep it in `file`, for its owner's eyes only.
+    """Write a secret of `token(SECRET_BYTES)` to `file`, readable only by its owner.
 
-    A file that is there is never overwritten. Raises ConfigurationError.
+    Never overwrites a file. Raises ConfigurationError.
     """
     secret = token(SECRET_BYTES)
     try:
@@ -60,7 +62,7 @@ def make_receiver_secret(file: Path, token: Callable[[int], str]) -> Secret:
         write_atomically(file, f"{secret}\n".encode())
     except OSError as error:
         raise ConfigurationError(
-            f"The receiver's secret cannot be kept in {file}: {error.strerror}.",
-            hint=f"{_MEND[0].upper()}{_MEND[1:]}.",
+            f"Cannot write the receiver's secret to {file}: {error.strerror}.",
+            hint=f"{_HINT[0].upper()}{_HINT[1:]}.",
         ) from None
     return Secret(secret)

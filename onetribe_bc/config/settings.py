@@ -1,14 +1,23 @@
-"""The settings a run works with, as plain values; where they came from is `loading`'s concern."""
+"""The table of settings. Reading, `init`, the example file and the reference derive from it.
+
+To add a setting, add a field: its key, kind, meaning and default stand here and nowhere else.
+"""
+
+# ruff: noqa: RUF009 - `_setting` returns a dataclass field, as `field` does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, TypeVar
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar, cast
 from zoneinfo import ZoneInfo
 
-from onetribe_bc.config.places import Notice
+from onetribe_bc.config import kinds
+from onetribe_bc.config.kinds import Kind, Raw
 from onetribe_bc.errors import ConfigurationError
 from onetribe_bc.secret import Secret, mask_url
 
@@ -17,130 +26,354 @@ T = TypeVar("T")
 Resend = Literal["never", "on-change"]
 OnUnknown = Literal["resend", "hold"]
 
+CONFIG_VARIABLE = "BC2OT_CONFIG"
+"""The environment variable that names the configuration file."""
+STORES = "stores"
+"""The section that holds further stores."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table.
+
+    `name` is the dotted key in the file, `default` its default as the file spells it;
+    `default_note` describes a default that depends on the machine. `variable` is the environment
+    variable, if any. What is `of_store` tells one store from another.
+    """
+
+    name: str
+    kind: Kind[Any]
+    meaning: str
+    default: Raw | None = None
+    default_note: str = ""
+    variable: str = ""
+    of_store: bool = False
+
+    @property
+    def file_name(self) -> str:
+        """The key that names a file holding this secret; empty if this is no secret."""
+        return f"{self.name}_file" if self.kind.secret else ""
+
+    @property
+    def default_text(self) -> str:
+        """The default in YAML; empty if there is none."""
+        if isinstance(self.default, tuple):
+            return f"[{', '.join(self.default)}]"
+        return self.default or ""
+
+
+def _setting(
+    name: str,
+    kind: Kind[T],
+    meaning: str,
+    *,
+    default: Raw | None = None,
+    unset: object = None,
+    **details: Any,
+) -> T:
+    """Make a dataclass field whose metadata hold its `Setting`. Without a default it is `unset`."""
+    metadata = {"setting": Setting(name, kind, meaning, default, **details)}
+    if default is None:
+        return cast(T, field(default=unset, metadata=metadata))
+    return field(default_factory=lambda: kind.read(default), metadata=metadata)
+
 
 @dataclass(frozen=True)
 class BigCommerceSettings:
-    """The store and how to reach it. `store_hash` is empty where none was given.
+    """The store and its API account."""
 
-    `reserve` is the share (0 to 0.9) of the store's request quota left to its other apps.
-    """
-
-    store_hash: str
-    access_token: Secret | None
-    client_secret: Secret | None
-    api_url: str = "https://api.bigcommerce.com"
-    reserve: float = 0.1
+    store_hash: str = _setting(
+        "bigcommerce.store_hash",
+        kinds.STORE_HASH,
+        "Store hash: the part after `stores/` in the API path. The whole path works, too.",
+        unset="",
+        variable="BC2OT_STORE_HASH",
+        of_store=True,
+    )
+    access_token: Secret | None = _setting(
+        "bigcommerce.access_token",
+        kinds.CREDENTIAL,
+        "Access token of a store-level API account.",
+        variable="BC2OT_ACCESS_TOKEN",
+        of_store=True,
+    )
+    client_secret: Secret | None = _setting(
+        "bigcommerce.client_secret",
+        kinds.CREDENTIAL,
+        "Client secret of that API account; only needed to verify callbacks.",
+        variable="BC2OT_CLIENT_SECRET",
+        of_store=True,
+    )
+    api_url: str = _setting(
+        "bigcommerce.api_url",
+        kinds.API_URL,
+        "URL of BigCommerce's API; `http://` is accepted for this machine only.",
+        default="https://api.bigcommerce.com",
+        variable="BC2OT_API_URL",
+    )
+    reserve: float = _setting(
+        "bigcommerce.reserve",
+        kinds.share(0.9),
+        "Share of the store's request quota left to its other apps.",
+        default="0.1",
+    )
 
 
 @dataclass(frozen=True)
 class OneTribeSettings:
-    """Where orders go. The whole URL is a secret, since its path ends in the merchant key."""
+    """Where orders are sent."""
 
-    url: Secret | None
+    url: Secret | None = _setting(
+        "onetribe.url",
+        kinds.ONETRIBE_URL,
+        "Where orders are sent. It ends in the merchant key, so all of it is a secret.",
+        variable="BC2OT_ONETRIBE_URL",
+        of_store=True,
+    )
 
     @property
     def masked(self) -> str:
-        """The URL with its key masked, to be shown; empty where none was given."""
+        """The URL with its key masked; empty if not set."""
         return mask_url(self.url.reveal()) if self.url else ""
 
 
 @dataclass(frozen=True)
 class OrderSettings:
-    """Which orders are sent. `skip_statuses` holds status ids and names, the merchant's too."""
+    """Which orders are sent."""
 
-    skip_statuses: tuple[str | int, ...] = ("Incomplete",)
-    resend: Resend = "never"
+    skip_statuses: tuple[str | int, ...] = _setting(
+        "orders.skip_statuses",
+        kinds.STATUS_LIST,
+        "Orders with these statuses are not sent; `[]` sends every order.",
+        default=("Incomplete",),
+    )
+    resend: Resend = _setting(
+        "orders.resend",
+        kinds.choice("never", "on-change"),
+        "Whether to send a delivered order again when its content changed.",
+        default="never",
+    )
 
 
 @dataclass(frozen=True)
 class DeliverySettings:
-    """How orders are sent. `attempts` counts the tries for one order within a run."""
+    """How orders are sent."""
 
-    workers: int = 8
-    attempts: int = 5
-    connect_timeout_s: float = 5
-    read_timeout_s: float = 30
-    on_unknown: OnUnknown = "resend"
+    workers: int = _setting(
+        "delivery.workers",
+        kinds.whole_number(1, 64),
+        "Number of orders sent at the same time.",
+        default="8",
+        variable="BC2OT_WORKERS",
+    )
+    attempts: int = _setting(
+        "delivery.attempts",
+        kinds.whole_number(1, 20),
+        "Attempts for one order within a run.",
+        default="5",
+    )
+    connect_timeout_s: float = _setting(
+        "delivery.timeout.connect",
+        kinds.seconds(600),
+        "Time to wait for a connection.",
+        default="5",
+    )
+    read_timeout_s: float = _setting(
+        "delivery.timeout.read",
+        kinds.seconds(600),
+        "Time to wait for a response.",
+        default="30",
+    )
+    on_unknown: OnUnknown = _setting(
+        "delivery.on_unknown",
+        kinds.choice("resend", "hold"),
+        "What to do with an order that may have arrived: send it again, or hold it for "
+        "`retry --unknown`.",
+        default="resend",
+    )
 
 
 @dataclass(frozen=True)
 class SyncSettings:
-    """How far back `sync` looks, for changes that showed up late."""
+    """What `sync` reads."""
 
-    overlap: timedelta = timedelta(hours=48)
+    overlap: timedelta = _setting(
+        "sync.overlap",
+        kinds.duration(timedelta(days=90)),
+        "How far `sync` reads back before the end of the previous one.",
+        default="48h",
+    )
 
 
 @dataclass(frozen=True)
 class MonitorSettings:
-    """Who is told of each `sync`: an address to call, a file of Prometheus metrics."""
+    """How each `sync` reports its outcome."""
 
-    url: Secret | None = None
-    textfile: Path | None = None
+    url: Secret | None = _setting(
+        "monitor.url",
+        kinds.SECRET_URL,
+        "Requested by `sync`: with `/start` appended before, as it is after success, with `/fail` "
+        "after failure.",
+    )
+    textfile: Path | None = _setting(
+        "monitor.textfile",
+        kinds.PATH,
+        "File for Prometheus' node exporter, rewritten by each `sync`.",
+    )
 
 
 @dataclass(frozen=True)
 class ReceiverSettings:
-    """What takes BigCommerce's callbacks. `secret` is in a header of each of them; `token`
-    opens what others than this machine may not see; `sync_every` is the beat of the safety net.
-    """
+    """How callbacks are verified, and what `serve` does besides."""
 
-    secret: Secret | None = None
-    token: Secret | None = None
-    sync_every: timedelta = timedelta(minutes=15)
+    secret: Secret | None = _setting(
+        "receiver.secret",
+        kinds.CREDENTIAL,
+        "Value of the header `X-Bc2ot-Secret` that proves a callback to be BigCommerce's.",
+        default_note="made by `hooks create --receiver`: `receiver-secret-STORE_HASH` next to "
+        "the ledger",
+        variable="BC2OT_RECEIVER_SECRET",
+        of_store=True,
+    )
+    token: Secret | None = _setting(
+        "receiver.token",
+        kinds.CREDENTIAL,
+        "Bearer token that gives other machines access to `serve`'s `/readyz` and `/metrics`.",
+    )
+    sync_every: timedelta = _setting(
+        "receiver.sync_every",
+        kinds.duration(timedelta(days=1)),
+        "How often `serve` runs a `sync`, for callbacks that never arrived. `0m`: only at startup "
+        "and after errors.",
+        default="15m",
+    )
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Everything that is set for one store.
+class Notice:
+    """A warning and its `hint`, an imperative without a full stop.
 
-    `store_name` is None for the store at the top of the file, `stores` names the others in it,
-    `source` is the file if there was one, `variables` names those of the environment that count
-    before it, and `warnings` are for the user to see.
+    `open_file` is the file if the warning is that other users can read it.
     """
 
-    store_name: str | None
-    bigcommerce: BigCommerceSettings
-    onetribe: OneTribeSettings
-    orders: OrderSettings
-    delivery: DeliverySettings
-    ledger: Path
-    timezone: ZoneInfo
+    text: str
+    hint: str
+    open_file: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{self.text}: {self.hint}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of one store.
+
+    `store_name` is None for the store at the top of the file, `stores` are the names of the
+    others, `source` is the file if there is one. `variables` are the environment variables in
+    effect, which override the file. `warnings` are for the user.
+    """
+
+    bigcommerce: BigCommerceSettings = BigCommerceSettings()
+    onetribe: OneTribeSettings = OneTribeSettings()
+    orders: OrderSettings = OrderSettings()
+    delivery: DeliverySettings = DeliverySettings()
     sync: SyncSettings = SyncSettings()
     monitor: MonitorSettings = MonitorSettings()
     receiver: ReceiverSettings = ReceiverSettings()
-    warnings: tuple[Notice, ...] = ()
+    ledger: Path = _setting(
+        "ledger",
+        kinds.PATH,
+        "File that records what was sent.",
+        unset=MISSING,
+        default_note="`bc2ot/ledger.db` in your state directory",
+        variable="BC2OT_LEDGER",
+    )
+    timezone: ZoneInfo = _setting(
+        "timezone", kinds.TIMEZONE, "Time zone of dates without an offset.", default="UTC"
+    )
+    store_name: str | None = None
+    stores: tuple[str, ...] = ()
     source: Path | None = None
     variables: tuple[str, ...] = ()
-    stores: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
 
     def need_store_hash(self) -> str:
-        """The store's hash. Raises ConfigurationError where none was given."""
-        return self._need(
-            self.bigcommerce.store_hash or None, "bigcommerce.store_hash", "BC2OT_STORE_HASH"
-        )
+        """Return the store's hash. Raises ConfigurationError if it is not set."""
+        return self._need(self.bigcommerce.store_hash or None, "bigcommerce.store_hash")
 
     def need_access_token(self) -> Secret:
-        """The store's API token. Raises ConfigurationError where none was given."""
-        return self._need(
-            self.bigcommerce.access_token, "bigcommerce.access_token", "BC2OT_ACCESS_TOKEN"
-        )
+        """Return the store's API token. Raises ConfigurationError if it is not set."""
+        return self._need(self.bigcommerce.access_token, "bigcommerce.access_token")
 
     def need_onetribe_url(self) -> Secret:
-        """One Tribe's URL. Raises ConfigurationError where none was given."""
-        return self._need(self.onetribe.url, "onetribe.url", "BC2OT_ONETRIBE_URL")
+        """Return One Tribe's URL. Raises ConfigurationError if it is not set."""
+        return self._need(self.onetribe.url, "onetribe.url")
 
-    def _need(self, value: T | None, key: str, variable: str) -> T:
+    def _need(self, value: T | None, name: str) -> T:
         if value is not None:
             return value
-        hints = [f"Set the environment variable {variable}."]
-        if self.source is not None:
-            hints[0] = f"Set it in {self.source} or as {variable} in the environment."
-        if self.store_name is not None:
-            # Identity variables are refused together with a named store.
-            key = f"stores.{self.store_name}.{key}"
-            hints = [f"Set it in {self.source}."]
-        elif self.stores:
-            hints.append(
-                f"Or choose one of the file's stores by --store: {', '.join(self.stores)}."
-            )
-        raise ConfigurationError(f"{key} is not set.", hint=" ".join(hints))
+        variable = SETTINGS[name].variable
+        if self.store_name is not None:  # whose identity no variable may override
+            name = f"{STORES}.{self.store_name}.{name}"
+            hint = f"Set it in {self.source}."
+        elif self.source is not None:
+            hint = f"Set it in {self.source}, or set the environment variable {variable}."
+        else:
+            hint = f"Set the environment variable {variable}."
+        if self.stores and self.store_name is None:
+            hint += f" Or choose a store of the file with --store: {', '.join(self.stores)}."
+        raise ConfigurationError(f"{name} is not set.", hint=hint)
+
+
+def build(section: type[T], values: Mapping[str, object], **others: object) -> T:
+    """Make a `section` of `values`, by dotted name; `others` are fields that are no settings."""
+    arguments = dict(others)
+    for one in fields(cast(Any, section)):
+        setting = one.metadata.get("setting")
+        if setting is not None and setting.name in values:
+            arguments[one.name] = values[setting.name]
+        elif is_dataclass(one.default):
+            arguments[one.name] = build(type(one.default), values)
+    return section(**arguments)
+
+
+def _iter_settings(section: Any) -> Iterator[Setting]:
+    for one in fields(section):
+        if "setting" in one.metadata:
+            yield one.metadata["setting"]
+        elif is_dataclass(one.default):
+            yield from _iter_settings(one.default)
+
+
+SETTINGS: Mapping[str, Setting] = MappingProxyType(
+    {setting.name: setting for setting in _iter_settings(Settings)}
+)
+"""Every setting by its dotted name, in the order of the file."""
+
+KEYS: Mapping[str, Setting] = MappingProxyType(
+    {**SETTINGS, **{one.file_name: one for one in SETTINGS.values() if one.kind.secret}}
+)
+"""Every dotted key of a file, `…_file` included."""
+
+SECTIONS = frozenset(name.rpartition(".")[0] for name in SETTINGS) - {""}
+"""The dotted names of the file's sections."""
+
+
+def nearest_key(section: str, name: str) -> str:
+    """Return the dotted key probably meant by `name` in `section` ("" is the top), or "".
+
+    The same name comes first, in this section and then in others; similar names come after it.
+    """
+    known = [*KEYS, *SECTIONS, STORES]
+    folded = name.casefold().replace("-", "_")
+    anywhere = {key.rpartition(".")[2]: key for key in known}
+    here = {
+        last: key for key in known for start, _, last in [key.rpartition(".")] if start == section
+    }
+    for keys in (here, anywhere):
+        if folded in keys:
+            return keys[folded]
+    for keys in (here, anywhere):
+        if close := difflib.get_close_matches(folded, keys, n=1):
+            return keys[close[0]]
+    return ""

@@ -24,8 +24,8 @@ def check_files(settings: Settings) -> Iterator[Finding]:
     yield ok(Check.FILE, f"The settings come from {source}{store}.{overridden}")
     for warning in settings.warnings:
         if warning.open_file is None:
-            mend = f"{warning.mend[:1].upper()}{warning.mend[1:]}."
-            yield warn(Check.SETTING, f"{warning.text}.", mend)
+            hint = f"{warning.hint[:1].upper()}{warning.hint[1:]}."
+            yield warn(Check.SETTING, f"{warning.text}.", hint)
         else:
             yield check_mode(Check.MODES, warning.open_file)
 

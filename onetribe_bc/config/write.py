@@ -1,0 +1,164 @@
+"""Render a configuration file, and write it without losing an existing one."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import textwrap
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from onetribe_bc.config.paths import exists
+from onetribe_bc.config.settings import SETTINGS, Setting
+from onetribe_bc.config.sources import Source, Sources
+from onetribe_bc.errors import ConfigurationError, InputError
+from onetribe_bc.files import make_directories, write_atomically
+
+_HEAD = """\
+# bc2ot's configuration: ./bc2ot.yaml, or bc2ot/config.yaml in your configuration directory
+# (~/.config on Linux). It may hold secrets: make it readable only by you (chmod 600).
+# Commented keys, such as "# workers: 8", show other settings with their defaults.
+# ${NAME} takes an environment variable; $$ is a dollar sign. access_token_file, url_file and so on
+# name a file that holds the secret instead. See docs/configuration.md.
+"""
+_STORES = """
+# More stores, each chosen with `bc2ot --store NAME`. A store inherits what it does not set.
+# stores:
+#   uk:
+#     bigcommerce:
+#       store_hash: def456
+#       access_token: ${BIGCOMMERCE_UK_ACCESS_TOKEN}
+#     onetribe:
+#       url: ${ONETRIBE_UK_URL}
+#     timezone: Europe/London
+"""
+_COLUMNS = 98
+_PLAIN = frozenset({"text", "letters and digits", "a path", "a URL", "a time zone"})
+"""Kinds of values that need no explanation."""
+
+
+def render(sources: Sources) -> str:
+    """Return the text of a file that sets `sources`; other settings are in it as comments.
+
+    Paths should be absolute, or relative to the directory of the file.
+    """
+    lines = _HEAD.splitlines()
+    opened: set[str] = set()
+    for setting in SETTINGS.values():
+        *sections, own_name = setting.name.split(".")
+        if not sections or sections[0] not in opened:
+            lines.append("")
+        for depth, section in enumerate(sections):
+            name = ".".join(sections[: depth + 1])
+            if name not in opened:
+                opened.add(name)
+                lines.append(f"{'  ' * depth}{section}:")
+        indent = "  " * len(sections)
+        lines += textwrap.wrap(
+            _comment(setting),
+            _COLUMNS,
+            initial_indent=f"{indent}# ",
+            subsequent_indent=f"{indent}# ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        source = sources.get(setting.name)
+        if source is None:
+            lines.append(f"{indent}# {own_name}: {setting.default_text}".rstrip())
+        else:
+            suffix = "_file" if source.names_file else ""
+            lines.append(f"{indent}{own_name}{suffix}: {_scalar(source)}")
+    return "\n".join(lines) + "\n" + _STORES
+
+
+def _comment(setting: Setting) -> str:
+    comment = setting.meaning
+    if setting.kind.takes not in _PLAIN:
+        comment += f" Takes {setting.kind.takes}."
+    if setting.default_note:
+        comment += f" Default: {setting.default_note}."
+    return comment
+
+
+def _scalar(source: Source) -> str:
+    """Return the value in double quotes, in which YAML accepts any printable text, as in JSON."""
+    assert isinstance(source.raw, str)  # noqa: S101 - `init` sets no lists
+    text = source.raw if source.has_variables else source.raw.replace("$", "$$")
+    return json.dumps(text, ensure_ascii=False)
+
+
+def check_target(path: Path) -> bool:
+    """Return whether `path` is an existing file.
+
+    Raises InputError or ConfigurationError if no file can be written there.
+    """
+    found = exists(path)
+    if found and not path.is_file():
+        raise InputError(f"{path} is not a file.", hint="Pass the path of a file: --config FILE.")
+    folder = path.parent
+    while not exists(folder):
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise _not_written(path, f"{folder} is not a directory that you can write to")
+    return found
+
+
+def write(path: Path, text: str, *, overwrite: bool) -> Path | None:
+    """Write `text` to `path` atomically, mode 0600; missing directories are created.
+
+    Symbolic links are followed. An existing file is backed up under a free name, which is
+    returned. Raises InputError if a file exists and `overwrite` is false, ConfigurationError if
+    the file cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    backup = None
+    try:
+        if overwrite:
+            with suppress(FileNotFoundError):
+                backup = _back_up(target, target.read_bytes())
+        make_directories(target.parent)
+        write_atomically(target, text.encode(), replace=overwrite)
+    except OSError as error:
+        if isinstance(error, FileExistsError) and target.exists():
+            raise exists_already(path) from None
+        raise _not_written(path, error.strerror or type(error).__name__) from None
+    return backup
+
+
+def free_backup(path: Path) -> Path:
+    """Return where the next `write` backs up what is at `path`."""
+    target = Path(os.path.realpath(path))
+    return next(backup for backup in _backups(target) if not os.path.lexists(backup))
+
+
+def exists_already(path: Path) -> InputError:
+    """Return the error for an existing file that may not be overwritten."""
+    return InputError(
+        f"{path} already exists. Nothing was written.",
+        hint=f"Replace it with --overwrite, which keeps it as {free_backup(path).name}, or choose "
+        "another file with --config FILE.",
+    )
+
+
+def _back_up(target: Path, before: bytes) -> Path:
+    """Write a backup, never over an older one: the first may be a file written by hand."""
+    for backup in _backups(target):
+        with suppress(FileExistsError):
+            write_atomically(backup, before)
+            break
+    return backup
+
+
+def _backups(target: Path) -> Iterator[Path]:
+    yield target.with_name(f"{target.name}.bak")
+    for number in itertools.count(2):
+        yield target.with_name(f"{target.name}.bak.{number}")
+
+
+def _not_written(path: Path, problem: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"Cannot write the configuration file {path}: {problem}.",
+        hint="Choose another one: bc2ot --config FILE init",
+    )
