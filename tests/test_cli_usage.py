@@ -156,7 +156,9 @@ def test_our_options_may_stand_behind_the_command(shell: Shell) -> None:
     moved = file.rename(shell.folder / "else.yaml")
     told = shell.run("push-order", "218", "-q", "--no-input")
     assert (told.code, told.stdout, told.stderr) == (0, b"", b"")
-    shell.run("push-order", "218", "--config", "nowhere.yaml").says(3, "no file", "nowhere.yaml")
+    shell.run("push-order", "218", "--config", "nowhere.yaml").says(
+        3, "does not exist", "nowhere.yaml"
+    )
     shell.unset_all()
     shell.run("sync", "--config", moved.name, "--store", "ku").says(3, '"ku"', "uk")
     shell.run("hooks", "list", "--config", moved.name, "--store", "ku").says(3, '"ku"', "uk")

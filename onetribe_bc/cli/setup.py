@@ -1,0 +1,362 @@
+"""What `init` does: ask, check each answer with the live service, write the file."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from onetribe_bc.api.bigcommerce import BigCommerceClient, OrderQuery
+from onetribe_bc.api.hooks import hook_obstacle, host_of, mask_destination
+from onetribe_bc.api.onetribe import OneTribeClient, looks_like_onetribe
+from onetribe_bc.cli.answers import (
+    ACCESS_TOKEN,
+    API_URL,
+    ONETRIBE_URL,
+    SECRETS,
+    STORE_HASH,
+    Answers,
+)
+from onetribe_bc.cli.console import Console
+from onetribe_bc.cli.hooks import DEFAULT_SCOPES
+from onetribe_bc.cli.invocation import (
+    line_for_cron,
+    signals_wait,
+    working_folder,
+)
+from onetribe_bc.clock import Clock, SystemClock
+from onetribe_bc.commands.hooks import create_hooks
+from onetribe_bc.config import UserDirectories
+from onetribe_bc.config.paths import is_found, named_file, places_for_new
+from onetribe_bc.config.write import check_target, exists_already, free_backup, render, write
+from onetribe_bc.doctor import ATTEMPTS, Finding, Level
+from onetribe_bc.doctor.onetribe import reach_onetribe
+from onetribe_bc.doctor.store import check_clock, store_name
+from onetribe_bc.errors import Bc2otError, ExitCode, InputError, UnreachableError
+from onetribe_bc.secret import Secret, is_loopback
+from onetribe_bc.text import plural
+
+_STORE = """\
+In BigCommerce's control panel, choose Settings > Store-level API accounts > Create API account. \
+It needs the scope "Orders: read-only"; with "Information & Settings: read-only", bc2ot can show \
+the store's name. The panel then shows the API path: paste it, or the part after stores/."""
+_SHOWN_ONCE = "The panel shows it once, together with the API path."
+_ONETRIBE = """\
+On One Tribe's site, copy "Payload URL" from the BigCommerce integration page. The URL ends in \
+your merchant key, so all of it is a secret."""
+_HOOK = """\
+With a webhook, BigCommerce notifies One Tribe of each new order by its id; bc2ot sends the order \
+itself. The webhook is created after the file is written."""
+_LATER = "To create a webhook later, run: bc2ot hooks create"
+_BUTTON = 'Finish with the button "Check Integration" on One Tribe\'s BigCommerce page.'
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of `init` itself."""
+
+    store_hash: str | None
+    access_token_env: str | None
+    access_token_file: str | None
+    onetribe_url_env: str | None
+    onetribe_url_file: str | None
+    hook: bool | None
+    check: bool
+    overwrite: bool
+
+    def refuse_contradictions(self) -> None:
+        if self.access_token_env and self.access_token_file:
+            raise click.UsageError("Set --access-token-env or --access-token-file, not both.")
+        if self.onetribe_url_env and self.onetribe_url_file:
+            raise click.UsageError("Set --onetribe-url-env or --onetribe-url-file, not both.")
+        if self.hook and not self.check:
+            raise click.UsageError("--hook and --no-check contradict each other.")
+
+
+def prefilled(options: Options) -> Answers:
+    """Take answers from options and the environment. Raises InputError, ConfigurationError."""
+    answers = Answers(os.environ, working_folder(), UserDirectories.of_user())
+    answers.take_api_url()
+    answers.take_store_hash(options.store_hash)
+    answers.take_secret(ACCESS_TOKEN, options.access_token_env, options.access_token_file)
+    answers.take_secret(ONETRIBE_URL, options.onetribe_url_env, options.onetribe_url_file)
+    return answers
+
+
+@dataclass
+class Setup:
+    """One run of `init`.
+
+    `passed` has the secrets that a service accepted, `written` is the file once it exists.
+    """
+
+    console: Console
+    answers: Answers
+    options: Options
+    passed: set[str] = field(default_factory=set)
+    written: Path | None = None
+
+    def from_options(self, config: Path | None) -> int:
+        """Write the file without questions; anything missing or wrong ends it before."""
+        self._refuse_gaps()
+        answers = self.answers
+        place = self._named(config) or places_for_new(answers.cwd, answers.directories)[0]
+        if check_target(place) and not self.options.overwrite:
+            raise exists_already(place)
+        answers.value(STORE_HASH)
+        if self.options.check:
+            for secret in SECRETS:
+                answers.check_variable(secret)
+                answers.value(secret.setting, self.console)
+            try:
+                self._check_store()
+                self._check_onetribe()
+            except UnreachableError as error:
+                error.hint = f"{error.hint} To write the file anyway: --no-check".lstrip()
+                raise
+        hook = bool(self.options.hook) and self._hook_possible(required=True)
+        code = self._finish(place, overwrite=self.options.overwrite, hook=hook)
+        return ExitCode.INCOMPLETE if self.options.hook and not hook else code
+
+    def from_questions(self, config: Path | None) -> int:
+        """Ask for each value, check it, and ask again if it is wrong; then write the file."""
+        console, answers = self.console, self.answers
+        console.explain(
+            "bc2ot needs three values to connect your store. Nothing is written before the end; "
+            "Ctrl-C leaves no trace."
+        )
+        place = self._named(config) or self._ask_place()
+        overwrite = self.options.overwrite
+        if check_target(place) and not overwrite:
+            console.complain(f"{place} already exists.")
+            overwrite = console.confirm(f"Replace it, and keep it as {free_backup(place).name}?")
+            if not overwrite:
+                console.say("Nothing was written. To use another file: bc2ot --config FILE init")
+                return 0
+
+        console.say("\n1 of 3: the store")
+        console.explain(_STORE)
+        answers.ask_store_hash(console)
+        console.say("\n2 of 3: the access token")
+        console.explain(_SHOWN_ONCE)
+        answers.ask_secret(ACCESS_TOKEN, console)
+        while not self._passes(ACCESS_TOKEN.setting.name, self._check_store):
+            # The hidden question first: a user who expects the token again would paste it here.
+            console.say("\nThe access token and the store")
+            answers.ask_secret(ACCESS_TOKEN, console)
+            answers.ask_store_hash(console)
+
+        console.say("\n3 of 3: One Tribe's URL")
+        console.explain(_ONETRIBE)
+        answers.ask_secret(ONETRIBE_URL, console)
+        while not self._passes(ONETRIBE_URL.setting.name, self._check_onetribe):
+            answers.ask_secret(ONETRIBE_URL, console)
+
+        return self._finish(place, overwrite=overwrite, hook=self._ask_hook())
+
+    def _refuse_gaps(self) -> None:
+        ways = {STORE_HASH: "--store-hash HASH"}
+        ways |= {secret.setting: secret.options for secret in SECRETS}
+        missing = [setting for setting in ways if setting.name not in self.answers.sources]
+        if missing:
+            raise InputError(
+                f"Not set: {', '.join(setting.name for setting in missing)}.",
+                hint="Pass "
+                + "; ".join(f"{ways[setting]} (or {setting.variable})" for setting in missing),
+            )
+
+    def _named(self, config: Path | None) -> Path | None:
+        answers = self.answers
+        return named_file(config, answers.environ, answers.cwd, answers.directories)
+
+    def _ask_place(self) -> Path:
+        cwd = self.answers.cwd
+        places = places_for_new(cwd, self.answers.directories)
+        self.console.say("")
+        self.console.explain("Where should the configuration file be?")
+        choices = [
+            f"{place} (found from {'this directory only' if place.parent == cwd else 'everywhere'})"
+            for place in places
+        ]
+        return places[self.console.choose("Where", choices)]
+
+    # Checks
+
+    def _passes(self, name: str, check: Callable[[], None]) -> bool:
+        """Return whether to go on: the check passed, or the user keeps an unchecked answer."""
+        if not self.options.check or name in self.answers.unchecked:
+            return True
+        try:
+            check()
+        except UnreachableError as error:
+            self._complain(error)
+            if self.console.confirm("Keep it unchecked?"):
+                return True
+        except Bc2otError as error:
+            self._complain(error)
+        else:
+            self.passed.add(name)
+            return True
+        self.console.explain("Try again; Enter keeps the previous answer.")
+        return False
+
+    def _complain(self, error: Bc2otError) -> None:
+        self.console.complain(f"{error} {error.hint}".rstrip())
+
+    def _check_store(self) -> None:
+        """Check that the token reads the store's orders. Raises Bc2otError."""
+        clock = SystemClock()
+        self.console.say("Checking with BigCommerce ...")
+        with closing(self._bigcommerce(clock)) as client:
+            name = store_name(client)
+            orders = plural(client.count_orders(OrderQuery()), "order")
+            clock_finding = check_clock(client, clock)
+        if name:
+            self.console.explain(f'OK: the store is "{name}"; the token reads its {orders}.')
+        else:
+            unread = " It cannot read the store's name, which is fine." if name is None else ""
+            self.console.explain(f"OK: the token reads the store's {orders}.{unread}")
+        self._show(clock_finding)
+
+    def _check_onetribe(self) -> None:
+        """Check that One Tribe responds; this does not verify the merchant key."""
+        url = self._onetribe_url()
+        self.console.say("Checking with One Tribe, without sending an order ...")
+        with closing(OneTribeClient(url, clock=SystemClock())) as client:
+            self._show(reach_onetribe(client))
+        if not looks_like_onetribe(url):
+            self.console.warn(
+                "the URL does not have the form …/direct/webhook/big-commerce/order/KEY that One "
+                "Tribe's page shows. Compare them."
+            )
+
+    def _show(self, finding: Finding) -> None:
+        """Show a finding as `doctor` does. It never stops the setup; errors are raised."""
+        text = f"{finding.text} {finding.mend}".rstrip()
+        if finding.level is Level.OK:
+            self.console.explain(f"OK: {text}")
+        elif finding.level is Level.NOTE:
+            self.console.explain(text)
+        else:
+            self.console.warn(text)
+
+    def _bigcommerce(self, clock: Clock) -> BigCommerceClient:
+        return BigCommerceClient(
+            store_hash=self.answers.value(STORE_HASH),
+            access_token=self.answers.value(ACCESS_TOKEN.setting),
+            api_url=self.answers.value(API_URL),
+            clock=clock,
+            attempts=ATTEMPTS,
+        )
+
+    def _onetribe_url(self) -> Secret:
+        url: Secret = self.answers.value(ONETRIBE_URL.setting)
+        return url
+
+    # The webhook
+
+    def _ask_hook(self) -> bool:
+        if (
+            ACCESS_TOKEN.setting.name not in self.passed
+            or ONETRIBE_URL.setting.name in self.answers.unchecked
+        ):
+            self.console.say("")
+            self.console.explain(_LATER)
+            return False
+        if self.options.hook is False or not self._hook_possible(required=False):
+            return False
+        if self.options.hook is None:
+            self.console.say("\nA webhook")
+            self.console.explain(_HOOK)
+        return self.options.hook or self.console.confirm("Create the webhook?", default=True)
+
+    def _hook_possible(self, *, required: bool) -> bool:
+        """Return whether a webhook to One Tribe's URL is possible, and show why if it is not.
+
+        Raises InputError if `required`, except for a sandbox, to which none is ever possible.
+        """
+        url = self._onetribe_url()
+        obstacle = hook_obstacle(url)
+        if not obstacle:
+            return True
+        problem = f"A webhook to One Tribe is not possible: {obstacle}"
+        if required and not is_loopback(host_of(url.reveal())):
+            raise InputError(
+                f"{problem} Nothing was written.", hint="Set another URL, or pass --no-hook."
+            )
+        self.console.say("")
+        self.console.explain(problem)
+        return False
+
+    def _create_hook(self) -> int:
+        """Create the webhook and return the exit code; errors do not undo the file."""
+        url = self._onetribe_url()
+        try:
+            with closing(self._bigcommerce(SystemClock())) as client:
+                outcomes = list(create_hooks(client, DEFAULT_SCOPES, url.reveal()))
+        except Bc2otError as error:
+            self.console.fail(f"{error}", f"{error.hint} {_LATER}".lstrip())
+            return error.exit_code
+        for outcome in outcomes:
+            self.console.explain(
+                f"Webhook {outcome.hook_id} {outcome.change}: {', '.join(DEFAULT_SCOPES)} to "
+                f"{mask_destination(url.reveal(), url)}"
+            )
+            if outcome.differs:
+                self.console.urgent(
+                    f"BigCommerce returned a different {', '.join(outcome.differs)} than "
+                    "requested: see `bc2ot hooks list`."
+                )
+        complete = all(outcome.is_complete for outcome in outcomes)
+        return ExitCode.DONE if complete else ExitCode.INCOMPLETE
+
+    # The file, and the next steps
+
+    def _finish(self, place: Path, *, overwrite: bool, hook: bool) -> int:
+        text = render(self.answers.sources)
+        with signals_wait():
+            backup = write(place, text, overwrite=overwrite)
+            self.written = place
+        self.console.say("")
+        self.console.explain(f"Written, readable only by you: {place}")
+        if backup is not None:
+            self.console.explain(f"Previous file: {backup}")
+        code = self._create_hook() if hook else 0
+        self._show_variables()
+        self._show_next_steps(place)
+        return code
+
+    def _show_variables(self) -> None:
+        """Name the variables that must be set, and those that override the file."""
+        if variables := self.answers.variables():
+            self.console.explain(
+                f"Set and export {' and '.join(variables)} wherever bc2ot runs, also for cron: "
+                "the file takes the values from there."
+            )
+        for variable in self.answers.overridden():
+            self.console.warn(
+                f"the environment sets {variable} to a different value and overrides the file: "
+                "unset it."
+            )
+
+    def _show_next_steps(self, place: Path) -> None:
+        answers = self.answers
+        config = f"--config {shlex.quote(str(place))} "
+        found = is_found(place, answers.environ, answers.cwd, answers.directories)
+        here = "" if found else config
+        anywhere = "" if place == answers.directories.config_file else config
+        self.console.say(
+            "\nNext:\n"
+            f"  bc2ot {here}doctor\n"
+            f"  bc2ot {here}backfill --since 30d --dry-run\n"
+            f"  bc2ot {here}backfill --since 30d\n"
+            f"  bc2ot {here}sync --since 30d\n"
+            "From then on by cron (docs/scheduling.md):\n"
+            f"  */5 * * * *  {line_for_cron(f'-q {anywhere}sync')}"
+        )
+        self.console.explain(_BUTTON)
