@@ -1,4 +1,4 @@
-"""Who is told of a sync: a ping address and a file of metrics. Neither can fail it."""
+"""A sync reports to a ping URL and a file of metrics; neither can fail it."""
 
 from __future__ import annotations
 
@@ -126,14 +126,14 @@ def test_a_ledger_that_cannot_be_used_is_a_failure_too(shell: Shell, pings: Ping
 def test_a_failing_ping_never_fails_the_run(shell: Shell, pings: Pings, status: int) -> None:
     shell.configure(monitor={"url": pings.url})
     pings.status = status
-    sync(shell).says(0, f"The ping address (monitor.url) answered {status}.")
+    sync(shell).says(0, f"The ping URL (monitor.url) responded with {status}.")
     told = sync(shell, "-q")
     assert (told.code, told.stderr) == (0, b"")
 
 
 def test_nor_does_one_that_nobody_answers(shell: Shell) -> None:
     shell.configure(monitor={"url": f"http://127.0.0.1:9/{TOKEN}"})
-    sync(shell).says(0, "monitor.url) was not reached")
+    sync(shell).says(0, "Could not reach the ping URL (monitor.url)")
     told = shell.run("-vv", "sync")
     assert told.code == 0
     assert TOKEN not in told.err
@@ -209,7 +209,7 @@ def test_stores_that_share_a_file_keep_each_others_metrics(shell: Shell) -> None
 def test_metrics_that_cannot_be_written_are_a_warning(shell: Shell, place: str) -> None:
     (shell.folder / "folder").mkdir()
     shell.configure(monitor={"textfile": str(shell.folder / place)})
-    sync(shell).says(0, "The metrics could not be written to")
+    sync(shell).says(0, "Cannot write the metrics to")
     assert not list(shell.folder.glob(".folder*"))
 
 

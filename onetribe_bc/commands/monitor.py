@@ -1,11 +1,11 @@
-"""Telling others of a run: a ping address, a file of Prometheus metrics. Neither can fail it."""
+"""Report a sync to a ping URL and a Prometheus text file. Neither can fail the run."""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -22,38 +22,38 @@ _TIMEOUTS = Timeouts(connect_s=5, read_s=5)
 _SAMPLE = re.compile(r'(?P<name>bc2ot_\w+)\{store="(?P<store>[^"]*)"\} (?P<value>\S+)')
 _PREFIX = "bc2ot_"
 _METRICS = {
-    "last_success_timestamp_seconds": "When a sync last ended well.",
-    "owed_orders": "Orders that a later run has to do something about.",
+    "last_success_timestamp_seconds": "When a sync last succeeded.",
+    "owed_orders": "Orders that a later run must process.",
     "unknown_orders": "Orders that may or may not have arrived.",
-    "failed_orders": "Orders that were refused.",
-    "oldest_owed_age_seconds": "How long the oldest owed order has been known.",
+    "failed_orders": "Orders that One Tribe refused.",
+    "oldest_owed_age_seconds": "Time since the oldest owed order was first seen.",
 }
-"""Each metric and what it tells. Times are Unix seconds, ages seconds."""
+"""The help text of each metric. Times are Unix seconds."""
 
 Sample = tuple[str, str, str]
-"""A metric's name, the store, and the value."""
+"""The name of a metric without its prefix, the store, the value."""
 
 
 class Watch:
-    """How a run goes, as it is told: it has failed unless it says otherwise."""
+    """The outcome of a run: a failure, unless `succeed` was called."""
 
     def __init__(self) -> None:
         self.event = "fail"
 
     def succeed(self) -> None:
-        """The run did all it had to."""
+        """Report success."""
         self.event = ""
 
 
 @contextmanager
 def watched(url: Secret | None) -> Iterator[Watch]:
-    """Call the address before a run and after it."""
+    """Ping the URL before a run and after it."""
     watch = Watch()
     ping(url, "start")
     try:
         yield watch
     except BusyError:
-        # The run that holds the store tells how it goes.
+        # The run that holds the store reports its own outcome.
         raise
     except BaseException:
         ping(url, "fail")
@@ -62,20 +62,19 @@ def watched(url: Secret | None) -> Iterator[Watch]:
 
 
 def ping(url: Secret | None, event: str = "") -> None:
-    """Call the address, with `/start` or `/fail` added where the event says so."""
+    """Request the URL, followed by `/` and the event if there is one."""
     if url is None:
         return
-    transport = HttpClient(
-        url.reveal(), headers={}, timeouts=_TIMEOUTS, connections=1, label=f"/{MASK}"
-    )
-    try:
-        answer = transport.request("GET", f"/{event}" if event else "", keep_bytes=1024)
-        if answer.status >= 300:
-            _log.warning("The ping address (monitor.url) answered %s.", answer.status)
-    except Bc2otError as error:
-        _log.warning("The ping address (monitor.url) was not reached: %s", error)
-    finally:
-        transport.close()
+    with closing(
+        HttpClient(url.reveal(), headers={}, timeouts=_TIMEOUTS, connections=1, label=f"/{MASK}")
+    ) as client:
+        try:
+            response = client.request("GET", f"/{event}" if event else "", keep_bytes=1024)
+        except Bc2otError as error:
+            _log.warning("Could not reach the ping URL (monitor.url): %s", error)
+            return
+    if response.status >= 300:
+        _log.warning("The ping URL (monitor.url) responded with %s.", response.status)
 
 
 def write_textfile(path: Path, store_hash: str, status: Status, now: datetime) -> None:
@@ -85,11 +84,11 @@ def write_textfile(path: Path, store_hash: str, status: Status, now: datetime) -
         # The collector is another user, and metrics hold no secrets.
         write_atomically(path, metrics(samples).encode(), replace=True, mode=0o644)
     except OSError as error:
-        _log.warning("The metrics could not be written to %s: %s.", path, error.strerror)
+        _log.warning("Cannot write the metrics to %s: %s.", path, error.strerror)
 
 
 def metrics(samples: Iterable[Sample]) -> str:
-    """Prometheus' text form: all samples of one metric together, below what it tells."""
+    """Samples in Prometheus' text format, which groups them by metric."""
     known = list(samples)
     lines: list[str] = []
     for name, about in _METRICS.items():
@@ -100,14 +99,12 @@ def metrics(samples: Iterable[Sample]) -> str:
 
 
 def family(name: str, kind: str, about: str, samples: Iterable[str]) -> list[str]:
-    """The lines of one metric: what it tells, whether it is a gauge, counter or histogram, and
-    its samples.
-    """
+    """The lines of one metric; `kind` is its Prometheus type."""
     return [f"# HELP {name} {about}", f"# TYPE {name} {kind}", *samples]
 
 
 def status_samples(store_hash: str, status: Status, now: datetime) -> list[Sample]:
-    """What the ledger says of one store, for `metrics`."""
+    """The samples of one store."""
     oldest, last_sync = status.oldest_owed_at, status.last_sync_at
     values: dict[str, float | None] = {
         "last_success_timestamp_seconds": last_sync.timestamp() if last_sync else None,
