@@ -21,7 +21,7 @@ from onetribe_bc.errors import (
 )
 from onetribe_bc.ids import parse_ids
 from onetribe_bc.ledger.states import Disposition
-from onetribe_bc.sandbox import ORDERS_SCOPE, Fault, Gate, Sandbox
+from onetribe_bc.sandbox import ORDERS_SCOPE, Fault, Gate
 from tests.clocks import FakeClock
 from tests.conftest import SERVER_NOW, ClientFactory, SandboxFactory
 from tests.delivering import Desk, Run
@@ -90,7 +90,7 @@ def test_force_sends_again_and_flags_it(desk: Desk) -> None:
     assert desk.filed == {218: 2}
 
 
-def test_a_changed_order_is_sent_again_only_when_that_is_wanted(desk: Desk) -> None:
+def test_a_changed_order_is_sent_again_only_if_configured(desk: Desk) -> None:
     request = ids_request("218")
     desk.run(request)
     desk.sandbox.store.modify(218, staff_notes="changed")
@@ -199,7 +199,7 @@ def test_a_limit_sends_no_more_than_that_and_the_next_run_goes_on(desk: Desk) ->
     assert "pending" not in desk.states()
 
 
-def test_a_dry_run_sends_and_enters_nothing_and_tells_what_would_be_sent(desk: Desk) -> None:
+def test_a_dry_run_sends_and_records_nothing_and_lists_what_it_would_send(desk: Desk) -> None:
     previews = desk.preview()
     assert {r.order_id for r, _ in previews if r.disposition is Disposition.TO_SEND} == desk.owed()
     assert len(previews) == 301
@@ -218,7 +218,7 @@ def test_a_dry_run_sends_and_enters_nothing_and_tells_what_would_be_sent(desk: D
     ]
 
 
-def test_missing_ids_are_told_and_only_known_ones_are_gone(desk: Desk) -> None:
+def test_missing_ids_are_reported_and_only_known_ones_become_gone(desk: Desk) -> None:
     ids = [i for i in desk.sandbox.store.ids() if i in desk.owed()]
     known, delivered, kept = ids[0], ids[1], ids[2]
     desk.sandbox.faults.add(Fault("onetribe", "status", status=422, order_ids=frozenset([known])))
@@ -244,7 +244,7 @@ def test_an_order_that_was_gone_is_sent_when_it_is_back(desk: Desk) -> None:
     assert desk.run(ids_request("218")).dispositions == {Disposition.DELIVERED: 1}
 
 
-def test_ids_and_windows_contradict_each_other() -> None:
+def test_ids_cannot_be_combined_with_dates() -> None:
     with pytest.raises(InputError, match="cannot be combined"):
         ids_request("218", since=SERVER_NOW)
     with pytest.raises(InputError, match="lower than --from-id"):
@@ -364,7 +364,7 @@ def test_a_missing_scope_is_named_before_anything_is_sent(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("on_unknown", ["resend", "hold"])
-def test_under_faults_on_both_sides_nothing_is_lost_and_each_double_is_flagged(
+def test_under_faults_on_both_sides_nothing_is_lost_and_each_duplicate_is_flagged(
     make_sandbox: SandboxFactory, tmp_path: Path, on_unknown: str
 ) -> None:
     desk = Desk(make_sandbox(550), tmp_path / "ledger.db", workers=8, on_unknown=on_unknown)
@@ -393,7 +393,7 @@ def test_under_faults_on_both_sides_nothing_is_lost_and_each_double_is_flagged(
         assert twice <= lost
 
 
-def test_a_second_backfill_of_a_store_stops_at_once_and_asks_one_tribe_nothing(
+def test_a_second_backfill_of_a_store_stops_immediately_and_sends_nothing(
     desk: Desk,
 ) -> None:
     gate = desk.sandbox.faults.hold("onetribe")
@@ -435,7 +435,7 @@ def test_single_orders_can_be_pushed_while_a_backfill_runs_and_nothing_goes_twic
     assert desk.flagged() == 0
 
 
-def test_each_run_is_written_down_with_its_counts(desk: Desk) -> None:
+def test_each_run_is_recorded_with_its_counts(desk: Desk) -> None:
     run = desk.run()
     dispositions = run.dispositions
     row = "SELECT command, outcome, seen, delivered, skipped, failed, unknown FROM runs"
@@ -452,9 +452,3 @@ def test_each_run_is_written_down_with_its_counts(desk: Desk) -> None:
     ]
     assert desk.query("SELECT count(*) FROM runs WHERE ended_at >= started_at") == [(1,)]
     assert [path.name for path in desk.lock_files() if path.name.startswith("run-")] == []
-
-
-def test_an_example_of_bigcommerces_reference_arrives_unchanged(sandbox: Sandbox) -> None:
-    desk = Desk(sandbox, Path("ledger.db"))
-    desk.run(ids_request("218"))
-    assert sandbox.onetribe.bodies(218) == (sandbox.store.raw(218),)

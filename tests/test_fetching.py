@@ -78,7 +78,7 @@ def _searches(draw: st.DrawFn) -> tuple[set[int], set[int], list[IdRange]]:
 
 
 @given(_searches())
-def test_every_wanted_order_comes_exactly_once_and_what_is_missing_is_told(
+def test_every_requested_order_is_fetched_once_and_missing_ones_are_reported(
     search: tuple[set[int], set[int], list[IdRange]],
 ) -> None:
     known, archived, ranges = search

@@ -98,7 +98,7 @@ def samples(path: Path) -> dict[tuple[str, str], float]:
 # Pings
 
 
-def test_it_is_called_at_the_start_and_after_success(shell: Shell, pings: Pings) -> None:
+def test_the_url_is_pinged_at_the_start_and_after_success(shell: Shell, pings: Pings) -> None:
     shell.configure(monitor={"url": pings.url})
     sync(shell, "-q").says(0)
     assert pings.calls == [f"/{TOKEN}/start", f"/{TOKEN}"]
@@ -108,7 +108,7 @@ def test_it_is_called_at_the_start_and_after_success(shell: Shell, pings: Pings)
     ("fault", "code"),
     [("onetribe:status@422*1", 1), ("onetribe:status@503", 5), ("bigcommerce:status@401", 4)],
 )
-def test_failure_is_told_as_such(shell: Shell, pings: Pings, fault: str, code: int) -> None:
+def test_a_failure_is_reported(shell: Shell, pings: Pings, fault: str, code: int) -> None:
     shell.configure(monitor={"url": pings.url})
     shell.sandbox.faults.add(fault)
     sync(shell).says(code)
@@ -131,7 +131,7 @@ def test_a_failing_ping_never_fails_the_run(shell: Shell, pings: Pings, status: 
     assert (told.code, told.stderr) == (0, b"")
 
 
-def test_nor_does_one_that_nobody_answers(shell: Shell) -> None:
+def test_an_unreachable_ping_url_never_fails_the_run(shell: Shell) -> None:
     shell.configure(monitor={"url": f"http://127.0.0.1:9/{TOKEN}"})
     sync(shell).says(0, "Could not reach the ping URL (monitor.url)")
     told = shell.run("-vv", "sync")
@@ -139,9 +139,7 @@ def test_nor_does_one_that_nobody_answers(shell: Shell) -> None:
     assert TOKEN not in told.err
 
 
-def test_of_two_at_once_only_the_one_that_works_tells_how_it_ended(
-    shell: Shell, pings: Pings
-) -> None:
+def test_a_sync_that_finds_the_store_busy_reports_no_outcome(shell: Shell, pings: Pings) -> None:
     gate = shell.sandbox.faults.hold("onetribe", times=None)
     process = shell.start("backfill")
     gate.wait_arrival()
@@ -156,7 +154,7 @@ def test_of_two_at_once_only_the_one_that_works_tells_how_it_ended(
 # Metrics
 
 
-def test_the_metrics_parse_and_tell_how_it_stands(shell: Shell) -> None:
+def test_the_metrics_parse_and_match_the_ledger(shell: Shell) -> None:
     path = shell.folder / "metrics.prom"
     shell.configure(monitor={"textfile": str(path)}, delivery={"on_unknown": "hold"})
     unknown = next(i for i in shell.sandbox.store.ids() if shell.sandbox.store.row(i).status_id)

@@ -202,7 +202,7 @@ def test_what_a_process_was_sending_when_it_died_is_sent_though_no_sync_is_due(
     assert site.flagged() == 2
 
 
-def test_the_runs_counts_are_told_while_it_lives(site: Site, service: Service) -> None:
+def test_a_live_run_records_its_counts(site: Site, service: Service) -> None:
     name(service, 218)
     running = "SELECT seen, delivered FROM runs WHERE command = 'serve' AND ended_at IS NULL"
     until(lambda: site.query(running) == [(1, 1)])
@@ -211,7 +211,7 @@ def test_the_runs_counts_are_told_while_it_lives(site: Site, service: Service) -
 # Orders that BigCommerce does not have
 
 
-def test_an_order_that_bigcommerce_does_not_have_yet_is_looked_for_again(
+def test_an_order_that_bigcommerce_does_not_have_yet_is_retried(
     site: Site, service: Service, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "onetribe_bc.commands.inbox")
@@ -226,7 +226,7 @@ def test_an_order_that_bigcommerce_does_not_have_yet_is_looked_for_again(
     assert f"Order {NEW_ID}: not found at BigCommerce; retrying in 5 seconds." in caplog.messages
 
 
-def test_after_a_while_it_is_gone_and_another_callback_begins_anew(
+def test_after_the_last_retry_the_order_is_gone_until_another_callback(
     site: Site, service: Service, clock: FakeClock
 ) -> None:
     name(service, NEW_ID)
@@ -244,7 +244,7 @@ def test_after_a_while_it_is_gone_and_another_callback_begins_anew(
 # Storms
 
 
-def test_a_storm_is_sent_once_each_in_few_requests(
+def test_a_burst_of_callbacks_sends_each_order_once_in_few_requests(
     make_sandbox: SandboxFactory, tmp_path: Path
 ) -> None:
     sandbox = make_sandbox(0, now=None)
@@ -274,7 +274,7 @@ def test_a_storm_is_sent_once_each_in_few_requests(
     assert len(fetched(site)) < 300
 
 
-def test_one_tribe_sees_no_more_requests_at_a_time_than_workers_the_beat_included(
+def test_one_tribe_sees_no_more_concurrent_requests_than_workers(
     site: Site, clock: FakeClock
 ) -> None:
     lock, now, most, times = threading.Lock(), 0, 0, Counter[bytes]()
@@ -309,7 +309,7 @@ def test_one_tribe_sees_no_more_requests_at_a_time_than_workers_the_beat_include
     assert len(site.query("SELECT 1 FROM runs WHERE command = 'sync'")) > 1
 
 
-def test_the_quota_is_respected_in_a_storm(
+def test_the_quota_is_respected_in_a_burst(
     make_sandbox: SandboxFactory, tmp_path: Path, clock: FakeClock
 ) -> None:
     sandbox = make_sandbox(0, quota=Quota(20, 30), monotonic=clock.monotonic)
@@ -326,7 +326,7 @@ def test_the_quota_is_respected_in_a_storm(
 # Trouble
 
 
-def test_while_bigcommerce_is_down_callbacks_are_taken_in_and_then_all_is_sent(
+def test_while_bigcommerce_is_down_callbacks_are_accepted_and_sent_afterwards(
     site: Site, service: Service
 ) -> None:
     site.sandbox.faults.add("bigcommerce:5xx=1")
@@ -338,7 +338,7 @@ def test_while_bigcommerce_is_down_callbacks_are_taken_in_and_then_all_is_sent(
     assert service.receiver.problem(5) == ""
 
 
-def test_while_one_tribe_is_down_callbacks_are_taken_in_and_then_all_is_sent(
+def test_while_one_tribe_is_down_callbacks_are_accepted_and_sent_afterwards(
     site: Site, service: Service
 ) -> None:
     site.sandbox.faults.add("onetribe:5xx=1")
@@ -351,7 +351,7 @@ def test_while_one_tribe_is_down_callbacks_are_taken_in_and_then_all_is_sent(
     until(lambda: settled(site))
 
 
-def test_refused_credentials_are_told_until_they_are_taken_again(
+def test_refused_credentials_are_reported_until_they_work_again(
     site: Site, service: Service
 ) -> None:
     before = set(site.sandbox.scopes)
@@ -364,7 +364,7 @@ def test_refused_credentials_are_told_until_they_are_taken_again(
     until(lambda: service.receiver.problem(5) == "")
 
 
-def test_a_wrong_address_of_one_tribe_is_told(site: Site, clock: FakeClock) -> None:
+def test_a_wrong_one_tribe_url_is_reported(site: Site, clock: FakeClock) -> None:
     site.url = site.sandbox.onetribe_url.replace(site.sandbox.merchant_key, "wrong")
     with site.serving(clock) as service:
         name(service, 218)
@@ -372,19 +372,19 @@ def test_a_wrong_address_of_one_tribe_is_told(site: Site, clock: FakeClock) -> N
     assert site.states() == {"pending": 1}
 
 
-def test_a_status_that_the_store_does_not_have_is_told(site: Site, clock: FakeClock) -> None:
+def test_a_status_that_the_store_does_not_have_is_reported(site: Site, clock: FakeClock) -> None:
     site.skip = ("Nonsense",)
     with site.serving(clock) as service:
         until(lambda: service.receiver.problem(5) == "the configuration is wrong")
 
 
-def test_a_ledger_that_cannot_be_written_is_told(site: Site, clock: FakeClock) -> None:
+def test_a_ledger_that_cannot_be_written_is_reported(site: Site, clock: FakeClock) -> None:
     with site.serving(clock) as service:
         pass
     assert service.receiver.problem(5) == "the ledger cannot be written"
 
 
-def test_an_outcome_that_the_ledger_did_not_take_is_told_and_made_up_for(
+def test_an_outcome_that_the_ledger_did_not_record_is_reported_and_recovered(
     site: Site, clock: FakeClock
 ) -> None:
     refuse = (
@@ -404,7 +404,9 @@ def test_an_outcome_that_the_ledger_did_not_take_is_told_and_made_up_for(
 # The safety net
 
 
-def test_what_no_callback_named_is_found_on_the_beat(site: Site, clock: FakeClock) -> None:
+def test_the_periodic_sync_finds_orders_that_no_callback_named(
+    site: Site, clock: FakeClock
+) -> None:
     site.sync_every = timedelta(minutes=15)
     with site.serving(clock) as service:
         until(lambda: site.query("SELECT 1 FROM runs WHERE command = 'sync' AND outcome = 'done'"))
@@ -420,7 +422,7 @@ def test_what_no_callback_named_is_found_on_the_beat(site: Site, clock: FakeCloc
         assert service.receiver.problem(5) == ""
 
 
-def test_at_another_address_of_one_tribe_all_that_is_owed_there_goes_out_without_a_sync(
+def test_orders_owed_to_a_new_one_tribe_url_are_sent_without_a_sync(
     site: Site, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = Site(site.sandbox, site.ledger, url=site.sandbox.onetribe_url + "-before")
@@ -441,7 +443,7 @@ def test_at_another_address_of_one_tribe_all_that_is_owed_there_goes_out_without
     assert site.query("SELECT 1 FROM runs WHERE command = 'sync'") == []
 
 
-def test_the_time_to_a_delivery_counts_from_the_callback_also_when_a_later_try_made_it(
+def test_latency_counts_from_the_callback_even_if_a_later_attempt_delivers(
     site: Site, clock: FakeClock
 ) -> None:
     with site.serving(clock) as service:
@@ -455,7 +457,7 @@ def test_the_time_to_a_delivery_counts_from_the_callback_also_when_a_later_try_m
         until(lambda: count in service.application._metrics.text())
 
 
-def test_the_beat_leaves_the_store_to_another_process_and_comes_back(
+def test_the_periodic_sync_leaves_a_store_to_the_process_that_holds_it(
     site: Site, clock: FakeClock
 ) -> None:
     with Locks(site.ledger).store(site.sandbox.store_hash), site.serving(clock) as service:
@@ -464,7 +466,7 @@ def test_the_beat_leaves_the_store_to_another_process_and_comes_back(
     assert site.query("SELECT 1 FROM runs WHERE command = 'sync'") == []
 
 
-def test_what_was_taken_in_before_a_stop_is_sent_after_it(site: Site) -> None:
+def test_orders_accepted_before_a_stop_are_sent_after_a_restart(site: Site) -> None:
     clock = FakeClock()
     with site.serving(clock) as service:
         clock.stop()
@@ -484,7 +486,7 @@ def test_a_stop_finishes_what_is_in_flight(site: Site) -> None:
     assert site.states() == {"delivered": 1}
 
 
-def test_nothing_is_kept_of_orders_that_were_settled(site: Site, service: Service) -> None:
+def test_settled_orders_leave_nothing_in_memory(site: Site, service: Service) -> None:
     gate = site.sandbox.faults.hold("onetribe")
     name(service, *site.sandbox.store.ids())
     gate.wait_arrival()
@@ -496,7 +498,7 @@ def test_nothing_is_kept_of_orders_that_were_settled(site: Site, service: Servic
     until(lambda: settled(site) and not service.receiver._waiting)
 
 
-def test_what_is_kept_for_telling_the_time_has_a_limit(
+def test_the_orders_kept_to_measure_latency_are_limited(
     site: Site, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receiver_module, "KEPT_WAITING", 3)

@@ -14,7 +14,6 @@ import pytest
 from onetribe_bc.sandbox import Fault, Request
 from tests.conftest import SandboxFactory
 from tests.shell import Shell, shell_fixture  # noqa: F401
-from tests.test_cli_output import Terminal
 
 STANDINGS = ("delivered", "skipped", "missing", "owed", "unknown", "failed", "changed")
 
@@ -197,12 +196,6 @@ def test_an_interrupt_ends_it_between_two_orders(
     told = shell.finish(process)
     assert told.code == 130
     assert "in the store" not in told.err
-
-
-def test_on_a_terminal_it_reads_as_in_a_pipe(gappy: Shell) -> None:
-    terminal = Terminal(gappy, "reconcile")
-    assert terminal.finish() == 1
-    assert "4 gaps." in terminal.text
 
 
 def test_export_and_reconcile_tell_the_same(gappy: Shell) -> None:

@@ -62,7 +62,7 @@ def test_all_stores_are_synced_in_turn(two: Shell, uk: Sandbox) -> None:
     ("fault", "code"),
     [("bigcommerce:status@401", 4), ("bigcommerce:status@503", 5), ("onetribe:status@422*1", 1)],
 )
-def test_ones_trouble_does_not_stop_the_other_and_the_worst_exit_code_counts(
+def test_a_problem_of_one_store_does_not_stop_the_other_and_the_worst_exit_code_counts(
     two: Shell, uk: Sandbox, fault: str, code: int
 ) -> None:
     two.sandbox.faults.add(fault)
@@ -72,13 +72,13 @@ def test_ones_trouble_does_not_stop_the_other_and_the_worst_exit_code_counts(
     assert set(uk.onetribe.counts()) == eligible(uk)
 
 
-def test_the_worst_of_two_troubles_counts(two: Shell, uk: Sandbox) -> None:
+def test_the_worst_of_two_problems_counts(two: Shell, uk: Sandbox) -> None:
     two.sandbox.faults.add("bigcommerce:status@401")
     uk.faults.add("onetribe:status@422*1")
     two.run("sync", *SINCE, "--all-stores").says(4, "Store (top of the file): ", "422")
 
 
-def test_what_is_wrong_with_one_stores_settings_is_its_own_trouble(two: Shell, uk: Sandbox) -> None:
+def test_an_invalid_setting_of_one_store_affects_only_that_store(two: Shell, uk: Sandbox) -> None:
     broken = section(two.sandbox, access_token="${NOT_SET_ANYWHERE}")
     two.configure(**broken, ledger="ledger.db", stores={"uk": section(uk)})
     two.run("sync", *SINCE, "--all-stores").says(3, "NOT_SET_ANYWHERE")
@@ -95,7 +95,7 @@ def test_store_and_all_stores_contradict_each_other(two: Shell) -> None:
         two.run("--store", "uk", command, "--all-stores").says(2, "contradict")
 
 
-def test_without_any_store_it_does_not_do_nothing_in_silence(shell: Shell) -> None:
+def test_without_any_store_it_fails(shell: Shell) -> None:
     shell.unset_all()
     shell.configure(timezone="UTC")
     shell.run("-q", "sync", "--all-stores").says(3, "store_hash is not set")
@@ -119,7 +119,7 @@ def test_json_of_all_stores_is_one_list(two: Shell, uk: Sandbox, command: list[s
     assert all(one["store_hash"] == uk.store_hash for one in told.json)
 
 
-def test_json_tells_of_a_store_that_could_not_be_asked(two: Shell) -> None:
+def test_json_reports_a_store_that_failed(two: Shell) -> None:
     two.sandbox.faults.add("bigcommerce:status@401")
     told = two.run("reconcile", "--all-stores", "--json")
     assert told.code == 4
