@@ -63,17 +63,13 @@ def nested(name: str, value: str) -> str:
         ("orders.skip_statuses", "['']", "is empty"),
         ("ledger", '"a\\nb"', "must be a path"),
         ("ledger", "~other/x", "starts with a ~ that cannot be resolved"),
-        (
-            "bigcommerce.access_token",
-            '"a\\nb"',
-            "contains a space, a line break or a non-ASCII",
-        ),
+        ("bigcommerce.access_token", '"a\\nb"', "contains a space, a line break or a non-ASCII"),
         ("bigcommerce.access_token", "a b", "contains a space, a line break or a non-ASCII"),
         ("bigcommerce.access_token", "tökén", "contains a space, a line break or a non-ASCII"),
         ("bigcommerce.access_token", "!token", "needs quotes: its value starts with !"),
     ],
 )
-def test_a_wrong_value_is_met_with_file_line_key_and_what_is_expected(
+def test_an_invalid_value_is_an_error_with_file_line_key_and_the_valid_form(
     desk: Desk, name: str, value: str, expected: str
 ) -> None:
     told = desk.refusal(nested(name, value))
@@ -95,7 +91,7 @@ def test_a_wrong_value_is_met_with_file_line_key_and_what_is_expected(
         ("orders.resend", "on-change"),
     ],
 )
-def test_values_at_the_edge_are_taken(desk: Desk, name: str, value: str) -> None:
+def test_values_at_the_limits_are_accepted(desk: Desk, name: str, value: str) -> None:
     desk.load(nested(name, value))
 
 
@@ -111,20 +107,21 @@ def test_statuses_are_names_or_ids_and_the_merchants_own_names_are_kept(desk: De
         "stores/abc123",
         "https://store-abc123.mybigcommerce.com/manage",
         "store-abc123",
+        "store-abc123-1.mybigcommerce.com",
     ],
 )
-def test_the_store_hash_is_found_in_a_whole_address(desk: Desk, pasted: str) -> None:
+def test_the_store_hash_is_extracted_from_a_url_or_path(desk: Desk, pasted: str) -> None:
     loaded = desk.load(nested("bigcommerce.store_hash", pasted))
     assert loaded.need_store_hash() == "abc123"
 
 
-def test_any_other_store_hash_is_told_what_one_looks_like(desk: Desk) -> None:
+def test_an_invalid_store_hash_is_an_error_with_an_example(desk: Desk) -> None:
     assert "must be a store hash such as abc123, or the API path" in desk.refusal(
         nested("bigcommerce.store_hash", "abc-123")
     )
 
 
-def test_a_store_hash_of_digits_stays_as_it_is_written(desk: Desk) -> None:
+def test_a_store_hash_of_digits_stays_text(desk: Desk) -> None:
     for hash_ in ("0123", "1e5", "0x1f", "123456"):
         loaded = desk.load(nested("bigcommerce.store_hash", hash_))
         assert loaded.need_store_hash() == hash_
@@ -154,9 +151,7 @@ def test_a_store_hash_of_digits_stays_as_it_is_written(desk: Desk) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["onetribe.url", "bigcommerce.api_url"])
-def test_an_unsafe_or_broken_address_is_refused(
-    desk: Desk, name: str, url: str, problem: str
-) -> None:
+def test_an_unsafe_or_invalid_url_is_refused(desk: Desk, name: str, url: str, problem: str) -> None:
     told = desk.refusal(nested(name, url))
     assert f"{name} " in told
     assert problem in told
@@ -174,7 +169,7 @@ def test_an_unsafe_or_broken_address_is_refused(
         "http://[::1]:80/key",
     ],
 )
-def test_https_anywhere_and_http_on_this_machine_are_taken(desk: Desk, url: str) -> None:
+def test_https_anywhere_and_http_on_loopback_are_accepted(desk: Desk, url: str) -> None:
     loaded = desk.load(nested("onetribe.url", url))
     assert loaded.need_onetribe_url().reveal() == url
     loaded = desk.load(nested("bigcommerce.api_url", url))
@@ -182,11 +177,11 @@ def test_https_anywhere_and_http_on_this_machine_are_taken(desk: Desk, url: str)
 
 
 @pytest.mark.parametrize("url", ["https://h", "https://h/", ONETRIBE, ONETRIBE.rstrip("/")])
-def test_one_tribes_address_has_to_end_in_the_merchant_key(desk: Desk, url: str) -> None:
+def test_one_tribes_url_must_end_in_the_merchant_key(desk: Desk, url: str) -> None:
     assert "lacks the merchant key" in desk.refusal(nested("onetribe.url", url))
 
 
-def test_the_api_address_ends_before_the_store(desk: Desk) -> None:
+def test_the_api_url_must_end_before_the_store(desk: Desk) -> None:
     told = desk.refusal(nested("bigcommerce.api_url", "https://api.bigcommerce.com/stores/abc/v3"))
     assert "must end before /stores" in told
 
@@ -205,11 +200,13 @@ def test_the_api_address_ends_before_the_store(desk: Desk) -> None:
         ("/etc", "such as UTC or Europe/London."),
     ],
 )
-def test_an_unknown_time_zone_is_met_with_near_ones(desk: Desk, zone: str, near: str) -> None:
+def test_an_unknown_time_zone_is_an_error_with_similar_ones(
+    desk: Desk, zone: str, near: str
+) -> None:
     assert near in desk.refusal(nested("timezone", zone))
 
 
-def test_a_machine_without_time_zones_is_told_what_it_lacks(desk: Desk) -> None:
+def test_a_machine_without_time_zone_data_gets_the_fix(desk: Desk) -> None:
     zoneinfo.reset_tzpath(to=[])
     zoneinfo.ZoneInfo.clear_cache()
     try:
@@ -221,7 +218,7 @@ def test_a_machine_without_time_zones_is_told_what_it_lacks(desk: Desk) -> None:
         zoneinfo.reset_tzpath()
 
 
-def test_paths_start_at_the_files_folder_or_at_home(desk: Desk) -> None:
+def test_paths_are_relative_to_the_file_or_to_the_home_directory(desk: Desk) -> None:
     assert desk.load("ledger: data/x.db").ledger == desk.cwd / "data" / "x.db"
     assert desk.load("ledger: ~/x.db").ledger == desk.directories.home / "x.db"
     assert desk.load("ledger: /x.db").ledger == Path("/x.db")
@@ -230,7 +227,7 @@ def test_paths_start_at_the_files_folder_or_at_home(desk: Desk) -> None:
 # Variables in values
 
 
-def test_variables_are_filled_in_several_and_in_the_middle(desk: Desk) -> None:
+def test_variables_are_expanded_anywhere_in_a_value(desk: Desk) -> None:
     desk.environ = {"HOST": "api.example.com", "KEY": "my$$key", "N": "7", "S": "Declined"}
     loaded = desk.load(
         "onetribe: {url: 'https://${HOST}/order/a$$b-${KEY}'}\n"
@@ -245,16 +242,14 @@ def test_variables_are_filled_in_several_and_in_the_middle(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("environ", [{}, {"TOKEN": ""}])
-def test_a_variable_that_is_not_set_is_named_with_the_key(
-    desk: Desk, environ: dict[str, str]
-) -> None:
+def test_an_unset_variable_is_an_error_with_the_key(desk: Desk, environ: dict[str, str]) -> None:
     desk.environ = environ
     told = desk.refusal(nested("bigcommerce.access_token", "x${TOKEN}"))
     assert "line 2: bigcommerce.access_token takes the environment variable TOKEN" in told
 
 
 @pytest.mark.parametrize("value", ["${", "${}", "${A B}", "${A-x}", "x${A"])
-def test_a_reference_that_is_none_is_an_error(desk: Desk, value: str) -> None:
+def test_an_invalid_reference_is_an_error(desk: Desk, value: str) -> None:
     desk.environ = {"A": "x"}
     told = desk.refusal(nested("bigcommerce.access_token", f"'{value}'"))
     assert "must have a variable name and } after ${" in told
@@ -284,9 +279,7 @@ def test_a_secret_is_read_from_its_file_without_the_line_end(desk: Desk, content
         (b"x" * 20_000, "larger than 16384 bytes"),
     ],
 )
-def test_a_secret_file_that_cannot_be_used_is_an_error(
-    desk: Desk, content: bytes, problem: str
-) -> None:
+def test_an_unusable_secret_file_is_an_error(desk: Desk, content: bytes, problem: str) -> None:
     desk.write(content, desk.cwd / "token")
     told = desk.refusal(nested("bigcommerce.access_token_file", "token"))
     assert "line 2" in told
@@ -295,7 +288,7 @@ def test_a_secret_file_that_cannot_be_used_is_an_error(
     assert "two" not in told
 
 
-def test_a_secret_file_that_is_missing_or_a_folder_is_an_error(desk: Desk) -> None:
+def test_a_secret_file_that_is_missing_or_a_directory_is_an_error(desk: Desk) -> None:
     assert "cannot be read: No such file" in desk.refusal(nested("onetribe.url_file", TOKEN))
     assert TOKEN not in desk.refusal()
     assert "cannot be read: Is a directory" in desk.refusal(nested("onetribe.url_file", "."))
@@ -354,7 +347,7 @@ def test_a_secret_may_come_through_a_pipe(desk: Desk) -> None:
         ("delivery: &a {timeout: *a}", 1, "delivery.timeout.timeout is not a known key"),
     ],
 )
-def test_a_key_in_the_wrong_place_is_met_with_file_line_and_the_right_one(
+def test_an_unknown_key_is_an_error_with_file_line_and_the_nearest_key(
     desk: Desk, content: str, line: int, key: str
 ) -> None:
     assert f"{desk.file}, line {line}: {key}" in desk.refusal(content)
@@ -385,7 +378,7 @@ def test_an_alias_stands_for_what_it_names(desk: Desk) -> None:
         ("[" * 20_000, 1, "the file is nested too deeply"),
     ],
 )
-def test_a_malformed_file_is_met_with_the_line_and_never_quoted(
+def test_an_invalid_file_is_an_error_with_the_line_and_without_its_text(
     desk: Desk, content: str | bytes, line: int, problem: str
 ) -> None:
     told = desk.refusal(content)
@@ -395,18 +388,18 @@ def test_a_malformed_file_is_met_with_the_line_and_never_quoted(
     assert abs(int(told.partition(", line ")[2].partition(":")[0]) - line) <= 1
 
 
-def test_a_mark_at_the_beginning_of_the_file_does_no_harm(desk: Desk) -> None:
+def test_a_byte_order_mark_is_ignored(desk: Desk) -> None:
     assert desk.load("\ufeff" + FULL).need_store_hash() == "abc123"
 
 
-def test_a_file_that_cannot_be_read_is_an_error(desk: Desk) -> None:
+def test_an_unreadable_file_is_an_error(desk: Desk) -> None:
     desk.file.mkdir()
     assert f"Cannot read the configuration file {desk.file}: Is a directory" in desk.refusal()
     desk.file.rmdir()
     assert "it is larger than" in desk.refusal("#" * 300_000)
 
 
-def test_aliases_that_multiply_cost_nothing(desk: Desk) -> None:
+def test_nested_aliases_cost_nothing(desk: Desk) -> None:
     bomb = ["delivery:", "  workers: &a0 [x, x]"]
     bomb += [f"  w{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 40)]
     assert "may be a secret" in desk.refusal("\n".join(bomb))
@@ -426,12 +419,12 @@ def test_aliases_that_multiply_cost_nothing(desk: Desk) -> None:
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300
 )
-def test_a_token_in_the_wrong_place_is_in_no_error(desk: Desk, name: str, shape: str) -> None:
+def test_no_error_shows_a_token_in_the_wrong_place(desk: Desk, name: str, shape: str) -> None:
     assert TOKEN not in desk.told(nested(name, shape.format(TOKEN, TOKEN)))
 
 
 @given(content=st.text() | st.text(alphabet="a:{}[]-&*!|>'\"%@`#\n\t $,?~"))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_whatever_stands_in_a_file_the_only_errors_are_ours(desk: Desk, content: str) -> None:
+def test_any_file_either_loads_or_raises_a_bc2ot_error(desk: Desk, content: str) -> None:
     told = desk.told(content.encode("utf-8", "surrogatepass"))
     assert not told or str(desk.file) in told

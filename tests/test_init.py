@@ -17,14 +17,7 @@ import responses
 import yaml
 
 from onetribe_bc.config import Settings, load
-from onetribe_bc.sandbox import (
-    INFORMATION_SCOPE,
-    ORDERS_SCOPE,
-    Fault,
-    FaultKind,
-    Sandbox,
-    Service,
-)
+from onetribe_bc.sandbox import INFORMATION_SCOPE, ORDERS_SCOPE, Fault, FaultKind, Sandbox, Service
 from tests.shell import Shell, shell_fixture  # noqa: F401
 from tests.terminal import Terminal
 from tests.wire import WireServer, answer
@@ -127,7 +120,7 @@ def test_from_nothing_to_a_file_that_works(shell: Shell, open_init: Open) -> Non
     shell.run("backfill").says(0, "21 orders seen")
 
 
-def test_beside_a_sandbox_whose_lines_were_pasted_enter_is_enough(
+def test_with_a_sandboxs_variables_enter_answers_every_question(
     shell: Shell, open_init: Open
 ) -> None:
     """The file takes the secrets from the variables in which it found them."""
@@ -146,7 +139,7 @@ def test_beside_a_sandbox_whose_lines_were_pasted_enter_is_enough(
     shell.run("--config", "shop.yaml", "backfill").says(0, "21 orders seen")
 
 
-def test_a_hook_is_made_when_the_file_is_there(shell: Shell, open_init: Open) -> None:
+def test_a_webhook_is_created_after_the_file(shell: Shell, open_init: Open) -> None:
     with open_init() as terminal:
         give_store(terminal, shell.sandbox)
         give_onetribe(terminal, HTTPS_URL.replace(":1", ""))
@@ -160,7 +153,7 @@ def test_a_hook_is_made_when_the_file_is_there(shell: Shell, open_init: Open) ->
     )  # fmt: skip
 
 
-def test_an_existing_hook_is_left(shell: Shell, open_init: Open) -> None:
+def test_an_existing_webhook_is_left_unchanged(shell: Shell, open_init: Open) -> None:
     url = HTTPS_URL.replace(":1", "")
     shell.sandbox.hooks.add("store/order/created", url)
     with open_init("--config", "shop.yaml", "init", "--hook") as terminal:
@@ -171,7 +164,7 @@ def test_an_existing_hook_is_left(shell: Shell, open_init: Open) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("--no-hook",)])
-def test_no_hook_is_made_when_it_is_not_wanted(
+def test_no_webhook_is_created_if_declined(
     shell: Shell, open_init: Open, arguments: tuple[str, ...]
 ) -> None:
     with open_init("--config", "shop.yaml", "init", *arguments) as terminal:
@@ -184,7 +177,7 @@ def test_no_hook_is_made_when_it_is_not_wanted(
     assert not shell.sandbox.hooks.all()
 
 
-def test_a_hook_that_fails_does_not_undo_the_file(shell: Shell, open_init: Open) -> None:
+def test_a_failed_webhook_does_not_undo_the_file(shell: Shell, open_init: Open) -> None:
     for number in range(10):
         shell.sandbox.hooks.add("store/order/created", f"https://example.com/{number}")
     with open_init() as terminal:
@@ -198,7 +191,9 @@ def test_a_hook_that_fails_does_not_undo_the_file(shell: Shell, open_init: Open)
     assert loaded(shell).need_store_hash() == shell.sandbox.store_hash
 
 
-def test_a_hook_answered_otherwise_than_asked_for_is_told(shell: Shell, open_init: Open) -> None:
+def test_a_webhook_returned_with_a_different_destination_is_reported(
+    shell: Shell, open_init: Open
+) -> None:
     shell.sandbox.hooks.answer_destination = "https://elsewhere.example.com/x"
     with open_init() as terminal:
         give_store(terminal, shell.sandbox)
@@ -223,7 +218,7 @@ def test_it_works_on_a_narrow_and_on_a_dumb_terminal(
 # Answers that are wrong, and then right
 
 
-def test_a_store_hash_that_cannot_be_one_is_asked_for_again(shell: Shell, open_init: Open) -> None:
+def test_an_invalid_store_hash_is_asked_for_again(shell: Shell, open_init: Open) -> None:
     with open_init() as terminal:
         terminal.answers(HASH, "").answers(HASH, "   ")
         terminal.answers(HASH, "my shop").sees(
@@ -234,7 +229,7 @@ def test_a_store_hash_that_cannot_be_one_is_asked_for_again(shell: Shell, open_i
         terminal.sees("OK: the store").sees(HOW).leaves("\x03").ends(130)
 
 
-def test_a_token_that_cannot_be_one_is_asked_for_again(shell: Shell, open_init: Open) -> None:
+def test_an_invalid_token_is_asked_for_again(shell: Shell, open_init: Open) -> None:
     with open_init() as terminal:
         terminal.answers(HASH, shell.sandbox.store_hash)
         terminal.answers(HOW, "1").answers_hidden(TOKEN, "")
@@ -297,16 +292,14 @@ def test_a_wrong_url_is_asked_for_again(shell: Shell, open_init: Open) -> None:
     assert [request.split()[0] for request in server.requests] == [b"HEAD"]
 
 
-def test_an_address_that_does_not_look_like_one_tribes_is_told(
-    shell: Shell, open_init: Open
-) -> None:
+def test_a_url_of_another_form_than_one_tribes_is_a_warning(shell: Shell, open_init: Open) -> None:
     with WireServer([answer()]) as server, open_init() as terminal:
         give_store(terminal, shell.sandbox)
         give_onetribe(terminal, f"{server.url}/elsewhere/{KEY}")
         terminal.sees("Warning: the URL does not have the form").ends(0)
 
 
-def test_what_cannot_be_reached_is_kept_only_when_asked_for(shell: Shell, open_init: Open) -> None:
+def test_an_unreachable_url_is_kept_only_on_request(shell: Shell, open_init: Open) -> None:
     with open_init() as terminal:
         give_store(terminal, shell.sandbox)
         give_onetribe(terminal, HTTPS_URL)
@@ -319,7 +312,9 @@ def test_what_cannot_be_reached_is_kept_only_when_asked_for(shell: Shell, open_i
     assert loaded(shell).need_onetribe_url().reveal() == HTTPS_URL
 
 
-def test_an_unreachable_bigcommerce_is_kept_without_a_hook(shell: Shell, open_init: Open) -> None:
+def test_with_an_unreachable_bigcommerce_no_webhook_is_created(
+    shell: Shell, open_init: Open
+) -> None:
     shell.set(BC2OT_API_URL="http://127.0.0.1:1")
     with open_init() as terminal:
         terminal.answers(HASH, shell.sandbox.store_hash)
@@ -330,7 +325,7 @@ def test_an_unreachable_bigcommerce_is_kept_without_a_hook(shell: Shell, open_in
     assert loaded(shell).bigcommerce.api_url == "http://127.0.0.1:1"
 
 
-def test_a_clock_that_is_wrong_is_told(shell: Shell, open_init: Open) -> None:
+def test_a_wrong_clock_is_a_warning(shell: Shell, open_init: Open) -> None:
     shell.sandbox.clock_offset_s = 90 + time.time() - shell.sandbox.clock.now()
     with open_init() as terminal:
         give_store(terminal, shell.sandbox)
@@ -338,7 +333,7 @@ def test_a_clock_that_is_wrong_is_told(shell: Shell, open_init: Open) -> None:
         terminal.sees("NTP").sees(HOW).leaves("\x03").ends(130)
 
 
-def test_a_secret_that_is_pasted_a_question_early_is_taken_and_not_shown(
+def test_a_secret_pasted_one_question_early_is_accepted_and_not_shown(
     shell: Shell, open_init: Open
 ) -> None:
     with open_init() as terminal:
@@ -351,7 +346,9 @@ def test_a_secret_that_is_pasted_a_question_early_is_taken_and_not_shown(
         assert WRONG_TOKEN not in terminal.shown
 
 
-def test_the_name_of_a_variable_is_taken_and_not_its_value(shell: Shell, open_init: Open) -> None:
+def test_the_file_takes_the_name_of_a_variable_and_not_its_value(
+    shell: Shell, open_init: Open
+) -> None:
     shell.set(SHOP_TOKEN=shell.sandbox.access_token, SHOP_URL=shell.sandbox.onetribe_url)
     with open_init() as terminal:
         terminal.answers(HASH, shell.sandbox.store_hash)
@@ -382,7 +379,7 @@ def test_a_variable_that_is_not_set_yet_can_be_kept(shell: Shell, open_init: Ope
     assert configuration(shell)["onetribe"] == {"url": "${LATER_URL}"}
 
 
-def test_the_path_of_a_file_is_taken_and_what_is_wrong_with_it_told(
+def test_a_path_is_accepted_once_its_file_holds_a_valid_secret(
     shell: Shell, open_init: Open
 ) -> None:
     shell.write(shell.sandbox.access_token + "\n", name="token file")
@@ -413,7 +410,7 @@ def test_the_path_of_a_file_is_taken_and_what_is_wrong_with_it_told(
     assert loaded(shell).need_access_token().reveal() == shell.sandbox.access_token
 
 
-def test_variables_that_overrule_the_file_are_named(shell: Shell, open_init: Open) -> None:
+def test_variables_that_override_the_file_are_named(shell: Shell, open_init: Open) -> None:
     shell.set(BC2OT_ACCESS_TOKEN="older-token", BC2OT_STORE_HASH="older1")
     with open_init() as terminal:
         terminal.answers(f"{HASH} [older1]", shell.sandbox.store_hash)
@@ -429,7 +426,7 @@ def test_variables_that_overrule_the_file_are_named(shell: Shell, open_init: Ope
 # Places
 
 
-def test_the_working_folder_can_be_chosen(shell: Shell, open_init: Open) -> None:
+def test_the_working_directory_can_be_chosen(shell: Shell, open_init: Open) -> None:
     with open_init("init") as terminal:
         terminal.answers(WHERE, "2")
         give_store(terminal, shell.sandbox)
@@ -439,7 +436,7 @@ def test_the_working_folder_can_be_chosen(shell: Shell, open_init: Open) -> None
     assert files(shell) == ["bc2ot.yaml"]
 
 
-def test_the_next_commands_name_a_file_that_is_not_found_by_itself(
+def test_the_next_steps_name_a_file_that_is_not_found_by_default(
     shell: Shell, open_init: Open
 ) -> None:
     with open_init("--config", "a b/shop.yaml", "init") as terminal:
@@ -451,7 +448,7 @@ def test_the_next_commands_name_a_file_that_is_not_found_by_itself(
     loaded(shell, shell.folder / "a b" / "shop.yaml")
 
 
-def test_the_variable_for_the_file_says_where(shell: Shell, open_init: Open) -> None:
+def test_the_file_is_written_to_the_path_in_the_variable(shell: Shell, open_init: Open) -> None:
     shell.set(BC2OT_CONFIG="~/shops/one.yaml")
     with open_init("init") as terminal:
         give_store(terminal, shell.sandbox)
@@ -460,9 +457,7 @@ def test_the_variable_for_the_file_says_where(shell: Shell, open_init: Open) -> 
     loaded(shell, Path(os.environ["HOME"]) / "shops" / "one.yaml")
 
 
-def test_a_file_that_is_there_stays_unless_it_is_to_be_replaced(
-    shell: Shell, open_init: Open
-) -> None:
+def test_an_existing_file_stays_unless_the_user_agrees(shell: Shell, open_init: Open) -> None:
     file = shell.write("timezone: UTC\n", name="bc2ot.yaml")
     with open_init("init") as terminal:
         terminal.sees("1").answers("Where [1]:", "")
@@ -473,9 +468,7 @@ def test_a_file_that_is_there_stays_unless_it_is_to_be_replaced(
 
 
 @pytest.mark.parametrize("asked", [True, False])
-def test_a_file_that_is_replaced_is_kept_beside_it(
-    shell: Shell, open_init: Open, asked: bool
-) -> None:
+def test_a_replaced_file_is_kept_as_a_backup(shell: Shell, open_init: Open, asked: bool) -> None:
     shell.write("timezone: UTC\n", name="shop.yaml", mode=0o644)
     overwrite = () if asked else ("--overwrite",)
     with open_init("--config", "shop.yaml", "init", *overwrite) as terminal:
@@ -490,7 +483,7 @@ def test_a_file_that_is_replaced_is_kept_beside_it(
     assert files(shell) == ["shop.yaml", "shop.yaml.bak"]
 
 
-def test_an_older_copy_is_never_given_up(shell: Shell, open_init: Open) -> None:
+def test_an_older_backup_is_never_overwritten(shell: Shell, open_init: Open) -> None:
     shell.write("by hand", name="shop.yaml")
     shell.set(**shell.sandbox.environment())
     shell.run(*no_input(shell, "--overwrite")).says(0, "shop.yaml.bak")
@@ -571,7 +564,7 @@ def test_leaving_at_any_question_leaves_no_trace(
     assert not shell.sandbox.hooks.all()
 
 
-def test_sigterm_shows_again_what_is_typed(shell: Shell, open_init: Open) -> None:
+def test_sigterm_restores_the_terminals_echo(shell: Shell, open_init: Open) -> None:
     with open_init() as terminal:
         reach(terminal, shell.sandbox, 2)
         while terminal.echoes:
@@ -581,7 +574,7 @@ def test_sigterm_shows_again_what_is_typed(shell: Shell, open_init: Open) -> Non
     assert files(shell) == []
 
 
-def test_ctrl_c_ends_a_check_at_once(shell: Shell, open_init: Open) -> None:
+def test_ctrl_c_ends_a_check_immediately(shell: Shell, open_init: Open) -> None:
     def be_silent(_connection: object) -> None:
         server.stopping.wait()
 
@@ -596,7 +589,7 @@ def test_ctrl_c_ends_a_check_at_once(shell: Shell, open_init: Open) -> None:
 
 
 @pytest.mark.parametrize("question", range(QUESTIONS))
-def test_a_kill_leaves_no_half_of_a_file(shell: Shell, open_init: Open, question: int) -> None:
+def test_a_kill_leaves_no_partial_file(shell: Shell, open_init: Open, question: int) -> None:
     with open_init() as terminal:
         reach(terminal, shell.sandbox, question)
         terminal.kill(signal.SIGKILL).ends(-signal.SIGKILL)
@@ -604,7 +597,7 @@ def test_a_kill_leaves_no_half_of_a_file(shell: Shell, open_init: Open, question
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_signal_while_the_hook_is_made_leaves_the_whole_file(
+def test_a_signal_during_webhook_creation_leaves_the_whole_file(
     shell: Shell, open_init: Open, number: signal.Signals
 ) -> None:
     def strike(request: object) -> None:
@@ -629,7 +622,7 @@ def no_input(shell: Shell, *arguments: str) -> tuple[str, ...]:
     return ("--no-input", "--config", "shop.yaml", "init", *arguments)
 
 
-def test_options_and_the_environment_do_for_a_script(shell: Shell) -> None:
+def test_a_script_needs_only_options_and_the_environment(shell: Shell) -> None:
     shell.unset_all()
     shell.set(BC2OT_API_URL=shell.sandbox.api_url, SHOP_TOKEN=shell.sandbox.access_token)
     url = shell.write(shell.sandbox.onetribe_url, name="onetribe-url")
@@ -651,19 +644,19 @@ def test_options_and_the_environment_do_for_a_script(shell: Shell) -> None:
     assert stat.S_IMODE((shell.folder / "shop.yaml").stat().st_mode) == 0o600
 
 
-def test_the_environment_alone_will_do_and_the_file_names_it(shell: Shell) -> None:
+def test_the_environment_alone_is_enough_and_the_file_names_it(shell: Shell) -> None:
     shell.run("--no-input", "init").says(0, str(user_file()))
     shell.check(user_file().read_text())
     assert "${BC2OT_ACCESS_TOKEN}" in user_file().read_text()
     shell.run("backfill").says(0, "21 orders seen")
 
 
-def test_a_quiet_init_says_nothing_when_all_is_well(shell: Shell) -> None:
+def test_a_quiet_init_prints_nothing_without_problems(shell: Shell) -> None:
     told = shell.run("-q", *no_input(shell))
     assert (told.code, told.stdout, told.stderr) == (0, b"", b"")
 
 
-def test_all_that_is_missing_is_named_with_how_to_give_it(shell: Shell) -> None:
+def test_missing_values_are_named_with_their_options(shell: Shell) -> None:
     shell.unset_all()
     shell.run(*no_input(shell)).says(
         2,
@@ -690,21 +683,21 @@ def test_all_that_is_missing_is_named_with_how_to_give_it(shell: Shell) -> None:
         (["--hook", "--no-check"], ["contradict each other"]),
     ],
 )
-def test_options_that_are_wrong_write_nothing(
+def test_invalid_options_write_nothing(
     shell: Shell, arguments: list[str], words: list[str]
 ) -> None:
     shell.run(*no_input(shell, *arguments)).says(2, *words)
     assert files(shell) == []
 
 
-def test_a_secret_file_that_holds_something_else_is_told(shell: Shell) -> None:
+def test_a_file_with_an_invalid_secret_is_an_error(shell: Shell) -> None:
     shell.write("https://api.example.com/", name="url")
     told = shell.run(*no_input(shell, "--onetribe-url-file", "url"))
     told.says(3, "--onetribe-url-file", "lacks the merchant key")
     assert files(shell) == ["url"]
 
 
-def test_what_is_refused_writes_nothing(shell: Shell) -> None:
+def test_refused_credentials_write_nothing(shell: Shell) -> None:
     shell.set(OTHER=WRONG_TOKEN)
     told = shell.run(*no_input(shell, "--access-token-env", "OTHER"))
     assert WRONG_TOKEN not in told.says(4, "401").err
@@ -713,14 +706,14 @@ def test_what_is_refused_writes_nothing(shell: Shell) -> None:
     assert files(shell) == []
 
 
-def test_what_is_unreachable_writes_nothing_unless_unchecked(shell: Shell) -> None:
+def test_an_unreachable_service_writes_nothing_without_no_check(shell: Shell) -> None:
     shell.set(BC2OT_ONETRIBE_URL=HTTPS_URL)
     shell.run(*no_input(shell)).says(5, "No connection", "--no-check")
     assert files(shell) == []
     shell.run(*no_input(shell, "--no-check")).says(0, "Written")
 
 
-def test_unchecked_neither_variables_nor_files_need_to_be_there_yet(shell: Shell) -> None:
+def test_with_no_check_variables_and_files_need_not_exist_yet(shell: Shell) -> None:
     shell.unset_all()
     shell.run(
         *no_input(shell, "--no-check", "--store-hash", "abc123"),
@@ -729,7 +722,7 @@ def test_unchecked_neither_variables_nor_files_need_to_be_there_yet(shell: Shell
     assert not shell.sandbox.requests
 
 
-def test_an_unchecked_set_up_by_a_person_asks_no_service(shell: Shell, open_init: Open) -> None:
+def test_with_no_check_questions_send_no_requests(shell: Shell, open_init: Open) -> None:
     with open_init("--config", "shop.yaml", "init", "--no-check") as terminal:
         terminal.answers(HASH, "abc123")
         terminal.answers(HOW, "1").answers_hidden(TOKEN, "t0ken")
@@ -738,7 +731,7 @@ def test_an_unchecked_set_up_by_a_person_asks_no_service(shell: Shell, open_init
     assert not shell.sandbox.requests
 
 
-def test_a_script_overwrites_only_when_told_to(shell: Shell) -> None:
+def test_a_script_overwrites_only_with_overwrite(shell: Shell) -> None:
     file = shell.write("timezone: UTC\n", name="shop.yaml")
     shell.run(*no_input(shell)).says(2, "shop.yaml already exists", "--overwrite")
     assert file.read_text() == "timezone: UTC\n"
@@ -754,7 +747,7 @@ def mock_onetribe(sandbox: Sandbox, url: str) -> responses.RequestsMock:
     return mock
 
 
-def test_a_script_makes_the_hook_when_told_to(shell: Shell) -> None:
+def test_a_script_creates_the_webhook_with_hook(shell: Shell) -> None:
     shell.set(BC2OT_ONETRIBE_URL=ONETRIBE)
     with mock_onetribe(shell.sandbox, ONETRIBE):
         told = shell.run(*no_input(shell, "--hook"))
@@ -762,7 +755,7 @@ def test_a_script_makes_the_hook_when_told_to(shell: Shell) -> None:
     assert [hook.destination for hook in shell.sandbox.hooks.all()] == [ONETRIBE]
 
 
-def test_a_script_that_wants_a_hook_where_none_can_be_gets_nothing(shell: Shell) -> None:
+def test_an_impossible_webhook_writes_nothing(shell: Shell) -> None:
     url = ONETRIBE.replace(".com", ".com:8443")
     shell.set(BC2OT_ONETRIBE_URL=url)
     with mock_onetribe(shell.sandbox, url):
@@ -771,16 +764,16 @@ def test_a_script_that_wants_a_hook_where_none_can_be_gets_nothing(shell: Shell)
     assert files(shell) == []
 
 
-def test_without_a_terminal_nobody_is_asked(shell: Shell) -> None:
+def test_without_a_terminal_init_asks_nothing(shell: Shell) -> None:
     shell.run("init").says(2, "needs a terminal", "bc2ot --no-input init")
     assert files(shell) == []
 
 
-def test_a_named_store_is_not_for_init(shell: Shell) -> None:
+def test_init_refuses_a_named_store(shell: Shell) -> None:
     shell.run("--store", "uk", "--no-input", "init").says(2, "top of a file", "stores:")
 
 
-def test_a_place_that_cannot_be_is_told_first(shell: Shell) -> None:
+def test_an_unusable_path_is_an_error_before_any_request(shell: Shell) -> None:
     shell.run("--no-input", "--config", ".", "init").says(2, "is not a file")
     shell.run("--no-input", "--config", "~x/y", "init").says(3, "starts with a ~")
     shell.write("", name="file")
@@ -790,7 +783,7 @@ def test_a_place_that_cannot_be_is_told_first(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("path", ["a" * 300, f"{'a' * 300}/shop.yaml"])
-def test_a_place_that_cannot_be_looked_at_is_told_first(
+def test_an_inaccessible_path_is_an_error_before_any_question(
     shell: Shell, open_init: Open, path: str
 ) -> None:
     shell.set(**shell.sandbox.environment())
@@ -801,7 +794,7 @@ def test_a_place_that_cannot_be_looked_at_is_told_first(
         terminal.sees("File name too long.").ends(3)
 
 
-def test_an_answer_that_tells_of_trouble_is_told_as_doctor_tells_it(shell: Shell) -> None:
+def test_findings_are_shown_as_doctor_shows_them(shell: Shell) -> None:
     shell.sandbox.faults.add("onetribe:status@503")
     told = shell.run(*no_input(shell)).says(0, "Warning: One Tribe is reached at", "503")
     assert "OK: One Tribe" not in told.err
@@ -812,7 +805,7 @@ def test_an_answer_that_tells_of_trouble_is_told_as_doctor_tells_it(shell: Shell
     assert "OK: One Tribe" not in told.err
 
 
-def test_an_answer_for_another_store_is_refused(shell: Shell) -> None:
+def test_a_response_for_another_store_is_refused(shell: Shell) -> None:
     body = b'{"id": "another", "name": "Another"}'
     shell.sandbox.faults.add(
         Fault(Service.BIGCOMMERCE, FaultKind.STATUS, status=200, path="/v2/store", body=body)
@@ -821,7 +814,7 @@ def test_an_answer_for_another_store_is_refused(shell: Shell) -> None:
     assert files(shell) == []
 
 
-def test_the_usual_address_is_not_written(shell: Shell) -> None:
+def test_the_default_api_url_is_not_written(shell: Shell) -> None:
     shell.set(BC2OT_API_URL="https://api.bigcommerce.com")
     shell.run(*no_input(shell, "--no-check")).says(0)
     assert "api_url" not in configuration(shell)["bigcommerce"]

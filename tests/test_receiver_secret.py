@@ -33,7 +33,7 @@ def secret(desk: Desk, content: str = FULL) -> str | None:
     return found.reveal() if found else None
 
 
-def test_where_none_is_set_the_one_that_is_kept_for_the_store_holds(desk: Desk) -> None:
+def test_the_secret_file_of_the_store_is_the_default(desk: Desk) -> None:
     assert secret(desk) is None
     keep(desk)
     assert secret(desk) == KEPT
@@ -41,20 +41,20 @@ def test_where_none_is_set_the_one_that_is_kept_for_the_store_holds(desk: Desk) 
     assert secret(desk, FULL.replace("abc123", "other1")) is None
 
 
-def test_it_is_kept_in_the_folder_of_the_ledger(desk: Desk, tmp_path: Path) -> None:
+def test_the_secret_file_is_next_to_the_ledger(desk: Desk, tmp_path: Path) -> None:
     desk.write(KEPT, tmp_path / "led" / "receiver-secret-abc123")
     assert secret(desk, f"{FULL}ledger: {tmp_path}/led/orders.db\n") == KEPT
     assert receiver_secret_file(Path("/a/b.db"), "abc123") == Path("/a/receiver-secret-abc123")
 
 
-def test_what_is_set_comes_first(desk: Desk) -> None:
+def test_a_setting_overrides_the_secret_file(desk: Desk) -> None:
     keep(desk)
     assert secret(desk, f"{FULL}receiver: {{secret: set-secret}}\n") == "set-secret"
     desk.environ["BC2OT_RECEIVER_SECRET"] = "from-the-environment"
     assert secret(desk) == "from-the-environment"
 
 
-def test_each_store_has_its_own(desk: Desk) -> None:
+def test_each_store_has_its_own_secret(desk: Desk) -> None:
     keep(desk)
     desk.write("uk-secret", desk.directories.state / "receiver-secret-def456")
     uk = f"{FULL}stores: {{uk: {{bigcommerce: {{store_hash: def456}}}}}}\n"
@@ -64,12 +64,12 @@ def test_each_store_has_its_own(desk: Desk) -> None:
     assert secret(desk, uk) == KEPT
 
 
-def test_without_a_store_none_is_looked_for(desk: Desk) -> None:
+def test_without_a_store_no_secret_file_is_read(desk: Desk) -> None:
     desk.write(KEPT, desk.directories.state / "receiver-secret-")
     assert secret(desk, "onetribe: {url: 'https://example.com/key'}\n") is None
 
 
-def test_one_that_others_can_read_is_reported(desk: Desk) -> None:
+def test_a_secret_file_open_to_others_is_reported(desk: Desk) -> None:
     file = keep(desk, mode=0o640)
     assert secret(desk) == KEPT
     (warning,) = map(str, desk.load().warnings)
@@ -77,7 +77,7 @@ def test_one_that_others_can_read_is_reported(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "\n", "two words", "a\nb\n", "é", b"\xff"])
-def test_a_file_that_holds_none_is_reported_and_quoted_nowhere(
+def test_an_invalid_secret_file_is_reported_without_its_content(
     desk: Desk, content: str | bytes
 ) -> None:
     file = keep(desk, content)
@@ -87,7 +87,7 @@ def test_a_file_that_holds_none_is_reported_and_quoted_nowhere(
     assert "two words" not in warning
 
 
-def test_one_that_cannot_be_read_stops_nothing_and_is_reported(desk: Desk) -> None:
+def test_an_unreadable_secret_file_is_only_a_warning(desk: Desk) -> None:
     file = desk.directories.state / "receiver-secret-abc123"
     file.mkdir(parents=True)
     assert secret(desk) is None
@@ -95,7 +95,7 @@ def test_one_that_cannot_be_read_stops_nothing_and_is_reported(desk: Desk) -> No
     assert f"secret in {file} ({os.strerror(errno.EISDIR)}): make the user" in warning
 
 
-def test_it_is_made_for_its_owners_eyes_only_and_never_overwritten(tmp_path: Path) -> None:
+def test_a_new_secret_is_readable_only_by_its_owner_and_never_overwritten(tmp_path: Path) -> None:
     file = tmp_path / "new" / "receiver-secret-abc123"
     made = make_receiver_secret(file, lambda size: "x" * size)
     assert made.reveal() == "x" * 32
@@ -107,20 +107,7 @@ def test_it_is_made_for_its_owners_eyes_only_and_never_overwritten(tmp_path: Pat
     assert file.read_text() == "x" * 32 + "\n"
 
 
-def test_a_disk_that_is_full_leaves_no_half_a_secret(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(_descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-    file = tmp_path / "receiver-secret-abc123"
-    with pytest.raises(ConfigurationError, match="No space left"):
-        make_receiver_secret(file, lambda _: "x")
-    assert not file.exists()
-
-
-def test_a_kill_on_the_way_leaves_no_empty_secret(tmp_path: Path) -> None:
+def test_a_kill_leaves_no_empty_secret_file(tmp_path: Path) -> None:
     file = tmp_path / "receiver-secret-abc123"
     script = (
         "import os, signal, sys\n"
@@ -135,7 +122,9 @@ def test_a_kill_on_the_way_leaves_no_empty_secret(tmp_path: Path) -> None:
     assert make_receiver_secret(file, lambda _: "y").reveal() == "y"
 
 
-def test_its_name_outlives_a_power_cut_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_and_its_name_survive_a_power_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     synced: list[bool] = []
     sync = os.fsync
 
@@ -148,7 +137,7 @@ def test_its_name_outlives_a_power_cut_too(tmp_path: Path, monkeypatch: pytest.M
     assert synced == [False, True]
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="Cannot write the receiver's secret"):
         make_receiver_secret(tmp_path / "file" / "receiver-secret-abc123", lambda _: "x")

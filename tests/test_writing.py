@@ -13,7 +13,6 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onetribe_bc.config.kinds import store_hash_in
 from onetribe_bc.config.settings import SETTINGS
 from onetribe_bc.config.sources import Source
 from onetribe_bc.config.write import check_target, render, write
@@ -58,7 +57,7 @@ def entries(folder: Path) -> list[str]:
     key=st.text(URL_CHARACTERS, min_size=1, max_size=40).filter(lambda key: key != "order"),
 )
 @settings(max_examples=300)
-def test_what_is_written_is_read_again_as_it_was(
+def test_a_written_file_reads_back_the_same(
     tmp_path_factory: pytest.TempPathFactory, store_hash: str, token: str, key: str
 ) -> None:
     desk = Desk(tmp_path_factory.mktemp("desk"))
@@ -88,9 +87,7 @@ def test_what_is_written_is_read_again_as_it_was(
         "1e5",
     ],
 )
-def test_a_token_that_means_something_to_yaml_or_to_us_stays_what_it_is(
-    desk: Desk, token: str
-) -> None:
+def test_special_characters_in_a_token_are_kept(desk: Desk, token: str) -> None:
     token = token.replace(" ", "")
     assert desk.load(answers(token=token)).need_access_token().reveal() == token
 
@@ -98,9 +95,7 @@ def test_a_token_that_means_something_to_yaml_or_to_us_stays_what_it_is(
 @given(
     name=st.text(min_size=1, max_size=30).filter(lambda name: name.strip() and name.isprintable())
 )
-def test_a_path_is_read_again_as_it_was(
-    tmp_path_factory: pytest.TempPathFactory, name: str
-) -> None:
+def test_a_path_reads_back_the_same(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     desk = Desk(tmp_path_factory.mktemp("desk"))
     secret = desk.folder / name.replace("/", "_").replace(".", "_")
     try:
@@ -114,7 +109,7 @@ def test_a_path_is_read_again_as_it_was(
     assert not loaded.warnings
 
 
-def test_a_variable_is_named_and_its_value_is_not_in_the_file(desk: Desk) -> None:
+def test_the_file_names_a_variable_without_its_value(desk: Desk) -> None:
     desk.environ["SHOP_TOKEN"] = "t$0ken"
     named = source("${SHOP_TOKEN}", has_variables=True)
     text = render({"bigcommerce.access_token": named})
@@ -122,14 +117,14 @@ def test_a_variable_is_named_and_its_value_is_not_in_the_file(desk: Desk) -> Non
     assert desk.load(text).need_access_token().reveal() == "t$0ken"
 
 
-def test_every_key_is_there_with_what_it_is_for() -> None:
+def test_the_file_explains_every_key() -> None:
     words = " ".join(line.strip("# ") for line in answers().splitlines())
     for name, setting in SETTINGS.items():
         assert f"{name.rpartition('.')[2]}:" in answers()
         assert setting.meaning.removesuffix(".") in words
 
 
-def test_what_is_commented_out_is_the_default(desk: Desk) -> None:
+def test_commented_values_are_the_defaults(desk: Desk) -> None:
     """All of it, uncommented, gives the settings that one has without it."""
     lines = answers().splitlines()
     live = [re.sub(r"^( *)# ([a-z_]+: .)", r"\1\2", line) for line in lines]
@@ -137,7 +132,7 @@ def test_what_is_commented_out_is_the_default(desk: Desk) -> None:
     assert desk.load("\n".join(live)) == desk.load("\n".join(lines))
 
 
-def test_each_commented_key_stands_in_its_own_section() -> None:
+def test_commented_keys_are_in_their_sections() -> None:
     """Without the defaults, too: a key that is given a value is the key of the table."""
     settings, _, _stores = answers().partition("# stores:")
     live = re.sub(r"(?m)^( *)# ([a-z_]+):.*$", r"\1\2: x", settings)
@@ -151,31 +146,14 @@ def test_each_commented_key_stands_in_its_own_section() -> None:
     assert names(yaml.safe_load(live)) == list(SETTINGS)
 
 
-def test_no_line_is_too_wide_to_read() -> None:
+def test_lines_are_at_most_100_columns_wide() -> None:
     assert max(map(len, answers().splitlines())) <= 100
-
-
-@pytest.mark.parametrize(
-    ("pasted", "store_hash"),
-    [
-        ("https://api.bigcommerce.com/stores/abc123/v3/", "abc123"),
-        ("/stores/abc123/v2", "abc123"),
-        ("https://store-abc123.mybigcommerce.com/manage/settings", "abc123"),
-        ("store-abc123-1.mybigcommerce.com", "abc123"),
-        ("abc123", "abc123"),
-        ("nonsense/abc", "nonsense/abc"),
-    ],
-)
-def test_the_store_hash_is_taken_out_of_what_control_panels_show(
-    pasted: str, store_hash: str
-) -> None:
-    assert store_hash_in(pasted) == store_hash
 
 
 # How it is put down
 
 
-def test_it_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_file_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         file = tmp_path / "new" / "folder" / "config.yaml"
@@ -189,7 +167,7 @@ def test_it_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
     assert entries(file.parent) == ["config.yaml"]
 
 
-def test_a_file_that_is_there_is_not_touched_unasked(tmp_path: Path) -> None:
+def test_an_existing_file_is_not_overwritten_by_default(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("mine")
     with pytest.raises(InputError, match="already") as caught:
@@ -199,7 +177,7 @@ def test_a_file_that_is_there_is_not_touched_unasked(tmp_path: Path) -> None:
     assert entries(tmp_path) == ["config.yaml"]
 
 
-def test_what_is_replaced_is_kept_beside_it(tmp_path: Path) -> None:
+def test_a_replaced_file_is_backed_up(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     kept = {"config.yaml": "third", "config.yaml.bak": "first", "config.yaml.bak.2": "second"}
     backups: list[Path | None] = []
@@ -211,7 +189,7 @@ def test_what_is_replaced_is_kept_beside_it(tmp_path: Path) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
 
 
-def test_a_link_stays_one_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
     real = tmp_path / "dotfiles" / "bc2ot.yaml"
     link = tmp_path / "bc2ot.yaml"
     link.symlink_to(real)
@@ -221,7 +199,7 @@ def test_a_link_stays_one_and_what_it_leads_to_is_replaced(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_a_file_system_without_links_will_do(
+def test_a_file_system_without_hard_links_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: bool
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -250,7 +228,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     assert entries(tmp_path) == []
 
 
-def test_a_place_where_no_file_can_be_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+def test_an_unusable_path_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="is not a directory that you can write to"):
         check_target(tmp_path / "file" / "config.yaml")
@@ -264,7 +242,7 @@ def test_a_place_where_no_file_can_be_is_told_before_anything_is_asked(tmp_path:
         write(tmp_path / "file" / "config.yaml", "", overwrite=False)
 
 
-def test_the_secrets_of_the_table_can_all_be_in_files() -> None:
+def test_every_secret_can_be_in_a_file() -> None:
     for one in (one for one in SETTINGS.values() if one.kind.secret):
         named = source("/run/secret", names_file=True)
         assert f'{one.file_name.rpartition(".")[2]}: "/run/secret"' in render({one.name: named})

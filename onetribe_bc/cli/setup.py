@@ -24,11 +24,7 @@ from onetribe_bc.cli.answers import (
 )
 from onetribe_bc.cli.console import Console
 from onetribe_bc.cli.hooks import DEFAULT_SCOPES
-from onetribe_bc.cli.invocation import (
-    line_for_cron,
-    signals_wait,
-    working_folder,
-)
+from onetribe_bc.cli.invocation import line_for_cron, signals_wait, working_folder
 from onetribe_bc.clock import Clock, SystemClock
 from onetribe_bc.commands.hooks import create_hooks
 from onetribe_bc.config import UserDirectories

@@ -12,10 +12,10 @@ from onetribe_bc.config.kinds import PATH, Raw
 from onetribe_bc.config.paths import (
     ConfigurationFile,
     UserDirectories,
+    access_warnings,
     find_file,
     nothing_set,
-    open_to_others,
-    read_contents,
+    read_file,
     resolve,
 )
 from onetribe_bc.config.receiver_secret import read_receiver_secret, receiver_secret_file
@@ -141,17 +141,16 @@ class Reader:
     def _secret_in(self, file: Path) -> str:
         # Errors name a file only once it exists: the path may be a secret under the wrong key.
         try:
-            contents = read_contents(file, most=MAX_SECRET_BYTES)
+            data = read_file(file, most=MAX_SECRET_BYTES)
+            self.warnings += access_warnings(file)
         except OSError as error:
             raise ValueError(f"names a file that cannot be read: {error.strerror}") from None
         try:
-            text = contents.data.decode().rstrip("\r\n")
+            text = data.decode().rstrip("\r\n")
         except UnicodeDecodeError:
             raise ValueError(f"names a file that is not UTF-8: {file}") from None
         if "\n" in text or "\r" in text:
             raise ValueError(f"names a file with more than one line: {file}")
-        if contents.is_open:
-            self.warnings.append(open_to_others(file))
         return text
 
 
@@ -168,9 +167,8 @@ def _default_ledger(directories: UserDirectories) -> Path:
 def _with_receiver_secret(settings: Settings, reader: Reader) -> Settings:
     """Add the secret that `hooks create --receiver` made for the store, if any."""
     file = receiver_secret_file(settings.ledger, settings.bigcommerce.store_hash)
-    secret, warning = read_receiver_secret(file)
-    if warning is not None:
-        reader.warnings.append(warning)
+    secret, warnings = read_receiver_secret(file)
+    reader.warnings += warnings
     return replace(settings, receiver=replace(settings.receiver, secret=secret))
 
 

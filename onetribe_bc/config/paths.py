@@ -8,7 +8,7 @@ import shlex
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from onetribe_bc.config.document import parse_document
@@ -65,34 +65,25 @@ def resolve(path: Path, *, folder: Path, directories: UserDirectories) -> Path:
     return directories.home.joinpath(*path.parts[1:])
 
 
-@dataclass(frozen=True)
-class Contents:
-    """The bytes of a file, and whether other users can read or write it."""
-
-    data: bytes = field(repr=False)
-    is_open: bool
-
-
-def read_contents(path: Path, *, most: int) -> Contents:
+def read_file(path: Path, *, most: int) -> bytes:
     """Read a file or pipe of up to `most` bytes.
 
     Raises OSError, whose `strerror` is the reason, if it cannot be read or is larger.
     """
     with path.open("rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
         data = file.read(most + 1)
     if len(data) > most:
         raise OSError(errno.EFBIG, f"it is larger than {most} bytes")
-    return Contents(data, stat.S_ISREG(mode) and bool(mode & (stat.S_IRWXG | stat.S_IRWXO)))
+    return data
 
 
-def open_to_others(file: Path) -> Notice:
-    """Return the warning for a file of secrets that other users can read."""
-    return Notice(
-        f"{file} may hold secrets, and other users of this machine have access to it",
-        f"run `chmod 600 {shlex.quote(str(file))}`",
-        open_file=file,
-    )
+def access_warnings(file: Path) -> tuple[Notice, ...]:
+    """Return a warning if users other than the owner can read or write a file of secrets."""
+    mode = file.stat().st_mode
+    if not (stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO)):
+        return ()
+    warning = f"{file} may hold secrets, and other users of this machine have access to it"
+    return (Notice(warning, f"run `chmod 600 {shlex.quote(str(file))}`", open_file=file),)
 
 
 # The configuration file
@@ -211,17 +202,17 @@ def _usual_files(cwd: Path, directories: UserDirectories) -> list[Path]:
 
 def _read(path: Path) -> ConfigurationFile:
     try:
-        contents = read_contents(path, most=MAX_BYTES)
+        document = parse_document(path, read_file(path, most=MAX_BYTES))
+        warnings = access_warnings(path)
     except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as error:
         raise ConfigurationError(
             f"Cannot read the configuration file {path}: {error.strerror}."
         ) from None
-    document = parse_document(path, contents.data)
     return ConfigurationFile(
         path=path,
         top=from_file(document) if document else {},
         stores=from_stores(document) if document else {},
-        warnings=(open_to_others(path),) if contents.is_open else (),
+        warnings=warnings,
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from onetribe_bc.config.kinds import CREDENTIAL
-from onetribe_bc.config.paths import open_to_others, read_contents
+from onetribe_bc.config.paths import access_warnings, read_file
 from onetribe_bc.config.settings import Notice
 from onetribe_bc.errors import ConfigurationError
 from onetribe_bc.files import make_directories, write_atomically
@@ -29,26 +29,22 @@ def receiver_secret_file(ledger: Path, store_hash: str) -> Path:
     return ledger.parent / f"receiver-secret-{store_hash}"
 
 
-def read_receiver_secret(file: Path) -> tuple[Secret | None, Notice | None]:
-    """Return the secret in `file`, None if there is none, and a warning, if any.
+def read_receiver_secret(file: Path) -> tuple[Secret | None, tuple[Notice, ...]]:
+    """Return the secret in `file`, None if there is none, and warnings.
 
     An unreadable file is only a warning: most commands do not need the secret.
     """
     try:
-        contents = read_contents(file, most=_MAX_BYTES)
-        secret = CREDENTIAL.read(contents.data.decode().rstrip("\r\n"))
+        secret = CREDENTIAL.read(read_file(file, most=_MAX_BYTES).decode().rstrip("\r\n"))
+        return secret, access_warnings(file)
     except FileNotFoundError:
-        return None, None
+        return None, ()
     except OSError as error:
-        return None, Notice(
-            f"Cannot read the receiver's secret in {file} ({error.strerror})", _HINT
-        )
+        text = f"Cannot read the receiver's secret in {file} ({error.strerror})"
+        return None, (Notice(text, _HINT),)
     except ValueError:
-        return None, Notice(
-            f"{file} does not contain a secret on one line",
-            "delete it, and make a new one with `bc2ot hooks create --receiver URL`",
-        )
-    return secret, open_to_others(file) if contents.is_open else None
+        hint = "delete it, and make a new one with `bc2ot hooks create --receiver URL`"
+        return None, (Notice(f"{file} does not contain a secret on one line", hint),)
 
 
 def make_receiver_secret(file: Path, token: Callable[[int], str]) -> Secret:

@@ -179,10 +179,7 @@ class DeliverySettings:
         default="5",
     )
     read_timeout_s: float = _setting(
-        "delivery.timeout.read",
-        kinds.seconds(600),
-        "Time to wait for a response.",
-        default="30",
+        "delivery.timeout.read", kinds.seconds(600), "Time to wait for a response.", default="30"
     )
     on_unknown: OnUnknown = _setting(
         "delivery.on_unknown",
