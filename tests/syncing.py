@@ -57,7 +57,7 @@ class Station(Desk):
             run.error = error
 
     def inquire(self, question: Callable[[Ledger], Any]) -> Any:
-        """What the inventory knows."""
+        """What the ledger knows."""
         with open_ledger(self.settings()) as ledger:
             return question(ledger)
 

@@ -67,18 +67,18 @@ def name(service: Service, *order_ids: int, scope: str = CREATED) -> None:
 
 
 def settled(site: Site) -> bool:
-    """Whether nothing is left to be done."""
+    """Whether no order is waiting, owed or in flight."""
     return not site.inbox() and not {"pending", "sending", "unknown"} & set(site.states())
 
 
 def fetched(site: Site) -> list[str]:
-    """The requests for orders, the sync's aside."""
+    """The requests for orders, without those of the periodic sync."""
     found = [r for r in site.sandbox.requests if "orders" in r.path]
     return [f"{r.path}?{r.query}" for r in found if "modified" not in r.query]
 
 
 def sent_and_settled(site: Site, clock: FakeClock, counts: dict[int, int]) -> bool:
-    """Time passes with each question: what was claimed is looked at again a while later."""
+    """Advances the clock with each call, so that claimed orders become due for a retry."""
     clock.advance(1)
     return site.sandbox.onetribe.counts() == counts and settled(site)
 
@@ -241,7 +241,7 @@ def test_after_the_last_retry_the_order_is_gone_until_another_callback(
     until(lambda: site.sandbox.onetribe.counts() == {NEW_ID: 1})
 
 
-# Storms
+# Bursts
 
 
 def test_a_burst_of_callbacks_sends_each_order_once_in_few_requests(
@@ -257,13 +257,13 @@ def test_a_burst_of_callbacks_sends_each_order_once_in_few_requests(
     ids = list(sandbox.store.ids())
     with site.serving() as service:
 
-        def storm(part: int) -> None:
+        def burst(part: int) -> None:
             for order_id in ids[part::8]:
                 for scope in (CREATED, UPDATED, STATUS_UPDATED):
                     name(service, order_id, scope=scope)
                     named.append(order_id)
 
-        threads = [threading.Thread(target=storm, args=(part,)) for part in range(8)]
+        threads = [threading.Thread(target=burst, args=(part,)) for part in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -401,7 +401,7 @@ def test_an_outcome_that_the_ledger_did_not_record_is_reported_and_recovered(
     assert site.sandbox.onetribe.counts() == {218: 1}
 
 
-# The safety net
+# The periodic sync
 
 
 def test_the_periodic_sync_finds_orders_that_no_callback_named(
@@ -521,8 +521,8 @@ def test_a_bug_in_a_thread_is_logged_without_its_text_and_the_thread_goes_on(
         if len(seen) == 1:
             raise ValueError("a customer's name")
 
-    with open_clients(site.settings(), clock) as links:
-        receiver = Receiver(site.settings(), links, clock, observe)
+    with open_clients(site.settings(), clock) as clients:
+        receiver = Receiver(site.settings(), clients, clock, observe)
         receiver.start()
         until(lambda: site.query("SELECT 1 FROM bookmarks"))
         receiver.accept(218).result()

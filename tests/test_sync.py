@@ -1,4 +1,4 @@
-"""Sync: what changed and what is owed, nothing missed, nothing looked at for nothing."""
+"""Sync sends what changed and what is owed, misses nothing and fetches nothing needlessly."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def a_real(sandbox: Sandbox) -> int:
 
 
 def at_list(sandbox: Sandbox, number: int, act: Callable[[], object]) -> None:
-    """Do something just before the list of orders is asked for the so-manieth time."""
+    """Do something just before the `number`th request for a list of orders."""
     seen = 0
     lock = threading.Lock()
 
@@ -72,7 +72,7 @@ def arrives(desk: Station) -> None:
     assert set(desk.filed.values()) == {1}
 
 
-# What it looks at
+# The range of a sync
 
 
 def test_the_first_sync_without_since_begins_now_and_sends_nothing(desk: Station) -> None:
