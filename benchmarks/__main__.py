@@ -159,7 +159,7 @@ def receiving(orders: int = 2_000) -> float:
         with closing(sqlite3.connect(ledger)) as connection:
             query = "SELECT order_id FROM orders WHERE state = 'delivered'"
             delivered = [row[0] for row in connection.execute(query)]
-        return compare(environment, delivered, ledger)["rate"]
+        return compare(environment, delivered, ledger)["rate_128"]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Callbacks as BigCommerce posts them, signed by hand, and clients that post them."""
+"""Callbacks as BigCommerce posts them, signed independently, and clients that post them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STATUS_UPDATED = "store/order/statusUpdated"
 
 
 def callback(order_id: object, scope: str = CREATED, **fields: object) -> bytes:
-    """The body of a callback; `fields` replace or add to its own."""
+    """Return the body of a callback; `fields` replace or add members."""
     document = {
         "scope": scope,
         "store_id": "1025646",
@@ -43,7 +43,7 @@ def callback(order_id: object, scope: str = CREATED, **fields: object) -> bytes:
 
 
 def signature(key: bytes, message_id: str, timestamp: int | str, body: bytes) -> str:
-    """By the text of the Standard Webhooks specification, not by its library."""
+    """Sign as the Standard Webhooks specification says, without its library."""
     signed = f"{message_id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
@@ -51,7 +51,7 @@ def signature(key: bytes, message_id: str, timestamp: int | str, body: bytes) ->
 def signed(
     body: bytes, *, secret: str = CLIENT_SECRET, message_id: str = "msg_1", age_s: float = 0
 ) -> dict[str, str]:
-    """The headers with which BigCommerce sends a body."""
+    """Return the headers that BigCommerce signs a body with."""
     timestamp = int(time.time() - age_s)
     return {
         "webhook-id": message_id,
@@ -61,7 +61,7 @@ def signed(
 
 
 def with_secret(secret: str = SHARED_SECRET) -> dict[str, str]:
-    """The header that a hook made by `hooks create --receiver` carries."""
+    """Return the header that a webhook of `hooks create --receiver` carries."""
     return {"X-Bc2ot-Secret": secret}
 
 
@@ -70,7 +70,7 @@ def with_secret(secret: str = SHARED_SECRET) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the application answered."""
+    """A response."""
 
     status: int
     headers: Mapping[str, str]
@@ -86,7 +86,7 @@ def environ_of(
     content_type: str | None = "application/json",
     **more: object,
 ) -> dict[str, Any]:
-    """One request as a WSGI server hands it over; None leaves a variable out."""
+    """Return a request's WSGI environment; None leaves a variable out."""
     environ: dict[str, Any] = {
         "REQUEST_METHOD": method,
         "PATH_INFO": path,
@@ -102,7 +102,7 @@ def environ_of(
 
 
 def ask(application: Application, environ: dict[str, Any]) -> Reply:
-    """One request, answered."""
+    """Call the application with one request."""
     told: list[tuple[str, list[tuple[str, str]]]] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], _info: Any = None) -> Any:
@@ -117,14 +117,14 @@ def ask(application: Application, environ: dict[str, Any]) -> Reply:
 def post(
     application: Application, body: bytes, headers: Mapping[str, str] | None = None, **more: Any
 ) -> Reply:
-    """One callback, with the shared secret unless it is said otherwise."""
+    """Post a callback, by default with the shared secret."""
     given = with_secret() if headers is None else headers
     return ask(application, environ_of(body, given, **more))
 
 
 @dataclass
 class Site(Desk):
-    """A desk with a receiver on it."""
+    """A store whose orders a receiver delivers."""
 
     sync_every: timedelta = timedelta(0)
     shared_secret: str | None = SHARED_SECRET
@@ -146,7 +146,7 @@ class Site(Desk):
 
     @contextmanager
     def serving(self, clock: StoppableClock | None = None) -> Iterator[Service]:
-        """The receiver at work, by the real clock or another."""
+        """Run the receiver, by default on the real clock."""
         clock = clock or SystemClock()
         settings = self.settings()
         with open_service(settings, clock, path=self.path, verify=self.verify) as service:
@@ -157,7 +157,7 @@ class Site(Desk):
                 assert service.finish(30)
 
     def inbox(self) -> dict[int, int]:
-        """How many callbacks each order in the inbox has had."""
+        """Return the number of callbacks of each order in the inbox."""
         return dict(self.query("SELECT order_id, received FROM callbacks"))
 
 
@@ -166,10 +166,10 @@ def _secret(text: str | None) -> Secret | None:
 
 
 def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
-    """Wait for something that other threads bring about."""
+    """Wait until `condition` returns something true, and return it."""
     ends_at = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < ends_at, "it did not come about"
+        assert time.monotonic() < ends_at, "timed out"
         time.sleep(0.01)
     return found
 
@@ -185,7 +185,7 @@ def request(
     path: str = "/",
     content_type: str = "application/json",
 ) -> bytes:
-    """One request as it travels."""
+    """Return the bytes of a request."""
     lines = [f"{method} {path} HTTP/1.1", "Host: hooks.example.com"]
     lines += [f"Content-Type: {content_type}", f"Content-Length: {len(body)}"]
     given = with_secret() if headers is None else headers
@@ -194,7 +194,7 @@ def request(
 
 
 class Client:
-    """One connection to a receiver on loopback, kept open."""
+    """A persistent connection to a receiver on loopback."""
 
     def __init__(self, port: int, timeout_s: float = 30) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
@@ -207,12 +207,12 @@ class Client:
         self.socket.close()
 
     def post(self, body: bytes, headers: Mapping[str, str] | None = None, **more: str) -> Reply:
-        """One callback, with the shared secret unless it is said otherwise."""
+        """Post a callback, by default with the shared secret."""
         self.socket.sendall(request(body, headers, **more))
         return self.answer()
 
     def answer(self) -> Reply:
-        """The next answer. Raises ConnectionError when there is none."""
+        """Read the next response. Raises ConnectionError when the connection closes instead."""
         received = b""
         while b"\r\n\r\n" not in received:
             piece = self.socket.recv(65_536)
@@ -227,7 +227,7 @@ class Client:
         return Reply(int(first.split()[1]), headers, body)
 
     def is_closed(self) -> bool:
-        """Whether the other side has closed, sooner or later."""
+        """Wait until the server closes, or sends something; whether it closed."""
         try:
             return self.socket.recv(1) == b""
         except ConnectionError:

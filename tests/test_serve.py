@@ -1,9 +1,8 @@
-"""`bc2ot serve`: what it says, how it starts, how it ends."""
+"""`bc2ot serve`: startup, output and shutdown."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import shutil
@@ -20,11 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from onetribe_bc.cli.serve import _wait
-from onetribe_bc.clock import SystemClock
 from onetribe_bc.sandbox import Quota
-from onetribe_bc.web.server import Server, listen
-from tests.callbacks import CREATED, STATUS_UPDATED, UPDATED, Client, Site, callback, signed, until
+from tests.callbacks import CREATED, STATUS_UPDATED, UPDATED, Client, callback, signed, until
 from tests.conftest import SandboxFactory
 from tests.shell import Outcome, Shell, shell_fixture  # noqa: F401
 from tests.wire import WireServer, answer, read_request
@@ -32,13 +28,13 @@ from tests.wire import WireServer, answer, read_request
 
 @dataclass
 class Started:
-    """A receiver in a process of its own; `log` is its stderr."""
+    """A receiver in its own process; `log` holds its stderr."""
 
     process: subprocess.Popen[bytes]
     log: Path
     port: int
 
-    def told(self) -> str:
+    def output(self) -> str:
         return self.log.read_text()
 
     def post(self, body: bytes, headers: dict[str, str] | None = None) -> int:
@@ -70,23 +66,25 @@ def serving(shell: Shell, *arguments: str) -> Iterator[Started]:
             process.wait()
 
 
-def test_a_callback_becomes_a_delivery_and_sigterm_ends_it_well(shell: Shell) -> None:
+def test_a_callback_becomes_a_delivery_and_sigterm_stops_the_receiver(shell: Shell) -> None:
     with serving(shell) as receiver:
         assert receiver.post(callback(218)) == 200
         until(lambda: shell.sandbox.onetribe.counts() == {218: 1})
-        until(lambda: "Order 218: delivered, " in receiver.told())
-        told = receiver.end(shell).says(0, "Store sandbox1: listening on", "Finishing what is in")
-    assert "Callback store/order/created for order 218: taken in." in told.err
+        until(lambda: "Order 218: delivered, " in receiver.output())
+        told = receiver.end(shell).says(
+            0, "Store sandbox1: listening on", "Finishing requests in flight"
+        )
+    assert "Callback store/order/created for order 218: recorded." in told.err
     assert "GET /" not in told.err  # requests are for -v
     assert shell.states() == {"delivered": 1}
 
 
-def test_ctrl_c_ends_it_as_well(shell: Shell) -> None:
+def test_ctrl_c_stops_it(shell: Shell) -> None:
     with serving(shell) as receiver:
         receiver.end(shell, signal.SIGINT).says(0)
 
 
-def test_what_is_in_flight_is_finished_and_the_rest_waits(shell: Shell) -> None:
+def test_shutdown_finishes_requests_in_flight_and_keeps_the_other_orders(shell: Shell) -> None:
     shell.set(BC2OT_WORKERS="1")
     shell.sandbox.onetribe.latency_s = 1
     store = shell.sandbox.store
@@ -105,19 +103,19 @@ def test_what_is_in_flight_is_finished_and_the_rest_waits(shell: Shell) -> None:
         receiver.end(shell).says(0)
 
 
-def test_after_the_grace_time_it_ends_all_the_same_and_the_next_run_knows(shell: Shell) -> None:
+def test_after_the_grace_time_it_stops_and_the_next_run_recovers_the_order(shell: Shell) -> None:
     shell.sandbox.onetribe.latency_s = 30
     with serving(shell, "serve", "--grace", "0.2") as receiver:
         assert receiver.post(callback(218)) == 200
         until(lambda: shell.sandbox.onetribe.received)
-        receiver.end(shell).says(0, "not answered within 0.2 s")
+        receiver.end(shell).says(0, "got no response within 0.2 s")
     shell.sandbox.onetribe.latency_s = 0
     shell.run("sync").says(1 if "unknown" in shell.states() else 0)
     assert shell.state(218)["state"] == "delivered"
     assert shell.state(218)["arrivals"] == 2
 
 
-def test_it_ends_as_well_as_process_1_of_a_container(shell: Shell) -> None:
+def test_sigterm_stops_it_as_process_1_of_a_container(shell: Shell) -> None:
     alone = ["unshare", "--user", "--map-root-user", "--pid", "--fork"]
     if not shutil.which("unshare") or subprocess.run([*alone, "true"], check=False).returncode:
         pytest.skip("no process namespaces here")
@@ -130,26 +128,26 @@ def test_it_ends_as_well_as_process_1_of_a_container(shell: Shell) -> None:
         (receiver,) = map(int, children.read_text().split())
         os.kill(receiver, signal.SIGTERM)
         assert unshare.wait(30) == 0
-    assert "Finishing what is in flight" in log.read_text()
+    assert "Finishing requests in flight" in log.read_text()
 
 
-def test_a_second_signal_ends_it_at_once(shell: Shell) -> None:
+def test_a_second_signal_stops_it_immediately(shell: Shell) -> None:
     shell.sandbox.onetribe.latency_s = 30
     with serving(shell) as receiver:
         assert receiver.post(callback(218)) == 200
         until(lambda: shell.sandbox.onetribe.received)
         receiver.process.send_signal(signal.SIGTERM)
-        until(lambda: "Finishing what is in flight" in receiver.told())
+        until(lambda: "Finishing requests in flight" in receiver.output())
         receiver.end(shell).says(130, "stopped at once")
 
 
-def test_the_log_can_be_json_and_quiet(shell: Shell) -> None:
+def test_the_log_format_is_json_on_request_and_quiet_hides_it(shell: Shell) -> None:
     with serving(shell, "--log-format", "json") as receiver:
         assert receiver.post(callback(218)) == 200
         assert receiver.post(callback(218), {}) == 401
-        until(lambda: "delivered" in receiver.told())
+        until(lambda: "delivered" in receiver.output())
         receiver.end(shell)
-    lines = [json.loads(line) for line in receiver.told().splitlines()]
+    lines = [json.loads(line) for line in receiver.output().splitlines()]
     assert any(line["message"].startswith("Order 218: delivered") for line in lines)
     assert any(
         line["message"] == "Refused a request with 401: signature missing." for line in lines
@@ -179,15 +177,15 @@ def _answers(port: int) -> bool:
         return False
 
 
-def test_verbose_shows_the_requests_as_well(shell: Shell) -> None:
+def test_verbose_shows_requests(shell: Shell) -> None:
     with serving(shell, "-v") as receiver:
         assert receiver.post(callback(218)) == 200
-        until(lambda: "Order 218: delivered" in receiver.told())
+        until(lambda: "Order 218: delivered" in receiver.output())
         told = receiver.end(shell).says(0)
     assert "POST /direct/webhook/big-commerce/order/**** 200" in told.err
 
 
-def test_a_storm_over_many_connections_is_sent_once_each_within_all_limits(
+def test_a_burst_over_many_connections_is_sent_once_each_within_all_limits(
     shell: Shell, make_sandbox: SandboxFactory
 ) -> None:
     sandbox = make_sandbox(0, now=None, quota=Quota(30, 2))
@@ -199,14 +197,14 @@ def test_a_storm_over_many_connections_is_sent_once_each_within_all_limits(
         shell.set(BC2OT_ONETRIBE_URL=f"{wire.url}/direct/webhook/key", BC2OT_WORKERS="4")
         with serving(shell) as receiver:
 
-            def storm(part: int) -> None:
+            def burst(part: int) -> None:
                 with Client(receiver.port) as client:
                     for order_id in ids[part::32]:
                         for scope in (CREATED, UPDATED, STATUS_UPDATED):
                             body = callback(order_id, scope)
                             statuses.append(client.post(body, signed(body)).status)
 
-            threads = [threading.Thread(target=storm, args=(part,)) for part in range(32)]
+            threads = [threading.Thread(target=burst, args=(part,)) for part in range(32)]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -220,7 +218,7 @@ def test_a_storm_over_many_connections_is_sent_once_each_within_all_limits(
 
 
 class Counted:
-    """One Tribe, counting how often it gets each order, and how many requests at a time."""
+    """Counts the arrivals of each order at One Tribe, and its concurrent requests."""
 
     def __init__(self) -> None:
         self.times: Counter[int] = Counter()
@@ -241,34 +239,36 @@ class Counted:
             connection.sendall(answer())
 
 
-# How it starts
+# Startup
 
 
-def test_without_anything_to_check_by_it_does_not_start(shell: Shell) -> None:
+def test_without_a_secret_it_does_not_start(shell: Shell) -> None:
     shell.set(BC2OT_CLIENT_SECRET=None)
     shell.run("serve", "--listen", "127.0.0.1:0").says(
-        3, "from a stranger's", "hooks create --receiver"
+        3, "No secret is set", "hooks create --receiver"
     )
 
 
-def test_insecure_is_for_this_machine_only(shell: Shell) -> None:
+def test_insecure_works_on_loopback_only(shell: Shell) -> None:
     shell.set(BC2OT_CLIENT_SECRET=None)
     for host in ("0.0.0.0", "[::]", "example.com"):
         shell.run("serve", "--insecure", "--listen", f"{host}:0").says(2, "this machine only")
     with serving(shell, "serve", "--insecure") as receiver:
         assert receiver.post(callback(218), {}) == 200
         assert receiver.post(callback(218), {"X-Forwarded-For": "127.0.0.1"}) == 401
-        receiver.end(shell).says(0, "Warning: Callbacks are not checked")
+        receiver.end(shell).says(0, "Warning: Callbacks are not verified")
 
 
 @pytest.mark.parametrize(
     "address", ["8080", "localhost", "127.0.0.1:99999", "::1:80", "http://x:1", "a b:1", ":x"]
 )
-def test_what_is_no_address_is_refused(shell: Shell, address: str) -> None:
-    shell.run("serve", "--listen", address).says(2, "is no address", "127.0.0.1:8080")
+def test_an_invalid_address_is_refused(shell: Shell, address: str) -> None:
+    shell.run("serve", "--listen", address).says(
+        2, "Invalid address for --listen", "127.0.0.1:8080"
+    )
 
 
-def test_an_address_that_cannot_be_used_is_refused(shell: Shell) -> None:
+def test_an_unusable_address_is_refused(shell: Shell) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         shell.run("serve", "--listen", f"127.0.0.1:{port}").says(
@@ -279,61 +279,5 @@ def test_an_address_that_cannot_be_used_is_refused(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("path", ["hook", "/metrics", "/a b"])
-def test_a_path_that_cannot_be_is_refused(shell: Shell, path: str) -> None:
+def test_an_invalid_path_is_refused(shell: Shell, path: str) -> None:
     shell.run("serve", "--listen", ":0", "--path", path).says(2, "path")
-
-
-def test_it_serves_in_this_process_too(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For what only a whole command shows: the log's levels are put back, and no thread is left."""
-    before = {thread.name for thread in threading.enumerate()}
-    port = _free_port()
-
-    def work() -> None:
-        until(lambda: _answers(port))
-        with Client(port) as client:
-            client.post(callback(218), signed(callback(218)))
-        until(lambda: shell.sandbox.onetribe.counts() == {218: 1})
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    helper = threading.Thread(target=work)
-    helper.start()
-    told = shell.run("serve", "--listen", f"127.0.0.1:{port}")
-    helper.join()
-    told.says(0, "listening on", "taken in")
-    assert logging.getLogger("onetribe_bc.web").level == logging.NOTSET
-    left = {t.name for t in threading.enumerate() if t.name.startswith(("bc2ot", "waitress"))}
-    assert left <= before
-
-
-def test_insecure_and_impatient_in_this_process(shell: Shell) -> None:
-    shell.set(BC2OT_CLIENT_SECRET=None)
-    shell.sandbox.onetribe.latency_s = 1
-    port = _free_port()
-
-    def work() -> None:
-        until(lambda: _answers(port))
-        with Client(port) as client:
-            assert client.post(callback(218), {}).status == 200
-        until(lambda: shell.sandbox.onetribe.received)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    helper = threading.Thread(target=work)
-    helper.start()
-    listen = f"localhost:{port}"
-    told = shell.run("-q", "serve", "--insecure", "--grace", "0", "--listen", listen)
-    helper.join()
-    told.says(0)
-    assert "218" not in told.err
-    until(lambda: not any(t.name.startswith("bc2ot") for t in threading.enumerate()))
-
-
-def test_a_web_server_that_ended_by_itself_is_a_bug(shell: Shell) -> None:
-    site = Site(shell.sandbox, shell.ledger)
-    with (
-        site.serving() as service,
-        listen("127.0.0.1", 0) as bound,
-        Server(service.application, bound) as server,
-    ):
-        pass
-    with pytest.raises(RuntimeError, match="has ended"):
-        _wait(SystemClock(), server)

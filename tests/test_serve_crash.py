@@ -1,4 +1,4 @@
-"""`kill -9` under load: what was answered 2xx is delivered in the end, and doubles are flagged."""
+"""`kill -9` under load: each order answered 2xx is delivered, and duplicates are flagged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WORKERS = 4
 
 
 class Merchant:
-    """Posts callbacks without a pause, and remembers which were answered 2xx."""
+    """Posts callbacks without a pause, and keeps the orders that were answered 2xx."""
 
     def __init__(self, order_ids: list[int]) -> None:
         self._ids = order_ids
@@ -62,7 +62,7 @@ class Merchant:
                                 self.odd.append(status)
                         time.sleep(0.002)
             except OSError:
-                time.sleep(0.01)  # it was killed; it comes back
+                time.sleep(0.01)  # killed; restarting
 
 
 def start(site: Site, log: Path) -> subprocess.Popen[bytes]:
@@ -83,7 +83,7 @@ def port_of(log: Path) -> int:
     return int(until(lambda: pattern.search(log.read_text()))[1])
 
 
-def test_twenty_kills_under_load_lose_nothing_that_was_answered(
+def test_twenty_kills_under_load_lose_no_order_answered_2xx(
     make_sandbox: SandboxFactory, tmp_path: Path
 ) -> None:
     dice = random.Random(20261125)

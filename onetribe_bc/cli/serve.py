@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
 
 import click
 
 from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocation
 from onetribe_bc.cli.options import Number
-
-if TYPE_CHECKING:
-    import socket
-
-    from onetribe_bc.clock import SystemClock
-    from onetribe_bc.web.server import Server
+from onetribe_bc.clock import SystemClock
+from onetribe_bc.errors import InputError, InterruptedRunError
+from onetribe_bc.secret import is_loopback
+from onetribe_bc.web.server import Server, listen
+from onetribe_bc.web.service import GRACE_S, open_service
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9.-]*):(?P<port>[0-9]{1,5})")
-_TOLD = ("onetribe_bc.web", "onetribe_bc.commands.receiver", "onetribe_bc.commands.inbox")
-"""The logs of which a receiver shows more than warnings, unless it is to be quiet."""
+_LOGGERS = ("onetribe_bc.web", "onetribe_bc.commands.receiver", "onetribe_bc.commands.inbox")
+"""The loggers that show callbacks and deliveries, and not each request."""
 
-_M_ARENA_MAX, _HEAPS = -8, 2
-"""glibc's number of that setting (malloc.h), and how many heaps a receiver may have."""
-
-ENDING = "Finishing what is in flight; the rest waits in the ledger. Once more to stop at once."
+STOPPING = (
+    "Finishing requests in flight; the other orders wait in the ledger. Signal again to stop "
+    "immediately."
+)
 
 
 @click.command
 @click.option(
     "--listen",
+    "address",
     metavar="HOST:PORT",
     default="127.0.0.1:8080",
     show_default=True,
@@ -41,26 +41,26 @@ ENDING = "Finishing what is in flight; the rest waits in the ledger. Once more t
     "--path",
     default="/",
     show_default=True,
-    help="The path of the hook's destination, as it arrives here.",
+    help="Path of the webhook's destination, as it arrives here.",
 )
 @click.option(
     "--grace",
     type=Number(0, 3600),
-    default=30,
+    default=GRACE_S,
     show_default=True,
     metavar="SECONDS",
-    help="How long to finish what is in flight when it is to end.",
+    help="Time for requests in flight to finish on shutdown.",
 )
 @click.option(
-    "--insecure", is_flag=True, help="Check nothing. For trying out, on this machine only."
+    "--insecure", is_flag=True, help="Verify nothing. For trying out, on this machine only."
 )
 @pass_invocation
-def serve(invocation: Invocation, listen: str, path: str, grace: float, insecure: bool) -> int:
-    """Take BigCommerce's callbacks, and send the orders that they name at once.
+def serve(invocation: Invocation, address: str, path: str, grace: float, insecure: bool) -> int:
+    """Receive BigCommerce's callbacks, and send their orders immediately.
 
-    Runs until Ctrl-C or SIGTERM, behind a proxy that speaks https. Each callback is in the
-    ledger before it is answered; what was missed is found as `bc2ot sync` does, every 15
-    minutes (receiver.sync_every).
+    Runs until Ctrl-C or SIGTERM, behind a proxy that terminates https. Each callback is durable
+    in the ledger before the response. Every 15 minutes (receiver.sync_every) it syncs, as `bc2ot
+    sync` does, to find orders whose callbacks never came.
 
     \b
     Examples:
@@ -68,105 +68,73 @@ def serve(invocation: Invocation, listen: str, path: str, grace: float, insecure
       bc2ot serve
       bc2ot --log-format json serve --listen 127.0.0.1:9000 --path /bigcommerce
     """
-    from onetribe_bc.web.server import Server
-    from onetribe_bc.web.service import open_service
-
     console = invocation.console()
-    host, port = _address(listen)
-    if insecure:
-        _refuse_others(host)
+    host, port = _parse_address(address)
+    if insecure and not is_loopback(host):
+        raise InputError(
+            f"--insecure is for this machine only, and other machines can reach {host}.",
+            hint="Listen on 127.0.0.1 or [::1], or leave out --insecure.",
+        )
     settings = invocation.settings(console)
-    _share_heaps()
     with (
-        _bound(host, port) as bound,
-        interruptible(console, notice=ENDING) as clock,
-        _talkative(invocation),
+        _listening(host, port) as listener,
+        interruptible(console, notice=STOPPING) as clock,
+        _info_logged(invocation),
         open_service(settings, clock, path=path, verify=not insecure) as service,
-        Server(service.application, bound) as server,
+        Server(service.application, listener) as server,
     ):
         if insecure:
-            console.warn("Callbacks are not checked: whoever is on this machine can post them.")
+            console.warn("Callbacks are not verified: any process on this machine can post them.")
         console.say(f"Store {settings.need_store_hash()}: listening on {server.url}{path}")
         _wait(clock, server)
-        server.drain()
         if not service.finish(grace):
             console.warn(
-                f"Some requests were not answered within {grace:g} s. The next run finds what is "
-                "in doubt."
+                f"Some requests got no response within {grace:g} s. The next run finds the orders "
+                "that may have arrived."
             )
     return 0
 
 
-def _share_heaps() -> None:
-    """Have all threads share a few heaps, where the C library is glibc.
-
-    It gives new threads heaps of their own, eight per core, and keeps what each of them once
-    needed. Runs and their threads come and go with each outage: that adds up over days.
-    """
-    import ctypes
-
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _HEAPS)
-
-
 def _wait(clock: SystemClock, server: Server) -> None:
-    """Until a signal comes. Raises RuntimeError when the web server ends by itself."""
-    from onetribe_bc.errors import InterruptedRunError
-
+    """Return after a signal. Raises RuntimeError when the web server stops by itself."""
     try:
         while server.is_alive:
             clock.sleep(1)
     except InterruptedRunError:
         return
-    raise RuntimeError("the web server has ended")
+    raise RuntimeError("the web server has stopped")
 
 
-def _address(text: str) -> tuple[str, int]:
-    """`HOST:PORT`; without a host it is this machine alone. Raises InputError."""
-    from onetribe_bc.errors import InputError
-
+def _parse_address(text: str) -> tuple[str, int]:
+    """Parse `HOST:PORT`; no host means loopback. Raises InputError."""
     found = _ADDRESS.fullmatch(text)
     if found is None or int(found["port"]) > 65535:
         raise InputError(
-            f"--listen {text[:60]!r} is no address.",
-            hint="Give one such as 127.0.0.1:8080, [::1]:8080 or 0.0.0.0:8080.",
+            f"Invalid address for --listen: {text[:60]!r}.",
+            hint="Pass one such as 127.0.0.1:8080, [::1]:8080 or 0.0.0.0:8080.",
         )
     return found["host"].strip("[]") or "127.0.0.1", int(found["port"])
 
 
-def _refuse_others(host: str) -> None:
-    from onetribe_bc.errors import InputError
-    from onetribe_bc.secret import is_loopback
-
-    if not is_loopback(host):
-        raise InputError(
-            f"--insecure is for this machine only, and {host} can be reached from others.",
-            hint="Listen on 127.0.0.1 or [::1], or have callbacks checked.",
-        )
-
-
 @contextmanager
-def _bound(host: str, port: int) -> Iterator[socket.socket]:
-    """The socket to listen on. Raises InputError when the address cannot be used."""
-    from onetribe_bc.errors import InputError
-    from onetribe_bc.web.server import listen
-
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """Yield a listening socket. Raises InputError when the address cannot be used."""
     try:
-        bound = listen(host, port)
+        listener = listen(host, port)
     except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no host name"
+        why = getattr(error, "strerror", None) or "invalid host name"
         raise InputError(
             f"Cannot listen on {host} port {port}: {why}.",
-            hint="Give another --listen. Ports below 1024 are for the proxy in front of it.",
+            hint="Pass a different --listen. Ports below 1024 are for the proxy in front of it.",
         ) from None
-    with bound:
-        yield bound
+    with listener:
+        yield listener
 
 
 @contextmanager
-def _talkative(invocation: Invocation) -> Iterator[None]:
-    """Show callbacks and deliveries without showing each request, too."""
-    loggers = [logging.getLogger(name) for name in _TOLD]
+def _info_logged(invocation: Invocation) -> Iterator[None]:
+    """Log callbacks and deliveries, unless -q or -v sets the levels."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
     if invocation.verbosity == 0:
         for logger in loggers:
             logger.setLevel(logging.INFO)

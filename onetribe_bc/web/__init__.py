@@ -1,4 +1,4 @@
-"""The receiver on the web: what BigCommerce's callbacks are posted to.
+"""The receiver: BigCommerce posts its callbacks here.
 
 `bc2ot serve` runs it on waitress. For another WSGI server, such as gunicorn:
 
