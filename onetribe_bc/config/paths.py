@@ -152,12 +152,10 @@ def is_found(
 ) -> bool:
     """Return whether `find_file` finds `file` from `cwd` without --config."""
     try:
-        found = named_file(None, environ, cwd, directories) or next(
-            (usual for usual in _usual_files(cwd, directories) if exists(usual)), None
-        )
+        found = find_file(None, environ, cwd, directories)
     except ConfigurationError:
         return False
-    return found == file
+    return found is not None and found.path == file
 
 
 def exists(path: Path) -> bool:
