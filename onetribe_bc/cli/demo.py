@@ -45,7 +45,7 @@ def demo(invocation: Invocation, orders: int) -> int:
       bc2ot demo
     """
     from onetribe_bc.config import UserDirectories, load
-    from onetribe_bc.sandbox import Sandbox, parse_fault
+    from onetribe_bc.sandbox import Sandbox
 
     console = invocation.console()
     with (
@@ -64,11 +64,11 @@ def demo(invocation: Invocation, orders: int) -> int:
         console.say(f"  One Tribe at {settings.onetribe.masked}")
         console.say("\n1. A hook, so that BigCommerce tells of new orders")
         _create_hook(console, settings, clock)
-        for fault in FAULTS:
-            sandbox.faults.add(parse_fault(fault))
+        faults = [sandbox.faults.add(fault) for fault in FAULTS]
         console.say("\n2. A backfill, while both services fail now and then")
         first = _backfill(console, settings, clock)
-        console.say(f"  {_faults(sandbox)}")
+        struck = sum(fault.struck for fault in faults)
+        console.say(f"  Faults among the answers: {struck}; each was tried again.")
         console.say("\n3. The same again: nothing is sent twice")
         second = _backfill(console, settings, clock)
         console.say("\n4. Both sides")
@@ -113,11 +113,6 @@ def _backfill(console: Console, settings: Settings, clock: Clock) -> Counter[str
     return Counter(
         {disposition.value: number for disposition, number in summary.dispositions.items()}
     )
-
-
-def _faults(sandbox: Sandbox) -> str:
-    struck = sum(sandbox.faults.struck(fault) for fault in sandbox.faults.active())
-    return f"Faults among the answers: {struck}; each was tried again."
 
 
 def _compare(console: Console, sandbox: Sandbox, *, sent: int) -> bool:

@@ -1,101 +1,181 @@
-"""BigCommerce's side: who may ask, how often, and which part of the API answers."""
+"""BigCommerce's side: access, quota, and the v2 API for orders, statuses, the store and its time.
+
+Writing needs scopes that the simulated token never has, hooks excepted.
+"""
 
 from __future__ import annotations
 
 import hmac
+from collections import deque
 from collections.abc import Callable
 
-from onetribe_bc.sandbox.api_errors import v2_error, v3_error
-from onetribe_bc.sandbox.fault import FaultKind, Service
-from onetribe_bc.sandbox.faults import Faults, Target
-from onetribe_bc.sandbox.hooks_api import HooksApi
-from onetribe_bc.sandbox.injection import Injector
-from onetribe_bc.sandbox.messages import Delivery, Request, Response
-from onetribe_bc.sandbox.orders_api import OrdersApi
+from onetribe_bc.sandbox.dates import ServerClock
+from onetribe_bc.sandbox.fault import Service
+from onetribe_bc.sandbox.faults import Faults
+from onetribe_bc.sandbox.hooks import HookStore
+from onetribe_bc.sandbox.hooks_api import respond_to_hooks
+from onetribe_bc.sandbox.messages import (
+    Request,
+    RequestRecord,
+    Response,
+    api_error,
+    json_response,
+)
+from onetribe_bc.sandbox.order_store import OrderStore
+from onetribe_bc.sandbox.orders import OrderQuery, QueryError, parse_query
 from onetribe_bc.sandbox.quota import QuotaWindow
-from onetribe_bc.sandbox.request_log import RequestLog
+from onetribe_bc.sandbox.statuses import STATUSES
+
+ORDERS_SCOPE = "store_v2_orders_read_only"
+INFORMATION_SCOPE = "store_v2_information_read_only"
+_SCOPES = {
+    "orders": ORDERS_SCOPE,
+    "order_statuses": ORDERS_SCOPE,
+    "store": INFORMATION_SCOPE,
+}
+_STORE = {
+    "domain": "sandbox.example.com",
+    "secure_url": "https://sandbox.example.com",
+    "name": "Sandbox Store",
+    "first_name": "Sandy",
+    "last_name": "Boxwood",
+    "country": "United Kingdom",
+    "country_code": "GB",
+    "admin_email": "owner@example.com",
+    "order_email": "orders@example.com",
+    "timezone": {"name": "Europe/London", "raw_offset": 0, "dst_offset": 3600},
+    "language": "en",
+    "currency": "USD",
+    "plan_name": "Sandbox Pro",
+    "plan_level": "Pro",
+    "status": "prelaunch",
+}
 
 
 class BigCommerce:
-    """Answers `/stores/{store_hash}/v2/…` and `/v3/…`.
+    """Responds to `/stores/{store_hash}/v2/…` and `/v3/…`.
 
-    `on_request`, when set, is called before a request is answered, in the thread that answers it.
-    An unknown store is a 401, as is a wrong token: BigCommerce speaks of their combination.
+    `scopes` are the token's OAuth scopes. `on_request`, if set, is called before a request is
+    carried out, in the thread that does it. An unknown store is a 401, as is a wrong token:
+    BigCommerce speaks of their combination.
     """
 
     def __init__(
         self,
-        orders: OrdersApi,
-        hooks: HooksApi,
+        store: OrderStore,
+        hooks: HookStore,
         faults: Faults,
-        injector: Injector,
         quota: QuotaWindow,
-        requests: RequestLog,
+        clock: ServerClock,
+        scopes: set[str],
         *,
         store_hash: str,
         access_token: str,
+        keep_requests: int,
     ) -> None:
         self.on_request: Callable[[Request], None] | None = None
-        self._orders = orders
+        self.requests: deque[RequestRecord] = deque(maxlen=keep_requests)
+        self._store = store
         self._hooks = hooks
         self._faults = faults
-        self._injector = injector
         self._quota = quota
-        self._requests = requests
-        self._prefix = f"/stores/{store_hash}/"
+        self._clock = clock
+        self._scopes = scopes
+        self._store_hash = store_hash
         self._access_token = access_token.encode()
 
-    def answer(self, request: Request) -> Response:
-        """Answer one request, under quota and faults, and record it."""
+    def respond(self, request: Request) -> Response:
+        """Respond to a request, under quota and faults, and record it."""
         if self.on_request is not None:
             self.on_request(request)
-        error_for = v3_error if _version(request.path) == "v3" else v2_error
+        _, version, resource = _parts(request.path)
+        name, _, order_id = resource.partition("/")
+        reads_orders = request.method == "GET" and (version, name) == ("v2", "orders")
         state = self._quota.count()
-        strikes = self._faults.strike(_target(request))
         if state is not None and state.exceeded:
-            response = error_for(429)
+            response = api_error(version, 429)
         else:
-            response = self._injector.answer(request, strikes, self._work, error_for)
-        bare = any(strike.fault.kind is FaultKind.BARE_429 for strike in strikes)
-        if state is not None and (state.exceeded or not bare):
+            response = self._faults.carry_out(
+                Service.BIGCOMMERCE,
+                request,
+                self._work,
+                lambda status: api_error(version, status),
+                order_id=int(order_id) if reads_orders and order_id.isdecimal() else None,
+                is_list=reads_orders and not order_id,
+            )
+        if state is not None and not response.hides_quota:
             response = response.with_headers(*state.headers())
-        self._requests.record(
-            request, None if response.delivery is Delivery.RESET else response.status
-        )
+        self.requests.append(request.record(response))
         return response
 
     def _work(self, request: Request) -> Response:
-        version = _version(request.path)
+        store_hash, version, resource = _parts(request.path)
         token = request.headers.get("X-Auth-Token", "").encode()
-        if not request.path.startswith(self._prefix) or not hmac.compare_digest(
-            token, self._access_token
-        ):
-            return v3_error(401) if version == "v3" else v2_error(401)
-        resource = _resource(request.path)
+        if store_hash != self._store_hash or not hmac.compare_digest(token, self._access_token):
+            return api_error(version, 401)
         if version in ("v2", "v3") and resource.partition("/")[0] == "hooks":
-            return self._hooks.answer(request, version, resource)
+            return respond_to_hooks(self._hooks, request, version, resource)
         if version == "v2":
-            return self._orders.answer(request, resource)
-        return v3_error(404)
+            return self._v2(request, resource)
+        return api_error("v3", 404)
+
+    def _v2(self, request: Request, resource: str) -> Response:
+        name, _, rest = resource.partition("/")
+        scope = _SCOPES.get(name)
+        if scope is not None and (scope not in self._scopes or request.method != "GET"):
+            return api_error("v2", 403)
+        if request.method != "GET":
+            return api_error("v2", 405)
+        match name, rest:
+            case "orders", "":
+                return self._queried(request, self._list)
+            case "orders", "count":
+                return self._queried(request, self._count)
+            case "orders", _:
+                return self._order(rest)
+            case "order_statuses", _:
+                return _statuses(rest)
+            case "store", "":
+                return json_response(200, {"id": self._store_hash} | _STORE)
+            case "time", "":
+                return json_response(200, {"time": self._clock.now()})
+            case _:
+                return api_error("v2", 404)
+
+    def _queried(self, request: Request, respond: Callable[[OrderQuery], Response]) -> Response:
+        try:
+            return respond(parse_query(request.params()))
+        except QueryError as error:
+            return api_error("v2", 400, str(error))
+
+    def _list(self, query: OrderQuery) -> Response:
+        orders = self._store.page(query)
+        return Response(200, b"[" + b",".join(orders) + b"]") if orders else Response(204)
+
+    def _count(self, query: OrderQuery) -> Response:
+        counts = self._store.counts(query)
+        statuses = [
+            status.as_json() | {"count": counts[status.id], "sort_order": status.sort_order}
+            for status in sorted(STATUSES.values(), key=lambda status: status.sort_order)
+        ]
+        return json_response(200, {"statuses": statuses, "count": sum(counts.values())})
+
+    def _order(self, order_id: str) -> Response:
+        try:
+            return Response(200, self._store.raw(int(order_id)))
+        except (KeyError, ValueError):
+            return api_error("v2", 404)
 
 
-def _version(path: str) -> str:
-    """The `v2` of `/stores/{store_hash}/v2/orders`."""
-    return "".join(path.split("/")[3:4])
+def _parts(path: str) -> tuple[str, str, str]:
+    """Store hash, version, and resource of `/stores/{store_hash}/v2/orders/218`."""
+    _, root, store_hash, version, resource, *_ = (*path.split("/", 4), "", "", "", "")
+    return store_hash if root == "stores" else "", version, resource.rstrip("/")
 
 
-def _resource(path: str) -> str:
-    """The `orders/218` of `/stores/{store_hash}/v2/orders/218`."""
-    return "".join(path.split("/", 4)[4:5]).rstrip("/")
-
-
-def _target(request: Request) -> Target:
-    name, _, order_id = _resource(request.path).partition("/")
-    of_orders = request.method == "GET" and _version(request.path) == "v2" and name == "orders"
-    return Target(
-        Service.BIGCOMMERCE,
-        request.method,
-        request.path,
-        order_id=int(order_id) if of_orders and order_id.isdecimal() else None,
-        lists=of_orders and not order_id,
-    )
+def _statuses(status_id: str) -> Response:
+    rows = [status.as_json() | {"order": status.sort_order} for status in STATUSES.values()]
+    if not status_id:
+        return json_response(200, rows)
+    row = next((row for row in rows if str(row["id"]) == status_id), None)
+    return api_error("v2", 404) if row is None else json_response(200, row)

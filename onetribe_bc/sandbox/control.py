@@ -1,123 +1,72 @@
-"""The sandbox for other processes: `/_sandbox/…` on the BigCommerce port, without token or quota.
+"""The sandbox for other processes, on the BigCommerce port, without token or quota.
 
 | path | method | what it does |
 |---|---|---|
-| `/_sandbox` | GET | what there is: store hash, URLs, number of orders |
-| `/_sandbox/received` | GET | per order how often it was filed, and the SHA-256 of each body |
-| `/_sandbox/faults` | GET, PUT | the faults in force, as a list of texts (see `fault_specs`) |
-| `/_sandbox/orders` | GET, POST | every id; POST adds an order, the body holds its fields |
-| `/_sandbox/orders/{id}` | GET, PUT, DELETE | the order; PUT changes the fields in the body |
-| `/_sandbox/requests` | GET | the requests to the BigCommerce side, without headers |
-| `/_sandbox/reset` | POST | forgets received orders, requests, faults and the used quota |
+| `/_sandbox/received` | GET | how often each order was filed, with the SHA-256 of each body |
+| `/_sandbox/orders` | POST | adds an order; the body has fields of it |
+| `/_sandbox/orders/{id}` | PUT | changes the fields in the body |
+| `/_sandbox/faults` | PUT | replaces the faults by those in the body's `faults` |
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from typing import Any
 
-from onetribe_bc.sandbox.fault_specs import format_fault
 from onetribe_bc.sandbox.faults import Faults
 from onetribe_bc.sandbox.messages import Request, Response, json_response
 from onetribe_bc.sandbox.onetribe import OneTribe
 from onetribe_bc.sandbox.order_store import OrderStore
-from onetribe_bc.sandbox.request_log import RequestLog
 
-PREFIX = "/_sandbox"
+PREFIX = "/_sandbox/"
 
 
-class Control:
-    """Answers the control path. Errors are `{"error": "…"}`: 400, 404 or 405."""
-
-    def __init__(
-        self,
-        store: OrderStore,
-        onetribe: OneTribe,
-        faults: Faults,
-        requests: RequestLog,
-        *,
-        about: Callable[[], Mapping[str, object]],
-        reset: Callable[[], None],
-    ) -> None:
-        self._store = store
-        self._onetribe = onetribe
-        self._faults = faults
-        self._requests = requests
-        self._about = about
-        self._reset = reset
-
-    def answer(self, request: Request) -> Response:
-        name = request.path.removeprefix(PREFIX).strip("/")
-        try:
-            return self._answer(request, name)
-        except KeyError:
-            return json_response(404, {"error": f"There is no order {name.partition('/')[2]}."})
-        except ValueError as error:
-            return json_response(400, {"error": str(error)})
-
-    def _answer(self, request: Request, name: str) -> Response:
-        match request.method, *name.split("/"):
-            case "GET", "":
-                return json_response(200, self._about())
+def respond_to_control(
+    store: OrderStore, onetribe: OneTribe, faults: Faults, request: Request
+) -> Response:
+    """Respond to a request below PREFIX. An error is `{"error": "…"}`."""
+    if "Origin" in request.headers:
+        return json_response(403, {"error": "Web pages may not control the sandbox."})
+    try:
+        match request.method, *request.path.removeprefix(PREFIX).split("/"):
             case "GET", "received":
-                return json_response(200, self._onetribe.summary())
-            case "GET", "requests":
-                return json_response(200, self._requested())
-            case "GET", "faults":
-                return self._in_force()
-            case "PUT", "faults":
-                self._faults.replace(_specs(request))
-                return self._in_force()
-            case "GET", "orders":
-                return json_response(200, {"ids": self._store.ids()})
+                return json_response(200, _received(onetribe))
             case "POST", "orders":
-                return json_response(200, {"id": self._store.add(**_fields(request))})
-            case method, "orders", order_id:
-                return self._order(method, int(order_id), request)
-            case "POST", "reset":
-                self._reset()
-                return Response(204)
-            case _:
-                return json_response(404, {"error": f"No {request.method} {request.path} here."})
-
-    def _order(self, method: str, order_id: int, request: Request) -> Response:
-        match method:
-            case "GET":
-                return Response(200, self._store.raw(order_id))
-            case "PUT":
-                self._store.modify(order_id, **_fields(request))
-                return Response(200, self._store.raw(order_id))
-            case "DELETE":
-                self._store.remove(order_id)
-                return Response(204)
-            case _:
-                return json_response(405, {"error": "An order takes GET, PUT and DELETE."})
-
-    def _in_force(self) -> Response:
-        return json_response(200, {"faults": [format_fault(f) for f in self._faults.active()]})
-
-    def _requested(self) -> list[dict[str, object]]:
-        return [
-            {
-                "method": record.method,
-                "path": record.path,
-                "query": record.query,
-                "status": record.status,
-                "at": record.at.isoformat(),
-            }
-            for record in self._requests.records()
-        ]
+                return json_response(200, {"id": store.add(**_fields(request))})
+            case "PUT", "orders", order_id:
+                store.modify(int(order_id), **_fields(request))
+                return Response(200, store.raw(int(order_id)))
+            case "PUT", "faults":
+                specs = _fields(request).get("faults")
+                if not isinstance(specs, list) or not all(isinstance(each, str) for each in specs):
+                    raise ValueError('Expected {"faults": ["onetribe:5xx=0.1", …]}.')
+                faults.replace(specs)
+                return json_response(200, {"faults": specs})
+    except KeyError as error:
+        return json_response(404, {"error": f"There is no order {error}."})
+    except ValueError as error:
+        return json_response(400, {"error": str(error)})
+    return json_response(404, {"error": f"There is no {request.method} {request.path}."})
 
 
-def _fields(request: Request) -> dict[str, object]:
+def _received(onetribe: OneTribe) -> dict[str, object]:
+    received = onetribe.received
+    digests: dict[int, list[str]] = {}
+    for each in received:
+        if each.filed and each.order_id is not None:
+            digests.setdefault(each.order_id, []).append(each.sha256)
+    return {
+        "received": len(received),
+        "filed": sum(map(len, digests.values())),
+        "orders": {
+            str(order_id): {"filed": len(sha256), "sha256": sha256}
+            for order_id, sha256 in sorted(digests.items())
+        },
+    }
+
+
+def _fields(request: Request) -> dict[str, Any]:
     fields = json.loads(request.body or b"{}")
     if not isinstance(fields, dict):
-        raise ValueError("The body needs to be a JSON object with the fields of an order.")
+        raise ValueError("Expected a JSON object.")
     return fields
-
-
-def _specs(request: Request) -> list[str]:
-    wanted = _fields(request).get("faults")
-    if not isinstance(wanted, list) or not all(isinstance(spec, str) for spec in wanted):
-        raise ValueError('The body needs to be {"faults": ["onetribe:5xx=0.1", …]}.')
-    return wanted

@@ -32,14 +32,14 @@ def format_date(at: int, *, zone: str = "+0000") -> str:
 def parse_date(text: str) -> float | None:
     """Epoch seconds of an RFC 2822 or ISO 8601 date with an offset; None for any other form.
 
-    A date without an offset counts as another form, and so does one that was encoded twice
-    (`2019-03-05T21%3A40…`) or not at all (its `+` arrives as a space).
+    Other forms are a date without an offset, one that was encoded twice (`2019-03-05T21%3A40…`),
+    and one that was not encoded at all (its `+` arrives as a space).
     """
     try:
         if _ISO_8601.fullmatch(text):
             return datetime.fromisoformat(text.upper()).timestamp()
         if _RFC_2822.fullmatch(text):
-            parsed = parsedate_to_datetime(text)  # naive for -0000, which means UTC all the same
+            parsed = parsedate_to_datetime(text)  # naive for -0000, which means UTC, too
             return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
     except ValueError:  # the form is right, the day does not exist
         return None
@@ -47,7 +47,7 @@ def parse_date(text: str) -> float | None:
 
 
 class ServerClock:
-    """The simulated server's wall clock: starts at `now` (default: the real one) and runs on."""
+    """The simulated server's clock: starts at `now` (default: the real time) and runs on."""
 
     def __init__(self, now: datetime | None = None) -> None:
         real = datetime.now(UTC)

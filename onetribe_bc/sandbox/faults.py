@@ -1,144 +1,133 @@
-"""The faults in force, and which of them strike a request."""
+"""The faults in force, and requests carried out under them."""
 
 from __future__ import annotations
 
-import random
+import json
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
-from onetribe_bc.sandbox.fault import LIST_FAULTS, WAITS, Fault, FaultKind, Gate, Service
-from onetribe_bc.sandbox.fault_specs import parse_fault
+from onetribe_bc.sandbox.fault import WAITS, Fault, FaultKind, Gate, Service, parse_fault
+from onetribe_bc.sandbox.messages import REASONS, Delivery, Request, Response
+from onetribe_bc.sandbox.orders import DATE_FILTERS
 
+_SERVER_ERRORS = (500, 502, 503, 504)
+_GARBLED = (b'{"id": 218, "status": "Awai\x00, [}', b'{"id": 218, "first_name": "\xff\xfe\xc3("}')
+_DELIVERIES: dict[str, Delivery] = {
+    FaultKind.LOST_REPLY: Delivery.RESET,
+    FaultKind.TRUNCATED: Delivery.TRUNCATED,
+    FaultKind.DRIP: Delivery.DRIP,
+}
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a fault is matched against. `lists` says that it is `GET v2/orders`."""
-
-    service: Service
-    method: str
-    path: str
-    order_id: int | None = None
-    lists: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Strike:
-    """A fault that strikes, and the chance in [0, 1) by which it picks among its variants."""
-
-    fault: Fault
-    chance: float
-
-
-class _Armed:
-    """A fault on duty: how often it was passed and struck, and its own dice."""
-
-    def __init__(self, fault: Fault, rng: random.Random) -> None:
-        self.fault = fault
-        self.struck = 0
-        self._passed = 0
-        self._rng = rng
-
-    def strike(self, target: Target) -> Strike | None:
-        fault = self.fault
-        if self.spent or not _matches(fault, target):
-            return None
-        if self._passed < fault.skip:
-            self._passed += 1
-            return None
-        if fault.rate < 1 and self._rng.random() >= fault.rate:
-            return None
-        self.struck += 1
-        return Strike(fault, self._rng.random())
-
-    @property
-    def spent(self) -> bool:
-        return self.fault.times is not None and self.struck >= self.fault.times
+Work = Callable[[Request], Response]
+ErrorFor = Callable[[int], Response]
 
 
 class Faults:
-    """The faults in force; may be changed at any time, from any thread. Seeded: runs repeat."""
+    """The faults in force; may be changed at any time, from any thread. Seeded: runs repeat.
 
-    def __init__(self, seed: int, faults: Iterable[Fault | str] = ()) -> None:
+    `stopping` ends every wait early.
+    """
+
+    def __init__(self, seed: int, stopping: threading.Event, faults: Iterable[Fault | str]) -> None:
         self._seed = seed
+        self._stopping = stopping
         self._lock = threading.Lock()
-        self._armed: list[_Armed] = []
+        self._faults: list[Fault] = []
         self._added = 0
         for fault in faults:
             self.add(fault)
 
     def add(self, fault: Fault | str) -> Fault:
-        """Put a fault, or a spec such as `onetribe:5xx=0.1`, in force; returns the fault.
+        """Add a fault, or a spec such as `onetribe:5xx=0.1`, and return the fault.
 
         Raises ValueError for a malformed spec.
         """
         parsed = _parsed(fault)
         with self._lock:
-            # A generator each, so that one fault more does not change when the others strike.
-            self._armed.append(_Armed(parsed, random.Random(f"{self._seed}:{self._added}")))
+            # Dice for each, so that one fault more does not change when the others strike.
+            parsed.arm(f"{self._seed}:{self._added}")
+            self._faults.append(parsed)
             self._added += 1
         return parsed
 
     def hold(self, service: Service | str, *, times: int | None = 1, after: bool = False) -> Gate:
-        """Hold the next requests to `service` up until the returned gate is opened."""
+        """Hold the next requests to `service` until the returned gate is opened."""
         gate = Gate()
         self.add(Fault(service, FaultKind.HOLD, times=times, after=after, gate=gate))
         return gate
 
-    def remove(self, fault: Fault) -> None:
-        """Take this very fault out. Raises ValueError when it is not in force."""
-        with self._lock:
-            for armed in self._armed:
-                if armed.fault is fault:
-                    self._armed.remove(armed)
-                    _open_gate(armed.fault)
-                    return
-        raise ValueError("This fault is not in force.")
-
     def replace(self, faults: Iterable[Fault | str]) -> None:
-        """Put these in force, and no others. Changes nothing when it raises ValueError."""
+        """Have these faults and no others. Changes nothing when it raises ValueError."""
         parsed = [_parsed(fault) for fault in faults]
         self.clear()
         for fault in parsed:
             self.add(fault)
 
     def clear(self) -> None:
-        """All is well again. What is held up goes on."""
+        """Remove every fault, and release the requests that are held."""
         with self._lock:
-            cleared, self._armed = self._armed, []
-        for armed in cleared:
-            _open_gate(armed.fault)
+            cleared, self._faults = self._faults, []
+        for fault in cleared:
+            _open_gate(fault)
 
     def open_gates(self) -> None:
-        """Let go what is held up, without taking any fault out."""
+        """Release the requests that are held, without removing a fault."""
         with self._lock:
-            for armed in self._armed:
-                _open_gate(armed.fault)
+            for fault in self._faults:
+                _open_gate(fault)
 
     def active(self) -> tuple[Fault, ...]:
         """The faults that may still strike."""
         with self._lock:
-            return tuple(armed.fault for armed in self._armed if not armed.spent)
+            return tuple(fault for fault in self._faults if not fault.spent)
 
-    def struck(self, fault: Fault) -> int:
-        """How often this very fault struck; 0 when it is not in force."""
-        with self._lock:
-            return sum(armed.struck for armed in self._armed if armed.fault is fault)
+    def carry_out(
+        self,
+        service: Service,
+        request: Request,
+        work: Work,
+        error_for: ErrorFor,
+        *,
+        order_id: int | None = None,
+        is_list: bool = False,
+    ) -> Response:
+        """The response of `work`, as the faults leave it; `error_for` words a service's error.
 
-    def strike(self, target: Target) -> tuple[Strike, ...]:
-        """What strikes: every wait that matches, then the first of the other faults."""
-        if not self._armed:
-            return ()
-        waits: list[Strike] = []
+        Every wait that matches strikes, and the first of the other faults. `order_id` and `is_list`
+        are what `Fault.matches` needs to know of the request.
+        """
+        if not self._faults:
+            return work(request)
+        waits: list[Fault] = []
+        fault, chance = None, 0.0
         with self._lock:
-            other: Strike | None = None
-            for armed in self._armed:
-                if armed.fault.kind in WAITS:
-                    if strike := armed.strike(target):
-                        waits.append(strike)
-                elif other is None:
-                    other = armed.strike(target)
-        return (*waits, other) if other else tuple(waits)
+            for each in self._faults:
+                if each.kind not in WAITS and fault is not None:
+                    continue
+                if not each.matches(
+                    service, request.method, request.path, order_id, is_list=is_list
+                ):
+                    continue
+                struck = each.strike()
+                if struck is None:
+                    continue
+                if each.kind in WAITS:
+                    waits.append(each)
+                else:
+                    fault, chance = each, struck
+        self._wait(each for each in waits if not each.after)
+        response = _under(fault, chance, request, work, error_for) if fault else work(request)
+        self._wait(each for each in waits if each.after)
+        return response
+
+    def _wait(self, faults: Iterable[Fault]) -> None:
+        for fault in faults:
+            if fault.gate is None:
+                self._stopping.wait(fault.delay_s)
+            else:
+                fault.gate.arrived.set()
+                fault.gate.opened.wait()  # the sandbox opens every gate when it stops
 
 
 def _parsed(fault: Fault | str) -> Fault:
@@ -150,11 +139,66 @@ def _open_gate(fault: Fault) -> None:
         fault.gate.open()
 
 
-def _matches(fault: Fault, target: Target) -> bool:
+def _under(
+    fault: Fault, chance: float, request: Request, work: Work, error_for: ErrorFor
+) -> Response:
+    match fault.kind:
+        case FaultKind.SERVER_ERROR:
+            return error_for(_SERVER_ERRORS[int(chance * len(_SERVER_ERRORS))])
+        case FaultKind.BARE_429:
+            return replace(error_for(429), hides_quota=True)
+        case FaultKind.RESET:
+            return Response(200, delivery=Delivery.RESET)
+        case FaultKind.STATUS | FaultKind.HTML if fault.status >= 300:
+            return _with_status(fault, error_for(fault.status))
+        case FaultKind.DATE_FILTER_IGNORED:
+            parts = request.query.split("&")
+            kept = (part for part in parts if part.partition("=")[0] not in DATE_FILTERS)
+            return work(replace(request, query="&".join(kept)))
+    return _after_work(fault, chance, work(request))
+
+
+def _after_work(fault: Fault, chance: float, response: Response) -> Response:
+    match fault.kind:
+        case FaultKind.STATUS | FaultKind.HTML:
+            return _with_status(fault, response)
+        case FaultKind.EMPTY:
+            return Response(200)
+        case FaultKind.GARBLED:
+            return Response(200, _GARBLED[int(chance * len(_GARBLED))])
+        case FaultKind.CUT_JSON:
+            return replace(response, body=response.body[: len(response.body) // 2])
+        case FaultKind.LOST_REPLY | FaultKind.TRUNCATED | FaultKind.DRIP:
+            delivery = _DELIVERIES[fault.kind]
+            return replace(response, delivery=delivery, drip_s=fault.delay_s or 0.0)
+    return _altered_list(fault, response)
+
+
+def _altered_list(fault: Fault, response: Response) -> Response:
+    if response.status != 200:  # an empty list (204) and an error stay as they are
+        return response
+    if fault.kind is FaultKind.OBJECT_FOR_LIST:
+        return replace(response, body=b'{"orders":' + response.body + b"}")
+    rows = json.loads(response.body)
+    if fault.kind is FaultKind.NOT_ASCENDING:
+        rows.reverse()
+    else:
+        del rows[-1]["id"]
+    return replace(response, body=json.dumps(rows).encode())
+
+
+def _with_status(fault: Fault, response: Response) -> Response:
+    if fault.kind is FaultKind.HTML:
+        page = fault.body or _page(fault.status)
+        return Response(fault.status, page, headers=fault.headers, content_type="text/html")
+    body = response.body if fault.body is None else fault.body
+    headers = response.headers + fault.headers
+    return replace(response, status=fault.status, body=body, headers=headers)
+
+
+def _page(status: int) -> bytes:
+    title = f"{status} {REASONS.get(status, 'Unknown')}"
     return (
-        fault.service == target.service
-        and (fault.order_ids is None or target.order_id in fault.order_ids)
-        and (fault.method is None or fault.method == target.method)
-        and (fault.path is None or fault.path in target.path)
-        and (fault.kind not in LIST_FAULTS or target.lists)
-    )
+        f"<!DOCTYPE html>\n<html><head><title>{title}</title></head>\n"
+        f"<body><center><h1>{title}</h1></center><hr><center>nginx</center></body></html>\n"
+    ).encode()

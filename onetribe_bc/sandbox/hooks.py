@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TypedDict
+from typing import Any
 from urllib.parse import urlsplit
 
 CLIENT_ID = "sandbox-client-id"
@@ -38,7 +38,7 @@ SCOPES = frozenset(
 
 
 class HookError(ValueError):
-    """A hook that BigCommerce refuses, with 422; `field` is what is wrong with it."""
+    """A hook that BigCommerce refuses with 422, and the field that is wrong."""
 
     def __init__(self, wrong_field: str, message: str) -> None:
         super().__init__(message)
@@ -59,10 +59,10 @@ class Hook:
     created_at: int
     updated_at: int
     deactivated: bool = False
-    """Switched off by BigCommerce, not by its owner; only `hooks/admin` tells."""
+    """Disabled by BigCommerce, not by its owner; only `hooks/admin` shows it."""
 
     def as_json(self) -> dict[str, object]:
-        """As v3 has it under `data`, and v2 bare."""
+        """As in v3 under `data`, and in v2 bare."""
         fields = asdict(self)
         del fields["deactivated"]
         return fields
@@ -76,18 +76,18 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class BlockedDomain:
-    """A destination that BigCommerce sends nothing to for now. Times in seconds."""
+    """A destination that BigCommerce sends nothing to for now. Times are in seconds."""
 
     destination: str
     time_left: int
     reasons: tuple[Mapping[str, object], ...]
 
 
-class HookBook:
+class HookStore:
     """The hooks that exist. Every method may be called from any thread.
 
-    `now` gives the server's clock in epoch seconds. `answer_destination`, when set, is stored in
-    place of the destination that a client asks for: One Tribe's help page shows such an answer.
+    `now` gives the server's clock in epoch seconds. `answer_destination`, if set, is stored in
+    place of the requested destination: One Tribe's help page shows such a response.
     """
 
     def __init__(self, store_hash: str, now: Callable[[], int]) -> None:
@@ -126,7 +126,7 @@ class HookBook:
         headers: Mapping[str, str] | None = None,
         foreign: bool = False,
     ) -> Hook:
-        """Add a hook unchecked, as old ones may be; `foreign`: one of another client."""
+        """Add a hook, unchecked, as old ones may be; `foreign`: of another client."""
         with self._lock:
             now = self._now()
             hook = Hook(
@@ -145,26 +145,22 @@ class HookBook:
             return hook
 
     def create(self, wanted: Mapping[str, object]) -> Hook:
-        """What POST does. Raises HookError."""
+        """Create a hook, as POST does. Raises HookError."""
         for name in ("scope", "destination"):
             if wanted.get(name) is None:
                 raise HookError(name, "error.path.missing")
         values = _checked(wanted)
-        scope, destination = values["scope"], values["destination"]
         with self._lock:
-            self._check_room(scope, destination, besides=None)
-            return self.add(
-                scope,
-                self.answer_destination or destination,
-                is_active=values.get("is_active", True),
-                headers=values.get("headers"),
-            )
+            self._check_room(values["scope"], values["destination"], besides=None)
+            if self.answer_destination is not None:
+                values["destination"] = self.answer_destination
+            return self.add(**values)
 
     def update(self, hook_id: int, wanted: Mapping[str, object]) -> Hook:
-        """What PUT does: changes the fields that are given. Raises KeyError and HookError."""
+        """Change the given fields, as PUT does. Raises KeyError and HookError."""
         values = _checked(wanted)
         if not values:
-            raise HookError("scope", "At least one field is needed for an update.")
+            raise HookError("scope", "An update needs at least one field.")
         with self._lock:
             hook = self.get(hook_id)
             changed = replace(hook, **values, updated_at=max(self._now(), hook.updated_at + 1))
@@ -188,13 +184,13 @@ class HookBook:
             self._hooks[hook_id] = replace(hook, is_active=False, deactivated=True)
 
     def block(self, destination: str, time_left_s: int = _BLOCKED_S) -> None:
-        """Put a destination on the deny list, where it stays until `unblock()`."""
+        """Put a destination on the deny list until `unblock()`."""
         reason = {"failure_description": "HTTP 500", "count": 37, "timestamp": self._now()}
         with self._lock:
             self._blocked[destination] = BlockedDomain(destination, time_left_s, (reason,))
 
     def unblock(self, destination: str) -> None:
-        """Raises KeyError when it is not blocked."""
+        """Raises KeyError if it is not blocked."""
         with self._lock:
             del self._blocked[destination]
 
@@ -204,7 +200,7 @@ class HookBook:
 
     @property
     def emails(self) -> tuple[str, ...]:
-        """Whom BigCommerce alerts."""
+        """The addresses that BigCommerce alerts."""
         return self._emails
 
     def set_emails(self, emails: object) -> None:
@@ -212,7 +208,7 @@ class HookBook:
         if not isinstance(emails, list) or not all(
             isinstance(each, str) and "@" in each for each in emails
         ):
-            raise HookError("emails", "A list of e-mail addresses is needed.")
+            raise HookError("emails", "Expected a list of e-mail addresses.")
         self._emails = tuple(emails)
 
     def _check_room(self, scope: str, destination: str, besides: int | None) -> None:
@@ -223,49 +219,33 @@ class HookBook:
             raise HookError("scope", f"There are {MAX_PER_SCOPE} webhooks with this scope already.")
 
 
-class _Values(TypedDict, total=False):
-    scope: str
-    destination: str
-    is_active: bool
-    headers: Mapping[str, str] | None
-
-
-def _checked(wanted: Mapping[str, object]) -> _Values:
-    """The fields of a hook that are given and in order; unknown ones are left out."""
-    values = _Values()
-    if "scope" in wanted:
-        values["scope"] = _scope(wanted["scope"])
-    if "destination" in wanted:
-        values["destination"] = _destination(wanted["destination"])
-    if "is_active" in wanted:
-        if not isinstance(wanted["is_active"], bool):
-            raise HookError("is_active", "true or false is needed.")
-        values["is_active"] = wanted["is_active"]
-    if "headers" in wanted:
-        values["headers"] = _headers(wanted["headers"])
+def _checked(wanted: Mapping[str, object]) -> dict[str, Any]:
+    """The known fields that are given. Raises HookError for an invalid one."""
+    values = {name: wanted[name] for name in _CHECKS if name in wanted}
+    for name, value in values.items():
+        is_valid, message = _CHECKS[name]
+        if not is_valid(value):
+            raise HookError(name, message)
     return values
 
 
-def _scope(value: object) -> str:
-    if not isinstance(value, str) or value not in SCOPES:
-        raise HookError("scope", "This is not a scope.")
-    return value
-
-
-def _destination(value: object) -> str:
+def _is_destination(value: object) -> bool:
     try:
         url = urlsplit(value if isinstance(value, str) else "")
-        fits = url.scheme == "https" and bool(url.hostname) and url.port in (None, 443)
-    except ValueError:  # a port that is no number
-        fits = False
-    if not fits:
-        raise HookError("destination", "A full https URL on port 443 is needed.")
-    return str(value)
+        return url.scheme == "https" and bool(url.hostname) and url.port in (None, 443)
+    except ValueError:  # an invalid port
+        return False
 
 
-def _headers(value: object) -> Mapping[str, str] | None:
-    if value is None:
-        return None
-    if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
-        raise HookError("headers", "An object of strings is needed.")
-    return value
+def _are_headers(value: object) -> bool:
+    return value is None or (
+        isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+    )
+
+
+_CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "scope": (lambda value: isinstance(value, str) and value in SCOPES, "Unknown scope."),
+    "destination": (_is_destination, "Expected a full https URL on port 443."),
+    "is_active": (lambda value: isinstance(value, bool), "Expected true or false."),
+    "headers": (_are_headers, "Expected an object of strings."),
+}

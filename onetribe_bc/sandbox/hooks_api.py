@@ -1,7 +1,8 @@
-"""BigCommerce's hooks over HTTP: v3 wraps in data and meta, v2 gives the bare object or list.
+"""BigCommerce's hooks over HTTP: v3 wraps in data and meta, v2 has the bare object or list.
 
-Not documented, hence chosen: a second hook with a scope and destination, and an eleventh with a
-scope, are a 422, since the reference knows of 400, 401, 404 and 422 only; an empty v2 list is `[]`.
+Not documented, hence chosen: a second hook with the same scope and destination, and an eleventh
+with the same scope, are a 422, since the reference has 400, 401, 404 and 422 only; an empty v2 list
+is `[]`.
 """
 
 from __future__ import annotations
@@ -10,81 +11,72 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from onetribe_bc.sandbox.api_errors import v2_error, v3_error
-from onetribe_bc.sandbox.hooks import Hook, HookBook, HookError
-from onetribe_bc.sandbox.messages import Request, Response, json_response
+from onetribe_bc.sandbox.hooks import Hook, HookError, HookStore
+from onetribe_bc.sandbox.messages import Request, Response, api_error, json_response
 
 _DEFAULT_LIMIT = 50
 _MAX_LIMIT = 250
 
 
-class HooksApi:
-    """Answers `/v2/hooks…` and `/v3/hooks…`. Any token may: hooks need no scope."""
-
-    def __init__(self, hooks: HookBook) -> None:
-        self._hooks = hooks
-
-    def answer(self, request: Request, version: str, resource: str) -> Response:
-        """Answer `resource`, the path from `hooks` on. `version` is v2 or v3."""
-        name = resource.partition("/")[2]
-        try:
-            if version == "v3" and name == "admin":
-                return self._admin(request)
-            if not name:
-                return self._collection(request, version)
-            return self._single(request, version, int(name))
-        except HookError as error:
-            if version == "v2":
-                return v2_error(422, f"{error.field}: {error}")
-            return v3_error(422, "JSON data is missing or invalid", {error.field: str(error)})
-        except KeyError:
-            return _error(version, 404, f"Webhook with id [{name}] not found")
-        except ValueError:  # an id that is no number, or a body that is no JSON object
-            return _error(version, 400, "Input is invalid.")
-
-    def _collection(self, request: Request, version: str) -> Response:
-        if request.method == "POST":
-            return _one(version, self._hooks.create(_object(request)))
-        if request.method != "GET":
-            return _error(version, 405)
-        hooks = _filtered(self._hooks.visible(), request.params())
+def respond_to_hooks(hooks: HookStore, request: Request, version: str, resource: str) -> Response:
+    """Respond for `resource`, the path from `hooks` on. Any token may: hooks need no scope."""
+    name = resource.partition("/")[2]
+    try:
+        if version == "v3" and name == "admin":
+            return _admin(hooks, request)
+        if not name:
+            return _collection(hooks, request, version)
+        return _single(hooks, request, version, int(name))
+    except HookError as error:
         if version == "v2":
-            return json_response(200, [hook.as_json() for hook in hooks])
-        page, pagination = _page(hooks, request)
-        return json_response(
-            200,
-            {"data": [hook.as_json() for hook in page], "meta": {"pagination": pagination}},
-        )
-
-    def _single(self, request: Request, version: str, hook_id: int) -> Response:
-        match request.method:
-            case "GET":
-                return _one(version, self._hooks.get(hook_id))
-            case "PUT":
-                return _one(version, self._hooks.update(hook_id, _object(request)))
-            case "DELETE":
-                return _one(version, self._hooks.delete(hook_id))
-            case _:
-                return _error(version, 405)
-
-    def _admin(self, request: Request) -> Response:
-        if request.method == "PUT":
-            self._hooks.set_emails(_object(request).get("emails"))
-            return Response(204)
-        if request.method != "GET":
-            return v3_error(405)
-        hooks = _filtered(self._hooks.visible(), request.params())
-        data = {
-            "emails": self._hooks.emails,
-            "hooks_list": [hook.as_json() | {"status": hook.status} for hook in hooks],
-            "blocked_domains": [asdict(domain) for domain in self._hooks.blocked()],
-        }
-        _, pagination = _page(hooks, request)
-        return json_response(200, {"data": data, "meta": {"pagination": pagination}})
+            return api_error(version, 422, f"{error.field}: {error}")
+        message = "JSON data is missing or invalid"
+        return api_error(version, 422, message, {error.field: str(error)})
+    except KeyError:
+        return api_error(version, 404, f"Webhook with id [{name}] not found")
+    except ValueError:  # an id that is not a number, or a body that is not a JSON object
+        return api_error(version, 400, "Input is invalid.")
 
 
-def _error(version: str, status: int, message: str = "") -> Response:
-    return v2_error(status, message) if version == "v2" else v3_error(status, message)
+def _collection(hooks: HookStore, request: Request, version: str) -> Response:
+    if request.method == "POST":
+        return _one(version, hooks.create(_object(request)))
+    if request.method != "GET":
+        return api_error(version, 405)
+    found = _filtered(hooks.visible(), request.params())
+    if version == "v2":
+        return json_response(200, [hook.as_json() for hook in found])
+    page, pagination = _page(found, request)
+    data = [hook.as_json() for hook in page]
+    return json_response(200, {"data": data, "meta": {"pagination": pagination}})
+
+
+def _single(hooks: HookStore, request: Request, version: str, hook_id: int) -> Response:
+    match request.method:
+        case "GET":
+            return _one(version, hooks.get(hook_id))
+        case "PUT":
+            return _one(version, hooks.update(hook_id, _object(request)))
+        case "DELETE":
+            return _one(version, hooks.delete(hook_id))
+        case _:
+            return api_error(version, 405)
+
+
+def _admin(hooks: HookStore, request: Request) -> Response:
+    if request.method == "PUT":
+        hooks.set_emails(_object(request).get("emails"))
+        return Response(204)
+    if request.method != "GET":
+        return api_error("v3", 405)
+    found = _filtered(hooks.visible(), request.params())
+    data = {
+        "emails": hooks.emails,
+        "hooks_list": [hook.as_json() | {"status": hook.status} for hook in found],
+        "blocked_domains": [asdict(domain) for domain in hooks.blocked()],
+    }
+    _, pagination = _page(found, request)
+    return json_response(200, {"data": data, "meta": {"pagination": pagination}})
 
 
 def _one(version: str, hook: Hook) -> Response:
@@ -95,7 +87,7 @@ def _one(version: str, hook: Hook) -> Response:
 def _object(request: Request) -> Mapping[str, object]:
     value = json.loads(request.body)
     if not isinstance(value, dict):
-        raise ValueError("A JSON object is needed.")
+        raise ValueError("Expected a JSON object.")
     return value
 
 
@@ -112,7 +104,7 @@ def _filtered(hooks: tuple[Hook, ...], params: Mapping[str, str]) -> list[Hook]:
 
 
 def _page(hooks: list[Hook], request: Request) -> tuple[list[Hook], dict[str, object]]:
-    """One page, and BigCommerce's `pagination` about it. Raises ValueError for no number."""
+    """One page and its `pagination`. Raises ValueError for an invalid number."""
     params = request.params()
     number = max(1, int(params.get("page", "1")))
     limit = min(_MAX_LIMIT, max(1, int(params.get("limit", _DEFAULT_LIMIT))))

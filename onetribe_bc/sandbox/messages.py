@@ -1,53 +1,60 @@
-"""What travels: requests and responses, and how a response may be broken on its way."""
+"""HTTP requests and responses, and how a response may break on its way out."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from email.message import Message
 from enum import Enum
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
 REASONS = {status.value: status.phrase for status in HTTPStatus}
-
-
-class Headers(Mapping[str, str]):
-    """HTTP headers: found in any case, listed as they came; of a repeated one the last counts."""
-
-    __slots__ = ("_items",)
-
-    def __init__(self, items: Mapping[str, str] | None = None) -> None:
-        self._items = {name.lower(): (name, value) for name, value in (items or {}).items()}
-
-    def __getitem__(self, name: str) -> str:
-        return self._items[name.lower()][1]
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name, _ in self._items.values())
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __repr__(self) -> str:
-        return f"Headers({dict(self)!r})"
+_API_MESSAGES = {
+    401: "Unauthorized - the Auth client ID or token in the request are not a valid combination "
+    "for this store.",
+    403: "You don't have a required scope to access the endpoint",
+    404: "The requested resource was not found.",
+    405: "The requested resource does not support this method.",
+    429: "Too many requests.",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, read to its end. `query` is raw, without question mark; `at` is aware UTC."""
+    """A request, read to its end. `query` is raw, without the question mark; `at` is aware UTC.
+
+    `headers` are case-insensitive, as `http.server` has them.
+    """
 
     method: str
     path: str
     query: str
-    headers: Headers
+    headers: Message
     body: bytes
     at: datetime
 
     def params(self) -> dict[str, str]:
-        """The query, decoded once, as a server does; of a repeated parameter the last counts."""
+        """The query, decoded once, as a server does; the last of a repeated parameter counts."""
         return dict(parse_qsl(self.query, keep_blank_values=True))
+
+    def record(self, response: Response) -> RequestRecord:
+        status = None if response.delivery is Delivery.RESET else response.status
+        return RequestRecord(self.method, self.path, self.query, status, self.headers, self.at)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """A request that was answered. `status` is None if the connection was reset instead."""
+
+    method: str
+    path: str
+    query: str
+    status: int | None
+    headers: Message
+    at: datetime
 
 
 class Delivery(Enum):
@@ -57,14 +64,17 @@ class Delivery(Enum):
     TRUNCATED = "truncated"
     """Half of the body, though Content-Length promises all of it; then the connection closes."""
     DRIP = "drip"
-    """The body a byte at a time."""
+    """The body a byte at a time, `Response.drip_s` apart."""
     RESET = "reset"
-    """Nothing at all: the connection is reset (RST)."""
+    """Nothing: the connection is reset (RST)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer. `headers` add to Content-Type, Content-Length and Date, or replace them."""
+    """A response. `headers` add to Content-Type, Content-Length and Date, or replace them.
+
+    `hides_quota`: BigCommerce adds no quota headers.
+    """
 
     status: int
     body: bytes = b""
@@ -72,9 +82,10 @@ class Response:
     content_type: str = "application/json"
     delivery: Delivery = Delivery.WHOLE
     drip_s: float = 0.0
+    hides_quota: bool = False
 
     def with_headers(self, *headers: tuple[str, str]) -> Response:
-        """The same response with these headers beneath its own: its own win."""
+        """The same response with more headers. Its own win."""
         return replace(self, headers=headers + self.headers)
 
 
@@ -83,8 +94,19 @@ def json_response(status: int, value: object) -> Response:
     return Response(status, json.dumps(value, separators=(",", ":")).encode())
 
 
-def header_value(name: str, value: str) -> str:
-    """`value`, if it fits into a header. Raises ValueError on a line break: it would end it."""
-    if "\r" in value or "\n" in value:
-        raise ValueError(f"The header {name} holds a line break.")
-    return value
+def api_error(
+    version: str, status: int, message: str = "", errors: Mapping[str, object] | None = None
+) -> Response:
+    """An error in BigCommerce's form: an object in v3, a list in v2."""
+    message = message or _API_MESSAGES.get(status) or REASONS.get(status, "Error")
+    if version != "v3":
+        return json_response(status, [{"status": status, "message": message}])
+    return json_response(
+        status,
+        {
+            "status": status,
+            "title": message,
+            "type": "https://developer.bigcommerce.com/api-docs/getting-started/api-status-codes",
+            "errors": dict(errors or {}),
+        },
+    )

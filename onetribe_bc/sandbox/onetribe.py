@@ -2,103 +2,142 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
+from collections import Counter, deque
+from dataclasses import dataclass
+from datetime import datetime
+from email.message import Message
 
 from onetribe_bc.sandbox.fault import Service
-from onetribe_bc.sandbox.faults import Faults, Target
-from onetribe_bc.sandbox.injection import Injector
-from onetribe_bc.sandbox.messages import Delivery, Request, Response, json_response
-from onetribe_bc.sandbox.received import Received, ReceivedLog
-from onetribe_bc.sandbox.request_log import RequestLog, RequestRecord
+from onetribe_bc.sandbox.faults import Faults
+from onetribe_bc.sandbox.messages import Request, RequestRecord, Response, json_response
 
 PATH = "/direct/webhook/big-commerce/order/"
+_MESSAGES = {
+    401: "This merchant key is unknown.",
+    404: "Not found.",
+    405: "POST an order here.",
+    413: "This order is too large.",
+    415: "Send application/json.",
+    422: "This is not an order: expected a JSON object with an id.",
+    429: "Too many requests.",
+}
+
+
+@dataclass(slots=True)
+class Received:
+    """A POST of an order, filed or not.
+
+    `order_id` is None if the body has none, `answered` the status that was sent: None before that,
+    or if the connection was reset instead. `body` and `headers` are empty for what arrived after
+    the first `keep_bodies`; `sha256` (hex) is always that of the body. `at` is aware UTC.
+    """
+
+    order_id: int | None
+    body: bytes
+    headers: Message
+    at: datetime
+    sha256: str
+    answered: int | None = None
+    filed: bool = False
 
 
 class OneTribe:
     """What arrived, and how One Tribe behaves.
 
-    What it really answers, and whether it drops a second copy of an order, is not known: it answers
-    200 with a few bytes of JSON and files every copy, or, with `deduplicate`, one per
-    `Idempotency-Key`. `latency_s` is waited before every answer. A body above `max_body` bytes is a
-    413. All three may be changed at any time.
+    What it really responds, and whether it drops a second copy of an order, is not known: here it
+    sends 200 with a few bytes of JSON and files every copy, or, with `deduplicate`, one for each
+    `Idempotency-Key`. A response takes `latency_s`. A body above `max_body` bytes is a 413. All
+    three may be changed at any time.
     """
 
     def __init__(
         self,
         merchant_key: str,
         faults: Faults,
-        injector: Injector,
-        *,
-        deduplicate: bool,
-        max_body: int,
+        stopping: threading.Event,
         keep_bodies: int,
         keep_requests: int,
     ) -> None:
-        self.deduplicate = deduplicate
+        self.deduplicate = False
         self.latency_s = 0.0
-        self.max_body = max_body
+        self.max_body = 1_048_576
         self._path = PATH + merchant_key
         self._faults = faults
-        self._injector = injector
-        self._log = ReceivedLog(keep_bodies)
-        self._requests = RequestLog(keep_requests)
+        self._stopping = stopping
+        self._keep_bodies = keep_bodies
         self._lock = threading.Lock()
+        self._received: list[Received] = []
+        self._requests: deque[RequestRecord] = deque(maxlen=keep_requests)
         self._keys: set[str] = set()
 
     @property
     def received(self) -> tuple[Received, ...]:
         """Every POST to the path of orders, whatever its key, in the order of arrival."""
-        return self._log.received
+        with self._lock:
+            return tuple(self._received)
 
     @property
     def requests(self) -> tuple[RequestRecord, ...]:
-        """Every request, also those that are no POST of an order."""
-        return self._requests.records()
+        """The last requests, other than POSTs included, in the order of the responses."""
+        return tuple(self._requests.copy())
 
     def counts(self) -> dict[int, int]:
-        """How often each order was filed; an order that never was is not in it."""
-        return self._log.counts()
+        """How often each order was filed, for those that were."""
+        return dict(
+            Counter(r.order_id for r in self.received if r.filed and r.order_id is not None)
+        )
 
     def bodies(self, order_id: int) -> tuple[bytes, ...]:
         """The bodies filed for an order, as far as they were kept."""
-        return self._log.bodies(order_id)
-
-    def summary(self) -> dict[str, object]:
-        """What was filed, as JSON for another process."""
-        return self._log.summary()
+        return tuple(r.body for r in self.received if r.order_id == order_id and r.filed)
 
     def clear(self) -> None:
         """Forget everything that arrived."""
-        self._log.clear()
-        self._requests.clear()
         with self._lock:
+            self._received.clear()
+            self._requests.clear()
             self._keys.clear()
 
-    def answer(self, request: Request) -> Response:
-        """Answer one request, under the faults in force, and record it."""
-        answer_at = time.monotonic() + self.latency_s
+    def respond(self, request: Request) -> Response:
+        """Respond to a request, under the faults in force, and record it."""
+        respond_at = time.monotonic() + self.latency_s
         order_id = _order_id(request.body)
-        posted = request.method == "POST" and request.path.startswith(PATH)
-        number = self._log.arrive(request, order_id) if posted else -1
+        received = self._receive(request, order_id)
 
         def work(request: Request) -> Response:
-            refusal = self._refusal(request, order_id)
-            if refusal is not None:
-                return refusal
-            if self._is_new(request):
-                self._log.file(number)
+            refused = self._refusal(request, order_id)
+            if refused is not None:
+                return refused
+            received.filed = self._is_new(request)
             return json_response(200, {"success": True, "order_id": order_id})
 
-        target = Target(Service.ONETRIBE, request.method, request.path, order_id)
-        response = self._injector.answer(request, self._faults.strike(target), work, _error)
-        self._injector.pause(answer_at - time.monotonic())
-        status = None if response.delivery is Delivery.RESET else response.status
-        self._requests.record(request, status)
-        if posted:
-            self._log.answer(number, status)
+        response = self._faults.carry_out(
+            Service.ONETRIBE, request, work, _error, order_id=order_id
+        )
+        self._stopping.wait(max(0.0, respond_at - time.monotonic()))
+        record = request.record(response)
+        self._requests.append(record)
+        received.answered = record.status
         return response
+
+    def _receive(self, request: Request, order_id: int | None) -> Received:
+        digest = hashlib.sha256(request.body).hexdigest()
+        with self._lock:
+            keep = len(self._received) < self._keep_bodies
+            received = Received(
+                order_id=order_id,
+                body=request.body if keep else b"",
+                headers=request.headers if keep else Message(),
+                at=request.at,
+                sha256=digest,
+            )
+            if request.method == "POST" and request.path.startswith(PATH):
+                self._received.append(received)
+        return received
 
     def _refusal(self, request: Request, order_id: int | None) -> Response | None:
         if not request.path.startswith(PATH):
@@ -131,17 +170,6 @@ def _order_id(body: bytes) -> int | None:
         return None
     order_id = order.get("id") if isinstance(order, dict) else None
     return order_id if isinstance(order_id, int) and not isinstance(order_id, bool) else None
-
-
-_MESSAGES = {
-    401: "This merchant key is not known.",
-    404: "Not found.",
-    405: "POST an order here.",
-    413: "This order is too large.",
-    415: "Send application/json.",
-    422: "This is no order: a JSON object with an id is needed.",
-    429: "Too many requests.",
-}
 
 
 def _error(status: int) -> Response:

@@ -8,11 +8,11 @@ import threading
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import Any
 
 from onetribe_bc.sandbox.dates import format_date
-from onetribe_bc.sandbox.order_factory import FIRST_ID, OrderFactory
-from onetribe_bc.sandbox.order_query import SORTS, OrderQuery
-from onetribe_bc.sandbox.order_row import OrderRow, row_of
+from onetribe_bc.sandbox.invented_orders import FIRST_ID, OrderFactory
+from onetribe_bc.sandbox.orders import SORTS, OrderQuery, OrderRow, row_of
 from onetribe_bc.sandbox.statuses import AWAITING_FULFILLMENT, INCOMPLETE, STATUSES
 
 
@@ -27,11 +27,10 @@ class OrderStore:
         self._now = now
         self._lock = threading.RLock()
         self._dice = random.Random(f"{factory.seed}:added")
-        self._invented = {row.id: row for row in factory.rows(count)}
-        self._given: dict[int, bytes] = {}
-        self._changes: dict[int, dict[str, object]] = {}
-        self._rows = dict(self._invented)
+        self._rows = {row.id: row for row in factory.rows(count)}
         self._ids = list(self._rows)
+        self._given: dict[int, bytes] = {}
+        self._changed: dict[int, dict[str, Any]] = {}
         self._highest = self._ids[-1] if self._ids else FIRST_ID - 1
 
     def __len__(self) -> int:
@@ -45,12 +44,14 @@ class OrderStore:
         with self._lock:
             return tuple(self._ids)
 
+    def row(self, order_id: int) -> OrderRow:
+        """The index of an order. Raises KeyError for an unknown one."""
+        return self._rows[order_id]
+
     def raw(self, order_id: int) -> bytes:
-        """The exact bytes served, alone and in a list. Raises KeyError for no such order."""
+        """The exact bytes served, alone and in a list. Raises KeyError for an unknown order."""
         with self._lock:
-            if order_id not in self._rows:
-                raise KeyError(order_id)
-            if order_id in self._given and order_id not in self._changes:
+            if order_id in self._given:
                 return self._given[order_id]
             return self._factory.encode(order_id, self._fields(order_id))
 
@@ -59,7 +60,7 @@ class OrderStore:
 
         Either an invented one, new by the server's clock, with `fields` in place of what was
         invented (without `id` it comes after every id ever used), or the order `raw`, JSON that is
-        served byte for byte as given. Raises ValueError for an id that exists or a malformed `raw`.
+        served byte for byte. Raises ValueError for an id that exists or a malformed order.
         """
         with self._lock:
             if raw is not None:
@@ -72,9 +73,7 @@ class OrderStore:
                 raise ValueError("An order needs an integer id.")
             now = self._now()
             dice = self._dice.getrandbits(32)
-            row = self._factory.row(order_id, AWAITING_FULFILLMENT, now, now, dice)
-            self._insert(row)
-            self._invented[order_id] = row
+            self._insert(self._factory.row(order_id, AWAITING_FULFILLMENT, now, now, dice))
             try:
                 self._change(order_id, fields)
             except ValueError:
@@ -83,20 +82,18 @@ class OrderStore:
             return order_id
 
     def modify(self, order_id: int, /, **fields: object) -> None:
-        """Change fields; `date_modified` becomes the server's now unless it is given too.
+        """Change fields; `date_modified` becomes the server's now unless it is among them.
 
-        A new `status_id` brings its `status` and `custom_status`. Raises KeyError for no such
-        order, ValueError for a value that cannot be.
+        A new `status_id` brings its `status` and `custom_status`. Raises KeyError for an unknown
+        order, ValueError for an invalid value.
         """
         with self._lock:
-            if order_id not in self._rows:
-                raise KeyError(order_id)
             self._change(order_id, {"date_modified": format_date(self._now())} | fields)
 
     def complete(self, order_id: int, status_id: int = AWAITING_FULFILLMENT) -> None:
-        """Checkout ends: an Incomplete order becomes a real one, with the same id.
+        """End the checkout of an Incomplete order, which keeps its id.
 
-        Raises KeyError for no such order, ValueError when it is not Incomplete.
+        Raises KeyError for an unknown order, ValueError if it is not Incomplete.
         """
         with self._lock:
             if self._rows[order_id].status_id != INCOMPLETE:
@@ -104,46 +101,37 @@ class OrderStore:
             self.modify(order_id, status_id=status_id)
 
     def remove(self, order_id: int) -> None:
-        """Delete an order. Raises KeyError when there is none."""
+        """Delete an order. Raises KeyError for an unknown one."""
         with self._lock:
             del self._rows[order_id]
             del self._ids[bisect_left(self._ids, order_id)]
-            self._invented.pop(order_id, None)
             self._given.pop(order_id, None)
-            self._changes.pop(order_id, None)
-
-    def row(self, order_id: int) -> OrderRow:
-        """What is indexed of an order. Raises KeyError when there is none."""
-        return self._rows[order_id]
+            self._changed.pop(order_id, None)
 
     def page(self, query: OrderQuery) -> list[bytes]:
         """The orders of one page, each as its bytes."""
+        start = (query.page - 1) * query.limit
         with self._lock:
-            start = (query.page - 1) * query.limit
-            rows = islice(self._sorted(query), start, start + query.limit)
-            return [self.raw(row.id) for row in rows]
+            rows = self._matching(query)
+            if query.sort != "id" or query.descending:  # else lazily: a page costs only its rows
+                rows = iter(sorted(rows, key=SORTS[query.sort], reverse=query.descending))
+            return [self.raw(row.id) for row in islice(rows, start, start + query.limit)]
 
     def counts(self, query: OrderQuery) -> dict[int, int]:
         """How many orders pass the filters, by status id."""
         counts = dict.fromkeys(STATUSES, 0)
         with self._lock:
-            for row in self._fitting(query):
+            for row in self._matching(query):
                 counts[row.status_id] += 1
         return counts
 
-    def _fitting(self, query: OrderQuery) -> Iterator[OrderRow]:
-        first = bisect_left(self._ids, query.min_id)
-        for order_id in islice(self._ids, first, None):
+    def _matching(self, query: OrderQuery) -> Iterator[OrderRow]:
+        for order_id in islice(self._ids, bisect_left(self._ids, query.min_id), None):
             if order_id > query.max_id:
                 return
             row = self._rows[order_id]
-            if query.fits(row):
+            if query.matches(row):
                 yield row
-
-    def _sorted(self, query: OrderQuery) -> Iterator[OrderRow]:
-        if query.sort == "id" and not query.descending:
-            return self._fitting(query)  # lazily: a keyset page costs no more than its rows
-        return iter(sorted(self._fitting(query), key=SORTS[query.sort], reverse=query.descending))
 
     def _insert(self, row: OrderRow) -> None:
         if row.id in self._rows:
@@ -152,10 +140,12 @@ class OrderStore:
         insort(self._ids, row.id)
         self._highest = max(self._highest, row.id)
 
-    def _fields(self, order_id: int) -> dict[str, object]:
-        given = self._given.get(order_id)
-        fields = self._factory.fields(self._invented[order_id]) if given is None else _object(given)
-        return fields | self._changes.get(order_id, {})
+    def _fields(self, order_id: int) -> dict[str, Any]:
+        if order_id in self._changed:
+            return self._changed[order_id]
+        if order_id in self._given:
+            return _object(self._given[order_id])
+        return self._factory.fields(self._rows[order_id])
 
     def _change(self, order_id: int, fields: dict[str, object]) -> None:
         status_id = fields.get("status_id")
@@ -164,15 +154,16 @@ class OrderStore:
                 raise ValueError(f"There is no order status {status_id}.")
             status = STATUSES[status_id]
             fields = {"status": status.name, "custom_status": status.custom_label} | fields
-        changes = self._changes.get(order_id, {}) | fields
-        row = row_of(self._fields(order_id) | changes)
+        changed = self._fields(order_id) | fields
+        row = row_of(changed)
         if row.id != order_id:
             raise ValueError("The id of an order does not change.")
-        self._changes[order_id] = changes
+        self._changed[order_id] = changed
         self._rows[order_id] = row
+        self._given.pop(order_id, None)
 
 
-def _object(raw: bytes) -> dict[str, object]:
+def _object(raw: bytes) -> dict[str, Any]:
     value = json.loads(raw)
     if not isinstance(value, dict):
         raise ValueError("An order is a JSON object.")

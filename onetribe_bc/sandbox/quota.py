@@ -42,30 +42,24 @@ class QuotaState:
 
 
 class QuotaWindow:
-    """Counts requests. `monotonic` gives seconds that never go back; a test may hand in its own."""
+    """Counts requests. `monotonic` gives seconds that never go back."""
 
     def __init__(self, quota: Quota | None, monotonic: Callable[[], float]) -> None:
         self._lock = threading.Lock()
         self._monotonic = monotonic
-        self._used = 0
-        self._ends_at = -math.inf
-        self._quota = quota
+        self.reset(quota)
 
     def reset(self, quota: Quota | None) -> None:
-        """Start anew with `quota`; None is no limit, and no headers in the answers."""
+        """Start a new window with `quota`; None is no limit, and no headers in the responses."""
         with self._lock:
-            self._quota = quota
+            self.quota = quota
             self._used = 0
             self._ends_at = -math.inf
-
-    @property
-    def quota(self) -> Quota | None:
-        return self._quota
 
     def count(self, requests: int = 1) -> QuotaState | None:
         """Count requests against the window; None when there is no limit."""
         with self._lock:
-            quota = self._quota
+            quota = self.quota
             if quota is None:
                 return None
             now = self._monotonic()

@@ -4,53 +4,47 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from types import TracebackType
 
-from onetribe_bc.sandbox import control
-from onetribe_bc.sandbox.bigcommerce import BigCommerce
+from onetribe_bc.sandbox.bigcommerce import INFORMATION_SCOPE, ORDERS_SCOPE, BigCommerce
+from onetribe_bc.sandbox.control import PREFIX, respond_to_control
 from onetribe_bc.sandbox.dates import ServerClock
-from onetribe_bc.sandbox.example_order import EXAMPLE_ORDER_ID, example_order
 from onetribe_bc.sandbox.fault import Fault
 from onetribe_bc.sandbox.faults import Faults
-from onetribe_bc.sandbox.hooks import HookBook
-from onetribe_bc.sandbox.hooks_api import HooksApi
-from onetribe_bc.sandbox.injection import Injector
-from onetribe_bc.sandbox.messages import Request, Response
+from onetribe_bc.sandbox.hooks import HookStore
+from onetribe_bc.sandbox.invented_orders import EXAMPLE_ORDER_ID, OrderFactory, example_order
+from onetribe_bc.sandbox.messages import Request, RequestRecord, Response
 from onetribe_bc.sandbox.onetribe import PATH, OneTribe
-from onetribe_bc.sandbox.order_factory import OrderFactory
 from onetribe_bc.sandbox.order_store import OrderStore
-from onetribe_bc.sandbox.orders_api import INFORMATION_SCOPE, ORDERS_SCOPE, OrdersApi
 from onetribe_bc.sandbox.quota import Quota, QuotaWindow
-from onetribe_bc.sandbox.request_log import RequestLog, RequestRecord
 from onetribe_bc.sandbox.server import Server
 
 STORE_HASH = "sandbox1"
 ACCESS_TOKEN = "sandbox-access-token-not-a-secret"  # noqa: S105 - obviously fake
 CLIENT_SECRET = "sandbox-client-secret-not-a-secret"  # noqa: S105 - obviously fake
 MERCHANT_KEY = "sandbox-merchant-key-not-a-secret"
-ALL_SCOPES = frozenset({ORDERS_SCOPE, INFORMATION_SCOPE})
 PRO_QUOTA = Quota()
-"""What a Pro plan has: 450 requests per 30 s."""
 
 
 class Sandbox:
     """BigCommerce and One Tribe, simulated on two ports of 127.0.0.1.
 
-    Serves from its making until `stop()` or the end of its `with` block. Attributes:
+    It serves from the start until `stop()` or the end of its `with` block. Attributes:
 
     - `store`: the orders; `hooks`: the hooks; `onetribe`: what arrived there, and how it behaves
     - `faults`: what goes wrong
     - `scopes`: the token's OAuth scopes, a set that may be changed
-    - `clock`: the server's clock; `clock.offset_s` makes it wrong
+    - `clock`: the server's clock
     - `store_hash`, `access_token`, `client_secret`, `merchant_key`: fake credentials
 
     `now` (aware; default: the real now) is when the server's clock starts, and `date_created` of
     the invented orders is spread over the `days` before it. `example` adds order 218 of
-    BigCommerce's reference. `quota=None` is a store without limits, whose answers carry no quota
-    headers; `monotonic` times the quota's window. Whole bodies are kept of the first `keep_bodies`
-    orders that arrive. Ports of 0 are free ones; raises OSError for one in use.
+    BigCommerce's reference. `quota=None` is a store without limits, whose responses carry no quota
+    headers; `monotonic` times the quota's window. Bodies are kept of the first `keep_bodies` orders
+    that arrive, and the last `keep_requests` requests. Port 0 is any free one; raises OSError for
+    one in use.
     """
 
     def __init__(
@@ -63,9 +57,6 @@ class Sandbox:
         example: bool = False,
         quota: Quota | None = PRO_QUOTA,
         faults: Iterable[Fault | str] = (),
-        scopes: Iterable[str] = ALL_SCOPES,
-        deduplicate: bool = False,
-        max_body: int = 1_048_576,
         keep_bodies: int = 5_000,
         keep_requests: int = 10_000,
         port: int = 0,
@@ -76,51 +67,35 @@ class Sandbox:
         self.access_token = ACCESS_TOKEN
         self.client_secret = CLIENT_SECRET
         self.merchant_key = MERCHANT_KEY
+        self.scopes = {ORDERS_SCOPE, INFORMATION_SCOPE}
         self.clock = ServerClock(now)
-        self.scopes = set(scopes)
-        self.faults = Faults(seed, faults)
+        self._stopping = threading.Event()
+        self.faults = Faults(seed, self._stopping, faults)
         factory = OrderFactory(seed, STORE_HASH, self.clock.started_at, days)
         self.store = OrderStore(factory, orders, self.clock.now)
         if example:
             if EXAMPLE_ORDER_ID in self.store:
                 self.store.remove(EXAMPLE_ORDER_ID)
             self.store.add(example_order(STORE_HASH))
-        self.hooks = HookBook(STORE_HASH, self.clock.now)
-
-        self._stopping = threading.Event()
-        injector = Injector(self._stopping)
-        self._quota = QuotaWindow(quota, monotonic)
-        self._requests = RequestLog(keep_requests)
+        self.hooks = HookStore(STORE_HASH, self.clock.now)
         self.onetribe = OneTribe(
-            MERCHANT_KEY,
-            self.faults,
-            injector,
-            deduplicate=deduplicate,
-            max_body=max_body,
-            keep_bodies=keep_bodies,
-            keep_requests=keep_requests,
+            MERCHANT_KEY, self.faults, self._stopping, keep_bodies, keep_requests
         )
+        self._quota = QuotaWindow(quota, monotonic)
         self._bigcommerce = BigCommerce(
-            OrdersApi(self.store, self.clock, STORE_HASH, self.scopes),
-            HooksApi(self.hooks),
+            self.store,
+            self.hooks,
             self.faults,
-            injector,
             self._quota,
-            self._requests,
+            self.clock,
+            self.scopes,
             store_hash=STORE_HASH,
             access_token=ACCESS_TOKEN,
+            keep_requests=keep_requests,
         )
-        self._control = control.Control(
-            self.store,
-            self.onetribe,
-            self.faults,
-            self._requests,
-            about=self._about,
-            reset=self.reset,
-        )
-        self._api_server = self._server(self._answer, port)
+        self._api_server = self._server(self._respond, port)
         try:
-            self._onetribe_server = self._server(self.onetribe.answer, onetribe_port)
+            self._onetribe_server = self._server(self.onetribe.respond, onetribe_port)
         except OSError:
             self._api_server.stop()
             raise
@@ -129,22 +104,22 @@ class Sandbox:
 
     @property
     def api_url(self) -> str:
-        """What stands for https://api.bigcommerce.com."""
+        """Stands for https://api.bigcommerce.com."""
         return self._api_server.url
 
     @property
     def onetribe_url(self) -> str:
-        """Where orders are posted to; its last part is the merchant key."""
+        """The URL that takes orders; its last part is the merchant key."""
         return self._onetribe_server.url + PATH + self.merchant_key
 
     @property
     def requests(self) -> tuple[RequestRecord, ...]:
-        """The last requests to the BigCommerce side, in the order of the answers."""
-        return self._requests.records()
+        """The last requests to the BigCommerce side, in the order of the responses."""
+        return tuple(self._bigcommerce.requests.copy())
 
     @property
     def on_request(self) -> Callable[[Request], None] | None:
-        """Called with each BigCommerce request before it is answered, in its thread."""
+        """Called with each BigCommerce request before it is carried out, in its thread."""
         return self._bigcommerce.on_request
 
     @on_request.setter
@@ -170,11 +145,11 @@ class Sandbox:
         self.clock.offset_s = seconds
 
     def eat_quota(self, requests: int) -> None:
-        """Another app of the store makes so many requests."""
+        """Count requests of the store's other apps."""
         self._quota.count(requests)
 
     def environment(self) -> dict[str, str]:
-        """What a `bc2ot` process needs in its environment to work with this sandbox."""
+        """The environment variables that point a `bc2ot` process at this sandbox."""
         return {
             "BC2OT_STORE_HASH": self.store_hash,
             "BC2OT_ACCESS_TOKEN": self.access_token,
@@ -184,14 +159,14 @@ class Sandbox:
         }
 
     def reset(self) -> None:
-        """Forget what arrived, requests, faults and used quota; orders and hooks stay."""
+        """Forget what arrived, requests, faults and used quota. Orders and hooks stay."""
         self.faults.clear()
         self.onetribe.clear()
-        self._requests.clear()
+        self._bigcommerce.requests.clear()
         self._quota.reset(self._quota.quota)
 
     def stop(self) -> None:
-        """Close every socket, end every thread, let go what is held. Safe to call twice."""
+        """Close every socket, end every thread, release held requests. Safe to call twice."""
         self._stopping.set()
         self.faults.open_gates()
         self._api_server.stop()
@@ -208,18 +183,10 @@ class Sandbox:
     ) -> None:
         self.stop()
 
-    def _server(self, app: Callable[[Request], Response], port: int) -> Server:
-        return Server(app, port=port, date=self.clock.http_date, stopping=self._stopping)
+    def _server(self, respond: Callable[[Request], Response], port: int) -> Server:
+        return Server(respond, port=port, date=self.clock.http_date, stopping=self._stopping)
 
-    def _answer(self, request: Request) -> Response:
-        if request.path == control.PREFIX or request.path.startswith(f"{control.PREFIX}/"):
-            return self._control.answer(request)
-        return self._bigcommerce.answer(request)
-
-    def _about(self) -> Mapping[str, object]:
-        return {
-            "store_hash": self.store_hash,
-            "api_url": self.api_url,
-            "onetribe_url": self.onetribe_url,
-            "orders": len(self.store),
-        }
+    def _respond(self, request: Request) -> Response:
+        if request.path.startswith(PREFIX):
+            return respond_to_control(self.store, self.onetribe, self.faults, request)
+        return self._bigcommerce.respond(request)

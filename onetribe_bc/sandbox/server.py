@@ -1,62 +1,58 @@
-"""A small HTTP/1.1 server on loopback: a thread per connection, keep-alive, one write per answer.
+"""An HTTP/1.1 server on loopback that can also do what a proper server never does.
 
-Written on bare sockets, since a simulator must also do what a proper server never does: reset a
-connection, promise more than it sends, let a body drip.
+It can reset a connection, promise more than it sends, and let a body drip.
 """
 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import logging
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from io import BufferedReader
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
+from typing import Any
 
-from onetribe_bc.sandbox.messages import REASONS, Delivery, Headers, Request, Response
+from onetribe_bc.sandbox.messages import REASONS, Delivery, Request, Response
 
 HOST = "127.0.0.1"
-_BACKLOG = 512
 _LINE_LIMIT = 65_536
 _RST_ON_CLOSE = struct.pack("ii", 1, 0)
 
 _log = logging.getLogger(__name__)
 
-App = Callable[[Request], Response]
 
+class Server(ThreadingTCPServer):
+    """Serves `respond` on 127.0.0.1 from `start()` to `stop()`, with a thread per connection.
 
-class _BadRequestError(Exception):
-    """What came is no HTTP request this server can read."""
-
-
-class Server:
-    """Serves `app` on 127.0.0.1 from `start()` to `stop()`.
-
-    `stopping` is set by `stop()`: whoever waits inside `app` waits on it, so that it ends quickly.
+    Not an HTTPServer, which looks up the host's name. `stop()` sets `stopping`: whatever waits
+    inside `respond` waits on it. Raises OSError for a port in use.
     """
 
+    allow_reuse_address = True
+    request_queue_size = 512
+
     def __init__(
-        self, app: App, *, port: int = 0, date: Callable[[], str], stopping: threading.Event
+        self,
+        respond: Callable[[Request], Response],
+        *,
+        port: int,
+        date: Callable[[], str],
+        stopping: threading.Event,
     ) -> None:
-        self._app = app
-        self._date = date
-        self._stopping = stopping
+        self.respond = respond
+        self.date = date
+        self.stopping = stopping
         self._lock = threading.Lock()
         self._connections: dict[threading.Thread, socket.socket] = {}
-        self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._listener.bind((HOST, port))
-            self._listener.listen(_BACKLOG)
-        except OSError:
-            self._listener.close()
-            raise
-        self.port: int = self._listener.getsockname()[1]
-        self._acceptor = threading.Thread(
-            target=self._accept, name=f"sandbox-{self.port}", daemon=True
-        )
+        super().__init__((HOST, port), _Handler)
+        self.port: int = self.server_address[1]
+        self._acceptor = threading.Thread(target=self._accept, daemon=True)
 
     @property
     def url(self) -> str:
@@ -67,86 +63,107 @@ class Server:
 
     def stop(self) -> None:
         """Close every connection and join every thread. Safe to call twice."""
-        self._stopping.set()
+        self.stopping.set()
         if self._acceptor.is_alive():
-            # Closing a listener does not wake an accept() everywhere; a connection does.
-            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as knock:
-                knock.connect((HOST, self.port))
+            # A connection wakes the acceptor; shutdown() would take up to its poll interval.
+            with contextlib.suppress(OSError):
+                socket.create_connection((HOST, self.port)).close()
             self._acceptor.join()
-        self._listener.close()
+        self.server_close()
         with self._lock:
-            open_connections = dict(self._connections)
-        for connection in open_connections.values():
-            _shut_down(connection)
-        for thread in open_connections:
+            connections = dict(self._connections)
+        for connection in connections.values():
+            with contextlib.suppress(OSError):  # it closed in the meantime
+                connection.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads from it
+        for thread in connections:
             thread.join()
 
     def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except ConnectionError:  # the client left while it was still in the backlog
-                continue
-            if self._stopping.is_set():
-                connection.close()
-                return
-            thread = threading.Thread(
-                target=self._serve, args=(connection,), name=f"sandbox-{self.port}-c", daemon=True
-            )
-            with self._lock:
-                self._connections[thread] = connection
-            thread.start()
+        while not self.stopping.is_set():
+            self.handle_request()
 
-    def _serve(self, connection: socket.socket) -> None:
-        reader = connection.makefile("rb")
-        try:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while not self._stopping.is_set() and self._serve_one(connection, reader):
-                pass
-        except OSError:
-            pass  # the client left, or stop() closed the connection
-        except Exception:  # noqa: BLE001 - a bug in one request must not end the server unseen
+    def verify_request(self, *_: object) -> bool:
+        return not self.stopping.is_set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        arguments = (request, client_address)
+        thread = threading.Thread(target=self.process_request_thread, args=arguments, daemon=True)
+        with self._lock:
+            self._connections[thread] = request
+        thread.start()
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection, without the FIN that `socketserver` sends before a reset."""
+        request.close()
+        with self._lock:
+            self._connections.pop(threading.current_thread(), None)
+
+    def handle_error(self, *_: object) -> None:
+        if not isinstance(sys.exception(), OSError):  # that is a client that left, or stop()
             _log.exception("The sandbox failed to answer a request.")
-        finally:
-            reader.close()
-            connection.close()
-            with self._lock:
-                self._connections.pop(threading.current_thread(), None)
 
-    def _serve_one(self, connection: socket.socket, reader: BufferedReader) -> bool:
-        """Answer one request. Returns whether the connection may carry another."""
-        try:
-            request = _read_request(connection, reader)
-        except _BadRequestError as error:
-            body = str(error).encode()
-            connection.sendall(self._head(Response(400, body, content_type="text/plain")) + body)
-            return False
-        if request is None:
-            return False
-        response = self._app(request)
-        if response.delivery is Delivery.RESET:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
-            return False
-        head = self._head(response)
-        body = b"" if request.method == "HEAD" else response.body
-        if response.delivery is Delivery.TRUNCATED:
-            connection.sendall(head + body[: len(body) // 2])
-            return False
-        if response.delivery is Delivery.DRIP:
-            connection.sendall(head)
-            return self._drip(connection, body, response.drip_s)
-        connection.sendall(head + body)
-        return request.headers.get("Connection", "").lower() != "close"
 
-    def _drip(self, connection: socket.socket, body: bytes, pause_s: float) -> bool:
-        for index in range(len(body)):
-            connection.sendall(body[index : index + 1])
-            if self._stopping.wait(pause_s):
-                return False
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: Server
+    raw_requestline: bytes
+
+    def parse_request(self) -> bool:
+        """Read request line and headers.
+
+        Without http.server's e-mail parser, which takes a third of a request's CPU time: 70 of the
+        then 220 microseconds, on the cores that a benchmark of bc2ot shares.
+        """
+        self.requestline = self.raw_requestline.decode("latin-1").rstrip("\r\n")
+        self.request_version = self.protocol_version
+        words = self.requestline.split(" ")
+        if len(words) != 3:
+            return self._refuse("The request line is malformed.")
+        self.command, self.path, _ = words
+        self.headers = http.client.HTTPMessage()
+        while line := self._read_line():
+            name, colon, value = line.partition(":")
+            if not colon:
+                return self._refuse("A header is malformed.")
+            self.headers.set_raw(name, value.strip())
+        self.close_connection = self.headers.get("Connection", "").lower() == "close"
+        if self.headers.get("Expect", "").lower() == "100-continue":
+            self.handle_expect_100()
         return True
 
+    def _respond(self) -> None:
+        at = datetime.now(UTC)
+        body = self._read_body()
+        if body is None:
+            return
+        path, _, query = self.path.partition("?")
+        request = Request(self.command, path, query, self.headers, body, at)
+        self._deliver(self.server.respond(request))
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _respond  # noqa: N815 - http.server's names
+
+    def _deliver(self, response: Response) -> None:
+        head = self._head(response)
+        body = b"" if self.command == "HEAD" else response.body
+        if response.delivery is Delivery.RESET:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
+            self.close_connection = True
+        elif response.delivery is Delivery.TRUNCATED:
+            self.connection.sendall(head + body[: len(body) // 2])
+            self.close_connection = True
+        elif response.delivery is Delivery.DRIP:
+            self.connection.sendall(head)
+            for index in range(len(body)):
+                self.connection.sendall(body[index : index + 1])
+                if self.server.stopping.wait(response.drip_s):
+                    self.close_connection = True
+                    return
+        else:
+            self.connection.sendall(head + body)
+
     def _head(self, response: Response) -> bytes:
-        headers = {"Date": self._date()}
+        headers = {"Date": self.server.date()}
         if response.status not in (204, 304):  # these have no body, hence nothing to describe
             headers["Content-Type"] = response.content_type
             headers["Content-Length"] = str(len(response.body))
@@ -155,49 +172,27 @@ class Server:
         lines += [f"{name}: {value}" for name, value in headers.items()]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
+    def _read_line(self) -> str:
+        return self.rfile.readline(_LINE_LIMIT).decode("latin-1").rstrip("\r\n")
 
-def _shut_down(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # it closed in the meantime
-        connection.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads from it
+    def _read_body(self) -> bytes | None:
+        """The body; None if it cannot be read, after a 400."""
+        if "Transfer-Encoding" in self.headers:
+            self._refuse("Chunked bodies are not supported: send a Content-Length.")
+            return None
+        length = self.headers.get("Content-Length", "0")
+        if not length.isascii() or not length.isdigit():
+            self._refuse("Content-Length is not a number.")
+            return None
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            self._refuse("The body is shorter than its Content-Length.")
+            return None
+        return body
 
+    def _refuse(self, message: str) -> bool:
+        self.send_error(400, message)  # which also closes the connection
+        return False
 
-def _read_line(reader: BufferedReader) -> str:
-    line = reader.readline(_LINE_LIMIT)
-    if line and not line.endswith(b"\n"):
-        raise _BadRequestError("A line of the request is too long or cut off.")
-    return line.decode("latin-1").rstrip("\r\n")
-
-
-def _read_request(connection: socket.socket, reader: BufferedReader) -> Request | None:
-    """The next request, or None at the end of the connection."""
-    first = _read_line(reader)
-    if not first:
-        return None
-    at = datetime.now(UTC)
-    try:
-        method, target, _version = first.split(" ")
-    except ValueError:
-        raise _BadRequestError("The request line is malformed.") from None
-    fields: dict[str, str] = {}
-    while line := _read_line(reader):
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise _BadRequestError("A header is malformed.")
-        fields[name] = value.strip()
-    headers = Headers(fields)
-    path, _, query = target.partition("?")
-    return Request(method, path, query, headers, _read_body(connection, reader, headers), at)
-
-
-def _read_body(connection: socket.socket, reader: BufferedReader, headers: Headers) -> bytes:
-    if headers.get("Expect", "").lower() == "100-continue":
-        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-    if "Transfer-Encoding" in headers:
-        raise _BadRequestError("A body needs a Content-Length here; chunks are not understood.")
-    length = headers.get("Content-Length", "0")
-    if not length.isascii() or not length.isdigit():
-        raise _BadRequestError("Content-Length is not a number.")
-    body = reader.read(int(length))
-    if len(body) < int(length):
-        raise _BadRequestError("The body is shorter than its Content-Length.")
-    return body
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+        """Log nothing: the sandbox keeps its requests."""

@@ -1,4 +1,4 @@
-"""The fifteen order statuses of BigCommerce, and how this store's merchant renamed some of them."""
+"""BigCommerce's fifteen order statuses, some of them renamed by this store's merchant."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def _status(
 
 
 INCOMPLETE = 0
+REFUNDED = 4
 AWAITING_FULFILLMENT = 11
 
 STATUSES: dict[int, OrderStatus] = {

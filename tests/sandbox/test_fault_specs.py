@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from onetribe_bc.sandbox import Fault, FaultKind, Service, format_fault, parse_fault
+from onetribe_bc.sandbox import Fault, FaultKind, parse_fault
 
 
 @pytest.mark.parametrize(
@@ -21,9 +21,8 @@ from onetribe_bc.sandbox import Fault, FaultKind, Service, format_fault, parse_f
         ),
     ],
 )
-def test_a_spec_is_read_and_written_back(spec: str, fault: Fault) -> None:
+def test_a_spec_is_read(spec: str, fault: Fault) -> None:
     assert parse_fault(spec) == fault
-    assert parse_fault(format_fault(fault)) == fault
 
 
 @pytest.mark.parametrize(
@@ -31,24 +30,24 @@ def test_a_spec_is_read_and_written_back(spec: str, fault: Fault) -> None:
     [
         ("5xx", r"not of the form SERVICE:KIND\[=RATE\].* such as 'onetribe:5xx=0.1'"),
         ("onetribe:5xx*many", "not of the form"),
-        ("shopify:5xx", "names no service: known are bigcommerce, onetribe"),
-        ("onetribe:explode", "no known kind: known are 5xx, status, html"),
-        ("onetribe:hold", "no known kind"),
+        ("shopify:5xx", "names an unknown service: known are bigcommerce, onetribe"),
+        ("onetribe:explode", "an unknown kind: known are 5xx, status, html"),
+        ("onetribe:hold", "an unknown kind"),
         ("onetribe:5xx=often", "malformed: could not convert"),
         ("onetribe:5xx=2", "malformed: A fault's rate"),
         ("onetribe:5xx@503", "malformed: 5xx takes no argument"),
         ("onetribe:status@abc", "malformed: invalid literal"),
-        ("onetribe:status@999", "malformed: 999 is no HTTP status"),
+        ("onetribe:status@999", "malformed: 999 is not an HTTP status"),
         ("onetribe:slow@-1", "malformed: A fault's delay"),
         ("onetribe:not_ascending", "malformed: not_ascending is about lists"),
         ("onetribe:reset#,", "malformed: invalid literal"),
     ],
 )
-def test_a_malformed_spec_is_refused_with_a_sentence_that_helps(spec: str, message: str) -> None:
+def test_a_malformed_spec_is_refused_with_a_hint(spec: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_fault(spec)
 
 
-def test_every_kind_but_hold_has_a_text() -> None:
+def test_every_kind_but_hold_can_be_written() -> None:
     for kind in set(FaultKind) - {FaultKind.HOLD}:
-        assert parse_fault(format_fault(Fault(Service.BIGCOMMERCE, kind))).kind is kind
+        assert parse_fault(f"bigcommerce:{kind}").kind is kind

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from onetribe_bc.sandbox import Headers, Sandbox
+from onetribe_bc.sandbox import Sandbox
 from tests.sandbox.client import Client, api, onetribe
 
 
@@ -38,12 +38,12 @@ def test_a_connection_carries_many_requests(sandbox: Sandbox, wire: socket.socke
 
 
 def test_head_has_no_body(wire: socket.socket) -> None:
-    wire.sendall(b"HEAD /_sandbox HTTP/1.1\r\nConnection: close\r\n\r\n")
+    wire.sendall(b"HEAD /_sandbox/received HTTP/1.1\r\nConnection: close\r\n\r\n")
 
     assert read_all(wire).endswith(b"\r\n\r\n")
 
 
-def test_a_client_that_asks_whether_to_go_on_is_told_to(wire: socket.socket) -> None:
+def test_expect_100_continue_gets_100_continue(wire: socket.socket) -> None:
     wire.sendall(
         b"POST /_sandbox/orders HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
     )
@@ -57,30 +57,29 @@ def test_a_client_that_asks_whether_to_go_on_is_told_to(wire: socket.socket) -> 
     [
         (b"HELLO\r\n\r\n", b"request line"),
         (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"A header is malformed"),
-        (b"GET / HTTP/1.1\r\nA: " + b"x" * 70_000, b"too long"),
         (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"not a number"),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"chunks"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"Chunked"),
         (b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nshort", b"shorter"),
     ],
 )
-def test_what_is_no_proper_request_is_a_400_and_the_end(
+def test_a_malformed_request_is_a_400_and_closes_the_connection(
     wire: socket.socket, request_bytes: bytes, message: bytes
 ) -> None:
     wire.sendall(request_bytes)
     wire.shutdown(socket.SHUT_WR)
     answer = read_all(wire)
 
-    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
     assert message in answer
 
 
-def test_an_unknown_status_has_a_reason_all_the_same(sandbox: Sandbox, tribe: Client) -> None:
+def test_an_unknown_status_can_be_sent(sandbox: Sandbox, tribe: Client) -> None:
     sandbox.faults.add("onetribe:html@599")
 
     assert tribe.send("POST", "", {"id": 1}).status == 599
 
 
-def test_a_client_that_leaves_in_mid_answer_disturbs_nobody(
+def test_a_client_that_disconnects_does_not_disturb_others(
     sandbox: Sandbox, bigcommerce: Client, wire: socket.socket
 ) -> None:
     gate = sandbox.faults.hold("bigcommerce")
@@ -170,7 +169,7 @@ def test_ports_may_be_chosen_and_one_in_use_is_an_error() -> None:
         assert second.api_url == f"http://127.0.0.1:{port}"
 
 
-def test_the_environment_is_what_a_bc2ot_process_needs(sandbox: Sandbox) -> None:
+def test_the_environment_points_a_bc2ot_process_at_the_sandbox(sandbox: Sandbox) -> None:
     assert sandbox.environment() == {
         "BC2OT_STORE_HASH": sandbox.store_hash,
         "BC2OT_ACCESS_TOKEN": sandbox.access_token,
@@ -181,13 +180,3 @@ def test_the_environment_is_what_a_bc2ot_process_needs(sandbox: Sandbox) -> None
     assert sandbox.onetribe_url.endswith(
         f"/direct/webhook/big-commerce/order/{sandbox.merchant_key}"
     )
-
-
-def test_headers_are_found_in_any_case_and_shown_as_they_came() -> None:
-    headers = Headers({"X-Auth-Token": "a"})
-
-    assert headers["x-auth-token"] == headers["X-AUTH-TOKEN"] == "a"
-    assert list(headers) == ["X-Auth-Token"]
-    assert len(headers) == 1
-    assert "other" not in headers
-    assert repr(headers) == "Headers({'X-Auth-Token': 'a'})"

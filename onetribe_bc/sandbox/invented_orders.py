@@ -1,7 +1,7 @@
-"""Invents a store's orders from a seed.
+"""BigCommerce's example order, and orders invented from a seed.
 
-Only what can be filtered by is made up front (`rows`); the order itself is written when it is asked
-for (`fields`, `encode`), always to the same bytes. 50,000 orders are thus cheap to have.
+Only the index is made up front (`rows`); the order itself is written when it is requested
+(`fields`, `encode`), always to the same bytes. 50,000 orders are thus cheap to have.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import json
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from onetribe_bc.sandbox.dates import format_date
-from onetribe_bc.sandbox.order_row import OrderRow, money
-from onetribe_bc.sandbox.statuses import INCOMPLETE, STATUSES
+from onetribe_bc.sandbox.orders import OrderRow
+from onetribe_bc.sandbox.statuses import REFUNDED, STATUSES
 
 FIRST_ID = 100
+EXAMPLE_ORDER_ID = 218
 _DAY_S = 86_400
 _QUIET_S = 60
 """No invented order is younger than this before `now`, so that a change made later is newer."""
@@ -62,6 +64,48 @@ _FUTURE_FIELDS = (  # as raw JSON: numbers that a parse and a rewrite would chan
     '"tree_fund":[{"id":9007199254740993,"part":33.333333333333333333}]',
     '"loyalty_points":-0.0,"tags":["\\u0041cer","caf\\u00e9"]',
 )
+_EXAMPLE = """
+"id":218,"customer_id":11,
+"date_created":"Tue, 05 Mar 2019 21:40:11 +0000","date_modified":"Mon, 11 Mar 2019 15:17:25 +0000",
+"date_shipped":"","status_id":7,"status":"Awaiting Payment",
+"subtotal_ex_tax":"62.6793","subtotal_inc_tax":"67.8400","subtotal_tax":"4.4000",
+"base_shipping_cost":"12.0000","shipping_cost_ex_tax":"11.0900","shipping_cost_inc_tax":"12.0000",
+"shipping_cost_tax":"0.9100","shipping_cost_tax_class_id":0,
+"base_handling_cost":"0.0000","handling_cost_ex_tax":"0.0000","handling_cost_inc_tax":"0.0000",
+"handling_cost_tax":"0.0000","handling_cost_tax_class_id":0,
+"base_wrapping_cost":"0.0000","wrapping_cost_ex_tax":"0.0000","wrapping_cost_inc_tax":"0.0000",
+"wrapping_cost_tax":"0.0000","wrapping_cost_tax_class_id":0,
+"total_ex_tax":"64.5300","total_inc_tax":"69.8400","total_tax":"5.3100",
+"items_total":4,"items_shipped":0,
+"payment_method":"Cash","payment_provider_id":"","payment_status":"authorized",
+"refunded_amount":"0.0000","order_is_digital":false,
+"store_credit_amount":"0.0000","gift_certificate_amount":"0.0000",
+"ip_address":"","ip_address_v6":"","geoip_country":"","geoip_country_iso2":"",
+"currency_id":1,"currency_code":"USD","currency_exchange_rate":"1.0000000000",
+"default_currency_id":1,"default_currency_code":"USD","staff_notes":"","customer_message":"",
+"discount_amount":"5.0000","coupon_discount":"5.0000","shipping_address_count":1,
+"is_deleted":false,"ebay_order_id":"0","cart_id":"7e48f7ef-2e88-4817-aea4-b0ed01490114",
+"billing_address":{"first_name":"Jane","last_name":"Doe","company":"",
+"street_1":"555 East Street","street_2":"","city":"Austin","state":"Texas","zip":78108,
+"country":"United States","country_iso2":"US","phone":1234567890,"email":"janedoe@example.com",
+"form_fields":[{"name":"Delivery Instructions","value":"Leave in backyard"}]},
+"is_email_opt_in":false,"credit_card_type":null,"order_source":"external","channel_id":1,
+"external_source":null,
+"products":{"url":"https://api.bigcommerce.com/stores/STORE_HASH/v2/orders/218/products",
+"resource":"/orders/218/products"},
+"shipping_addresses":{
+"url":"https://api.bigcommerce.com/stores/STORE_HASH/v2/orders/218/shippingaddresses",
+"resource":"/orders/218/shippingaddresses"},
+"coupons":{"url":"https://api.bigcommerce.com/stores/STORE_HASH/v2/orders/218/coupons",
+"resource":"/orders/218/coupons"},
+"external_id":null,"external_merchant_id":null,"tax_provider_id":"BasicTaxProvider",
+"store_default_currency_code":"","store_default_to_transactional_exchange_rate":"1.0000000000",
+"custom_status":"Awaiting Payment","customer_locale":"en"
+"""
+"""Order 218 of BigCommerce's `orders.v2` reference, as One Tribe's page shows it.
+
+`zip` and `phone` are numbers there and strings in BigCommerce's own copy; both occur in the wild.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +141,7 @@ class OrderFactory:
     def row(
         self, order_id: int, status_id: int, created: int, modified: int, dice: int
     ) -> OrderRow:
-        """One order's index; `dice` (32 random bits) decides what is not given."""
+        """One order's index; `dice` (32 random bits) decides the rest."""
         customer_id = 0 if dice & 3 == 0 else 1 + (dice >> 2) % 4_000  # 0: a guest
         return OrderRow(
             id=order_id,
@@ -109,20 +153,18 @@ class OrderFactory:
             total=(dice % 40_000 + 100) * 100,
             payment_method=_PAYMENT_METHODS[(dice >> 5) % len(_PAYMENT_METHODS)],
             email=f"customer{customer_id or order_id}@example.com",
-            external_id=f"X-{dice % 90_000}" if dice % 7 == 0 else None,
+            external_id=f"X-{dice % 90_000}" if dice % 7 == 0 else "",
             cart_id=f"{dice:08x}-0000-4000-8000-{order_id:012x}",
         )
 
-    def fields(self, row: OrderRow) -> dict[str, object]:
-        """The order of `row`, with every field of BigCommerce's reference."""
+    def fields(self, row: OrderRow) -> dict[str, Any]:
+        """The order of `row`: BigCommerce's example with other values."""
         rng = self._dice(row.id)
         status = STATUSES[row.status_id]
-        tax = row.total // 11
-        shipping = min(row.total - tax, 79_900)
         items = rng.randint(1, 9)
         shipped = items if row.status_id in (2, 10) else 0
-        zero = "0.0000"
-        fields: dict[str, object] = {
+        fields: dict[str, Any] = json.loads(example_order(self.store_hash))
+        fields |= _amounts(row) | {
             "id": row.id,
             "customer_id": row.customer_id,
             "date_created": format_date(row.date_created),
@@ -130,80 +172,37 @@ class OrderFactory:
             "date_shipped": format_date(row.date_modified) if shipped else "",
             "status_id": row.status_id,
             "status": status.name,
-            "subtotal_ex_tax": money(row.total - shipping - tax),
-            "subtotal_inc_tax": money(row.total - shipping),
-            "subtotal_tax": money(tax),
-            "base_shipping_cost": money(shipping),
-            "shipping_cost_ex_tax": money(shipping),
-            "shipping_cost_inc_tax": money(shipping),
-            "shipping_cost_tax": zero,
-            "shipping_cost_tax_class_id": 0,
-        }
-        for kind in ("handling", "wrapping"):
-            fields[f"base_{kind}_cost"] = zero
-            fields[f"{kind}_cost_ex_tax"] = zero
-            fields[f"{kind}_cost_inc_tax"] = zero
-            fields[f"{kind}_cost_tax"] = zero
-            fields[f"{kind}_cost_tax_class_id"] = 0
-        fields |= {
-            "total_ex_tax": money(row.total - tax),
-            "total_inc_tax": money(row.total),
-            "total_tax": money(tax),
-            "is_tax_inclusive_pricing": False,
             "items_total": items,
             "items_shipped": shipped,
             "payment_method": row.payment_method,
             "payment_provider_id": rng.choice(("", None, 4_711_000_000_000_000_000, "ch_0_fake")),
             "payment_status": rng.choice(_PAYMENT_STATUSES),
-            "refunded_amount": money(row.total) if row.status_id == 4 else zero,
             "order_is_digital": row.status_id == 10,
-            "store_credit_amount": zero,
-            "gift_certificate_amount": zero,
             "ip_address": rng.choice(("", "192.0.2.17", "198.51.100.4")),
-            "ip_address_v6": rng.choice(("", "2001:db8::7")),
-            "geoip_country": "",
-            "geoip_country_iso2": "",
-            "currency_id": 1,
-            "currency_code": "USD",
-            "currency_exchange_rate": "1.0000000000",
-            "default_currency_id": 1,
-            "default_currency_code": "USD",
             "staff_notes": rng.choice(_NOTES),
             "customer_message": rng.choice(_NOTES),
-            "discount_amount": zero,
-            "coupon_discount": zero,
-            "shipping_address_count": 0 if row.status_id == INCOMPLETE else 1,
-            "is_deleted": False,
-            "ebay_order_id": "0",
             "cart_id": row.cart_id,
             "billing_address": _address(rng, row),
             "is_email_opt_in": rng.random() < 0.5,
-            "credit_card_type": None,
             "order_source": rng.choice(_SOURCES),
             "channel_id": row.channel_id,
-            "external_source": rng.choice((None, "", "POS")),
-        }
-        for name in ("products", "shipping_addresses", "coupons"):
-            resource = f"/orders/{row.id}/{name.replace('_', '')}"
-            url = f"https://api.bigcommerce.com/stores/{self.store_hash}/v2{resource}"
-            fields[name] = {"url": url, "resource": resource}
-        fields |= {
-            "external_id": row.external_id,
-            "external_merchant_id": None,
-            "tax_provider_id": "BasicTaxProvider",
-            "store_default_currency_code": rng.choice(("", "USD")),
-            "store_default_to_transactional_exchange_rate": "1.0000000000",
+            "external_id": row.external_id or None,
             "custom_status": status.custom_label,
             "customer_locale": rng.choice(_LOCALES),
-            "external_order_id": "",
         }
+        for name in ("products", "shipping_addresses", "coupons"):
+            links = fields[name]
+            fields[name] = {
+                key: link.replace(f"/{EXAMPLE_ORDER_ID}/", f"/{row.id}/")
+                for key, link in links.items()
+            }
         return fields
 
     def encode(self, order_id: int, fields: Mapping[str, object]) -> bytes:
         r"""The bytes of an order, in the style of this order id.
 
         Some with UTF-8, some with `\uXXXX`; most with `\/` for a slash, as PHP writes it; half
-        with fields that no reference knows of yet.
+        with fields that the reference does not have yet.
         """
         style = self._dice(order_id).getrandbits(8)
         text = json.dumps(fields, ensure_ascii=style & 1 == 0, separators=(",", ":"))
@@ -215,6 +214,36 @@ class OrderFactory:
 
     def _dice(self, order_id: int) -> random.Random:
         return random.Random(self.seed * 1_000_003 + order_id)
+
+
+def example_order(store_hash: str) -> bytes:
+    """The bytes of order 218 as this store serves them."""
+    return ("{" + _EXAMPLE.replace("\n", "") + "}").replace("STORE_HASH", store_hash).encode()
+
+
+def _amounts(row: OrderRow) -> dict[str, str]:
+    tax = row.total // 11
+    shipping = min(row.total - tax, 79_900)
+    return {
+        "subtotal_ex_tax": _money(row.total - shipping - tax),
+        "subtotal_inc_tax": _money(row.total - shipping),
+        "subtotal_tax": _money(tax),
+        "base_shipping_cost": _money(shipping),
+        "shipping_cost_ex_tax": _money(shipping),
+        "shipping_cost_inc_tax": _money(shipping),
+        "shipping_cost_tax": _money(0),
+        "total_ex_tax": _money(row.total - tax),
+        "total_inc_tax": _money(row.total),
+        "total_tax": _money(tax),
+        "refunded_amount": _money(row.total if row.status_id == REFUNDED else 0),
+        "discount_amount": _money(0),
+        "coupon_discount": _money(0),
+    }
+
+
+def _money(amount: int) -> str:
+    """An amount in 1/10,000 as BigCommerce writes it: `67.8400`."""
+    return f"{amount // 10_000}.{amount % 10_000:04d}"
 
 
 def _gap(rng: random.Random) -> int:
