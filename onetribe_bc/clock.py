@@ -1,4 +1,4 @@
-"""Time and chance, handed to whoever needs them, so that tests need not wait."""
+"""Time, sleep and randomness, passed in so that tests need not wait."""
 
 from __future__ import annotations
 
@@ -9,27 +9,26 @@ from typing import Protocol
 
 from onetribe_bc.errors import InterruptedRunError
 
-_LOOK_S = 0.05
-"""How often a sleeper looks whether to stop."""
+_POLL_S = 0.05
 
 
 class Clock(Protocol):
-    """What the rest of the package knows of time and chance."""
+    """Time, sleep and randomness."""
 
     def now(self) -> datetime:
-        """The wall clock: aware, UTC."""
+        """Return the current time: aware UTC."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never go back."""
+        """Return seconds that never decrease."""
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Wait. Raises InterruptedRunError when the run is asked to stop, also at once."""
+        """Wait. Raises InterruptedRunError when the run is asked to stop, or was before."""
         ...
 
     def random(self) -> float:
-        """A number in [0, 1)."""
+        """Return a number in [0, 1)."""
         ...
 
     @property
@@ -39,10 +38,10 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock; `stop()` wakes everyone who sleeps on it, within a moment.
+    """The machine's clock; `stop()` ends all sleeps within 0.05 s.
 
-    `stop` is called from signal handlers, which may interrupt a thread that holds any lock: it
-    only sets a flag, and sleepers look at it.
+    `stop` only sets a flag, which sleepers poll: signal handlers call it, and they may interrupt a
+    thread that holds any lock.
     """
 
     def __init__(self) -> None:
@@ -64,11 +63,11 @@ class SystemClock:
             left = wake_at - time.monotonic()
             if left <= 0:
                 return
-            time.sleep(min(left, _LOOK_S))
+            time.sleep(min(left, _POLL_S))
         raise InterruptedRunError("The run was asked to stop.")
 
     def stop(self) -> None:
-        """Ask the run to finish what is in flight and start nothing new."""
+        """Ask the run to finish what is in flight and to start nothing new."""
         self._stopping = True
 
     @property

@@ -1,7 +1,7 @@
-"""Everything that can go wrong, as one tree; each error knows its exit code.
+"""All expected errors as one tree, each with its exit code.
 
-An error's text says what happened and to what; its `hint` says what to do next. Neither may
-hold a secret or a customer's data: what a server said is quoted only through `excerpt`.
+An error's text says what failed, on what and why; its `hint` says what to do next. Neither
+contains a secret or customer data: remote text is quoted only through `text.excerpt`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ExitCode(IntEnum):
 
     @property
     def meaning(self) -> str:
-        """What it tells, in a few words."""
+        """The meaning in a few words."""
         return _MEANINGS[self]
 
 
@@ -34,7 +34,7 @@ _MEANINGS = {
     ExitCode.USAGE: "wrong usage: an option, an id, a date, a destination",
     ExitCode.CONFIGURATION: "configuration, or the ledger's file",
     ExitCode.REFUSED: "refused: credentials, scope, merchant key",
-    ExitCode.UNREACHABLE: "a service could not be reached, or gave no usable answer",
+    ExitCode.UNREACHABLE: "a service could not be reached, or gave no usable response",
     ExitCode.BUSY: "another run holds the store or the ledger",
     ExitCode.BUG: "a bug, with a report to paste",
     ExitCode.INTERRUPTED: "interrupted, after finishing what was in flight",
@@ -51,14 +51,14 @@ WORST_FIRST = (
     ExitCode.INCOMPLETE,
     ExitCode.DONE,
 )
-"""Which exit code counts where there are several."""
+"""The exit code of several results is the first of these that occurs."""
 
 
-_AGAIN = "Run it again in a while; if that goes on, see whether the service tells of trouble."
+_AGAIN = "Run it again later. If the error persists, check the service's status page."
 
 
 class Bc2otError(Exception):
-    """An expected failure. `hint` is the next step for whoever reads the message."""
+    """An expected failure. `hint` is the next step."""
 
     exit_code = ExitCode.BUG
 
@@ -68,14 +68,15 @@ class Bc2otError(Exception):
 
 
 class InputError(Bc2otError):
-    """What the caller asked for makes no sense: a date, an id, a destination."""
+    """Invalid input: a date, an ID, a destination."""
 
     exit_code = ExitCode.USAGE
 
 
 class NotAuthenticError(Bc2otError):
-    """A callback that is not shown to be BigCommerce's. The message tells a stranger nothing;
-    `reason` says in a few words what was amiss, for logs and metrics.
+    """A callback that is not verified to be BigCommerce's.
+
+    The message reveals nothing to its sender; `reason` is for logs and metrics.
     """
 
     exit_code = ExitCode.USAGE
@@ -104,37 +105,37 @@ class BusyError(Bc2otError):
 
 
 class InterruptedRunError(Bc2otError):
-    """The run was asked to stop before it was through."""
+    """The run was asked to stop before it was done."""
 
     exit_code = ExitCode.INTERRUPTED
 
 
 class RefusedError(Bc2otError):
-    """A service refuses us for good: every further call would fail the same way."""
+    """A service refuses every request: further ones would fail the same way."""
 
     exit_code = ExitCode.REFUSED
 
 
 class CredentialsError(RefusedError):
-    """BigCommerce does not accept the token for this store (401), or knows no such store."""
+    """The token is not valid for this store (401), or there is no such store."""
 
 
 class ScopeError(RefusedError):
-    """The token lacks the OAuth scope that a call needs (403)."""
+    """The token lacks the OAuth scope that a request needs (403)."""
 
 
 class OneTribeUrlError(RefusedError):
-    """One Tribe's address or merchant key is wrong (3xx, 401, 403, 404, 405, 410)."""
+    """The One Tribe URL or merchant key is wrong (3xx, 401, 403, 404, 405, 410)."""
 
 
 class NotFoundError(Bc2otError):
-    """BigCommerce has no such thing (404 for one order or one hook)."""
+    """BigCommerce has no such order or hook (404)."""
 
     exit_code = ExitCode.INCOMPLETE
 
 
 class RejectedError(Bc2otError):
-    """BigCommerce understood the request and will not carry it out (400, 409, 422)."""
+    """BigCommerce refused a request as invalid (400, 409, 422)."""
 
     exit_code = ExitCode.USAGE
 
@@ -151,7 +152,7 @@ class OrderRefusedError(Bc2otError):
 
 
 class UnreachableError(Bc2otError):
-    """A service gave no usable answer."""
+    """A service gave no usable response."""
 
     exit_code = ExitCode.UNREACHABLE
 
@@ -160,21 +161,21 @@ class UnreachableError(Bc2otError):
 
 
 class NoConnectionError(UnreachableError):
-    """No connection came about: the request certainly never left."""
+    """No connection was made: the request certainly never left."""
 
 
 class NoResponseError(UnreachableError):
-    """The request went out and no answer was seen: it may have arrived."""
+    """The request was sent and got no response: it may have arrived."""
 
 
 class BadResponseError(UnreachableError):
-    """An answer came, but not one that can be used: HTML, cut off, of the wrong shape."""
+    """The response cannot be used: HTML, incomplete, or of the wrong shape."""
 
 
 class RetryLaterError(UnreachableError):
-    """The service asks us to come back later (408, 425, 429, 5xx).
+    """The service asks to retry later (408, 425, 429, 5xx).
 
-    `retry_after_s` is how long it asked us to wait, or None where it did not say.
+    `retry_after_s` is the wait that it asks for, or None.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Sets of order ids as people write them: `218,300-310`."""
+"""Sets of order IDs as people write them: `218,300-310`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _ITEM = re.compile(r"(\d+)(?:\s*-\s*(\d+))?", re.ASCII)
 
 @dataclass(frozen=True, slots=True, order=True)
 class IdRange:
-    """The ids from `first` to `last`, both included.
+    """The IDs from `first` to `last`, both included.
 
-    A range asks for whatever orders there are in it; `named` marks a single id that someone
-    asked for by itself, and wants to hear about if there is no such order.
+    A range selects the orders that exist in it. `named` marks a single ID that was asked for, and
+    is reported if there is no such order.
     """
 
     first: int
@@ -26,9 +26,9 @@ class IdRange:
 
 
 def parse_ids(texts: Iterable[str]) -> list[IdRange]:
-    """Ids and ranges, separated by commas, white space or lines; ascending, merged.
+    """Return IDs and ranges, separated by commas or white space, in ascending order and merged.
 
-    Raises InputError that names the item. `#` starts a comment, for files fed in by a pipe.
+    `#` starts a comment. Raises InputError that names the invalid item.
     """
     found = [
         _parse(item)
@@ -45,7 +45,7 @@ def _parse(item: str) -> IdRange:
     if match is None:
         raise InputError(
             f"{item[:40]!r} is not an order id.",
-            hint="Give ids and ranges of ids, such as 218,300-310",
+            hint="Pass IDs and ranges of IDs, such as 218,300-310",
         )
     first = _id(match[1])
     if match[2] is None:
@@ -65,12 +65,12 @@ def _id(digits: str) -> int:
 
 
 def each_of(order_ids: Iterable[int]) -> list[IdRange]:
-    """These ids, each asked for by itself; ascending."""
+    """Return each ID as a named range, in ascending order."""
     return [IdRange(order_id, order_id, named=True) for order_id in sorted(order_ids)]
 
 
 def merge(ranges: Sequence[IdRange]) -> list[IdRange]:
-    """Ascending and without overlaps. An id that is also in a range is the range's."""
+    """Return ranges in ascending order without overlaps; a range absorbs the named IDs in it."""
     merged: list[IdRange] = []
     for item in sorted(ranges, key=lambda r: (r.first, -r.last, r.named)):
         if merged and item.first <= merged[-1].last:

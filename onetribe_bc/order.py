@@ -1,7 +1,7 @@
-"""One BigCommerce order: what we need to know of it, and its bytes as BigCommerce sent them.
+"""A BigCommerce order: the fields that bc2ot uses, and its bytes as BigCommerce sent them.
 
-The bytes are what One Tribe gets. They are never parsed and written out again: a JSON library
-would change escapes, long decimals and big integers on the way.
+One Tribe gets these bytes. They are never parsed and serialized again: a JSON library would change
+escapes, long decimals and big integers.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from onetribe_bc.dates import parse_api_date
 from onetribe_bc.errors import BadResponseError
 
 MAX_ORDER_ID = 2**63 - 1
-"""The greatest id that the ledger's 64-bit column can hold."""
+"""The greatest ID that fits the ledger's 64-bit column."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order as it was fetched. `body` is BigCommerce's JSON for it, byte for byte."""
+    """A fetched order. `body` is its JSON, byte for byte; times are aware UTC."""
 
     id: int
     body: bytes = field(repr=False)
@@ -38,19 +38,19 @@ class Order:
 
 
 def parse_order(body: bytes) -> Order:
-    """The order in the answer to `GET v2/orders/{id}`. Raises BadResponseError."""
+    """Return the order in a response to `GET v2/orders/{id}`. Raises BadResponseError."""
     text = _decode(body)
     start = _skip_space(text, 0)
     row, end = _value(text, start)
     if _skip_space(text, end) != len(text):
-        raise BadResponseError("BigCommerce's answer holds more than one JSON value.")
+        raise BadResponseError("BigCommerce's response has more than one JSON value.")
     return _order(row, body)
 
 
 def parse_orders(body: bytes) -> list[Order]:
-    """The orders in the answer to `GET v2/orders`, each with its own bytes cut out of the list.
+    """Return the orders in a response to `GET v2/orders`, each with its bytes cut out of the list.
 
-    An empty body is an empty list: BigCommerce answers 204 for it. Raises BadResponseError.
+    An empty body is an empty list, which BigCommerce sends with a 204. Raises BadResponseError.
     """
     if not body:
         return []
@@ -59,10 +59,10 @@ def parse_orders(body: bytes) -> list[Order]:
 
 
 def _iter_items(text: str) -> Iterator[tuple[Any, int, int]]:
-    """Each item of the JSON list `text` with where it starts and ends."""
+    """Yield each item of the JSON list `text` with its start and end."""
     position = _skip_space(text, 0)
     if text[position : position + 1] != "[":
-        raise BadResponseError("BigCommerce's answer is not the JSON list that it should be.")
+        raise BadResponseError("BigCommerce's response is not a JSON list.")
     position = _skip_space(text, position + 1)
     closed = text[position : position + 1] == "]"
     while not closed:
@@ -71,11 +71,11 @@ def _iter_items(text: str) -> Iterator[tuple[Any, int, int]]:
         position = _skip_space(text, end)
         separator = text[position : position + 1]
         if separator not in (",", "]"):
-            raise BadResponseError("BigCommerce's answer is a JSON list that was cut off.")
+            raise BadResponseError("BigCommerce's response is an incomplete JSON list.")
         closed = separator == "]"
         position = position if closed else _skip_space(text, position + 1)
     if _skip_space(text, position + 1) != len(text):
-        raise BadResponseError("BigCommerce's answer holds more than one JSON value.")
+        raise BadResponseError("BigCommerce's response has more than one JSON value.")
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -89,16 +89,14 @@ def _value(text: str, start: int) -> tuple[Any, int]:
     try:
         return _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError):
-        raise BadResponseError(
-            "BigCommerce's answer is not JSON, or was cut off on the way."
-        ) from None
+        raise BadResponseError("BigCommerce's response is not JSON, or is incomplete.") from None
 
 
 def _decode(body: bytes) -> str:
     try:
         return body.decode("utf-8")
     except UnicodeDecodeError:
-        raise BadResponseError("BigCommerce's answer is not UTF-8 text.") from None
+        raise BadResponseError("BigCommerce's response is not UTF-8 text.") from None
 
 
 def _skip_space(text: str, position: int) -> int:
@@ -108,10 +106,10 @@ def _skip_space(text: str, position: int) -> int:
 
 def _order(row: object, body: bytes) -> Order:
     if not isinstance(row, dict):
-        raise BadResponseError("BigCommerce's answer has something other than an order in it.")
+        raise BadResponseError("BigCommerce's response has something other than an order in it.")
     order_id = _integer(row.get("id"))
     if order_id is None or not 0 < order_id <= MAX_ORDER_ID:
-        raise BadResponseError("BigCommerce's answer has an order without a usable id.")
+        raise BadResponseError("BigCommerce's response has an order without a valid ID.")
     status = row.get("status")
     return Order(
         id=order_id,
@@ -120,6 +118,7 @@ def _order(row: object, body: bytes) -> Order:
         status_id=_integer(row.get("status_id")),
         status=status if isinstance(status, str) else "",
         channel_id=_integer(row.get("channel_id")),
+        # A malformed date is None, which is inside any window, so that the order is not lost.
         date_created=parse_api_date(row.get("date_created")),
         date_modified=parse_api_date(row.get("date_modified")),
     )

@@ -1,9 +1,9 @@
-"""Values that must not be shown, and which hosts are this machine."""
+"""Keep secrets out of output: masked values and URLs, and hosts that are this machine."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Address, ip_address
+from ipaddress import ip_address
 from urllib.parse import urlsplit, urlunsplit
 
 MASK = "****"
@@ -11,12 +11,12 @@ MASK = "****"
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A value that shows only its mask until someone calls `reveal`."""
+    """A value that is masked in every format until `reveal` is called."""
 
     _value: str
 
     def reveal(self) -> str:
-        """The value itself. Call it where it goes on the wire, and nowhere else."""
+        """Return the value. Call it only where the value goes on the wire."""
         return self._value
 
     def __repr__(self) -> str:
@@ -33,10 +33,10 @@ class Secret:
 
 
 def mask_url(url: str) -> str:
-    """`url` with its last path segment, query, fragment and user masked.
+    """Return `url` with its last path segment, query, fragment and user masked.
 
-    The last segment of One Tribe's address is the merchant key, and whoever has it can file
-    orders in the merchant's name.
+    The last segment of a One Tribe URL is the merchant key, which suffices to send orders in the
+    merchant's name.
     """
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
@@ -45,15 +45,11 @@ def mask_url(url: str) -> str:
     return urlunsplit((parts.scheme, host, path, MASK if parts.query else "", ""))
 
 
-_LOOPBACK = IPv4Network("127.0.0.0/8")
-
-
 def is_loopback(host: str) -> bool:
-    """Whether a host, a name or an address without brackets, is this machine itself."""
+    """Return whether a host, a name or an IP address without brackets, is this machine."""
     if host == "localhost":
         return True
     try:
-        address = ip_address(host)
+        return ip_address(host).is_loopback
     except ValueError:
         return False
-    return address == IPv6Address("::1") or address in _LOOPBACK

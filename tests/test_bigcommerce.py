@@ -9,14 +9,18 @@ from typing import Any
 
 import pytest
 import responses
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from onetribe_bc.api.bigcommerce import ApiVersion, BigCommerceClient, OrderQuery
-from onetribe_bc.api.http import Timeouts
+from onetribe_bc.api.bigcommerce import ApiVersion, BigCommerceClient, OrderQuery, remote_message
+from onetribe_bc.api.http import Response, Timeouts
 from onetribe_bc.api.onetribe import OneTribeClient
 from onetribe_bc.dates import Window
 from onetribe_bc.errors import (
     BadResponseError,
+    Bc2otError,
     CredentialsError,
+    ExitCode,
     NoConnectionError,
     NoResponseError,
     NotFoundError,
@@ -59,7 +63,7 @@ def test_an_order_comes_byte_for_byte_as_bigcommerce_sent_it(
         assert bigcommerce.get_order(order_id).body == sandbox.store.raw(order_id)
 
 
-def test_single_and_cut_from_a_list_the_bytes_are_the_same(
+def test_an_orders_bytes_are_the_same_in_a_list(
     make_sandbox: SandboxFactory, make_bigcommerce: ClientFactory
 ) -> None:
     """No schema drops unknown fields on the way."""
@@ -72,12 +76,12 @@ def test_single_and_cut_from_a_list_the_bytes_are_the_same(
     assert client.get_order(218) == next(order for order in listed if order.id == 218)
 
 
-def test_an_order_that_is_not_there_is_asked_for_three_times_and_then_gone(
+def test_a_missing_order_is_requested_three_times(
     sandbox: Sandbox, bigcommerce: BigCommerceClient, clock: FakeClock
 ) -> None:
     with pytest.raises(NotFoundError, match="BigCommerce has no order 99999") as caught:
         bigcommerce.get_order(99_999)
-    assert "Incomplete orders vanish" in caught.value.hint
+    assert "incomplete order is deleted" in caught.value.hint
     assert [record.status for record in sandbox.requests] == [404, 404, 404]
     assert clock.slept == [0.5, 1.0]
 
@@ -90,7 +94,7 @@ def test_an_order_that_lags_behind_its_callback_is_found(
 
 
 @responses.activate
-def test_another_order_than_asked_for_is_a_broken_answer(client: BigCommerceClient) -> None:
+def test_a_different_order_than_requested_is_an_error(client: BigCommerceClient) -> None:
     responses.get(f"{API}/v2/orders/7", body=b'{"id":8}')
     with pytest.raises(BadResponseError, match="answered with order 8, not 7"):
         client.get_order(7)
@@ -106,7 +110,7 @@ def test_another_order_than_asked_for_is_a_broken_answer(client: BigCommerceClie
         "cut_json", "object_for_list", "row_without_id", "not_ascending",
     ],
 )  # fmt: skip
-def test_what_fails_in_mid_run_is_tried_again_and_no_order_is_passed_over(
+def test_a_failure_during_a_run_is_retried_and_no_order_is_skipped(
     make_sandbox: SandboxFactory, make_bigcommerce: ClientFactory, kind: str
 ) -> None:
     """A 500, a 429 or a broken body in mid-run once lost orders, with an exit code of 0."""
@@ -132,7 +136,7 @@ def test_what_fails_in_mid_run_is_tried_again_and_no_order_is_passed_over(
         ("not_ascending", BadResponseError),
     ],
 )
-def test_what_goes_on_failing_stops_the_run_after_five_tries(
+def test_a_persistent_failure_stops_after_five_attempts(
     sandbox: Sandbox,
     bigcommerce: BigCommerceClient,
     clock: FakeClock,
@@ -146,16 +150,14 @@ def test_what_goes_on_failing_stops_the_run_after_five_tries(
     assert [round(s, 3) for s in clock.slept if s > 0.1] == [0.5, 1.0, 2.0, 4.0]
 
 
-def test_an_html_page_with_a_200_is_a_broken_answer_and_tried_again(
+def test_an_html_page_with_a_200_is_retried(
     sandbox: Sandbox, bigcommerce: BigCommerceClient
 ) -> None:
     strike(sandbox, "html", status=200, times=4)
     assert bigcommerce.get_order(218).id == 218
 
 
-def test_a_server_that_stays_silent_is_asked_again(
-    sandbox: Sandbox, make_bigcommerce: ClientFactory
-) -> None:
+def test_a_silent_server_is_retried(sandbox: Sandbox, make_bigcommerce: ClientFactory) -> None:
     gate = sandbox.faults.hold("bigcommerce", times=1)
     client = make_bigcommerce(sandbox, timeouts=Timeouts(connect_s=5, read_s=0.2))
     assert client.get_order(218).id == 218
@@ -191,14 +193,14 @@ def test_a_page_that_lost_its_body_is_not_the_last_page(
 # Refusals
 
 
-def test_a_401_stops_at_once(sandbox: Sandbox, make_bigcommerce: ClientFactory) -> None:
+def test_a_401_is_not_retried(sandbox: Sandbox, make_bigcommerce: ClientFactory) -> None:
     client = make_bigcommerce(sandbox, access_token=Secret("wrong"))
     with pytest.raises(CredentialsError, match="not valid for this store"):
         client.get_order(218)
     assert len(sandbox.requests) == 1
 
 
-def test_a_401_whose_body_is_cut_off_stops_at_once_all_the_same(
+def test_a_401_with_an_incomplete_body_is_not_retried(
     sandbox: Sandbox, make_bigcommerce: ClientFactory
 ) -> None:
     strike(sandbox, "truncated")
@@ -207,7 +209,7 @@ def test_a_401_whose_body_is_cut_off_stops_at_once_all_the_same(
         client.get_order(218)
 
 
-def test_a_wrong_store_hash_is_a_matter_of_credentials(
+def test_a_wrong_store_hash_is_a_credentials_error(
     sandbox: Sandbox, make_bigcommerce: ClientFactory
 ) -> None:
     with pytest.raises(CredentialsError):
@@ -245,7 +247,7 @@ def test_a_403_names_the_scope_that_is_missing(
 
 
 @responses.activate
-def test_a_filter_that_bigcommerce_refuses_is_told_and_not_tried_again(
+def test_a_refused_filter_is_not_retried(
     client: BigCommerceClient,
 ) -> None:
     responses.get(f"{API}/v2/orders", status=400, json=[{"message": "The field 'x' is invalid."}])
@@ -257,7 +259,7 @@ def test_a_filter_that_bigcommerce_refuses_is_told_and_not_tried_again(
 # Quota
 
 
-def test_a_429_is_waited_out_to_the_reset_that_its_headers_tell(clock: FakeClock) -> None:
+def test_a_429_is_waited_out_until_the_reset_in_its_headers(clock: FakeClock) -> None:
     """The headers of a 429 are read before anything is raised, and their times are in ms."""
     with Sandbox(
         5, seed=7, now=SERVER_NOW, quota=Quota(10, 30.0), monotonic=clock.monotonic
@@ -306,7 +308,7 @@ def test_the_retry_header_of_a_429_is_in_seconds(
     assert clock.monotonic() == pytest.approx(15.0)
 
 
-def test_a_bare_429_backs_off_with_jitter_and_holds_everyone(
+def test_a_bare_429_backs_off_with_jitter_and_pauses_all_requests(
     sandbox: Sandbox, bigcommerce: BigCommerceClient, clock: FakeClock
 ) -> None:
     clock.chance = 0.75
@@ -316,7 +318,7 @@ def test_a_bare_429_backs_off_with_jitter_and_holds_everyone(
 
 
 @responses.activate
-def test_a_maintenance_that_says_when_it_ends_is_waited_for(
+def test_a_503_with_a_retry_header_is_waited_out(
     client: BigCommerceClient, clock: FakeClock
 ) -> None:
     responses.get(f"{API}/v2/orders/7", status=503, headers={"Retry-After": "90"})
@@ -326,7 +328,7 @@ def test_a_maintenance_that_says_when_it_ends_is_waited_for(
 
 
 @responses.activate
-def test_a_quota_that_others_always_use_up_stops_the_run_in_the_end(
+def test_a_quota_that_other_apps_always_use_up_stops_the_run_eventually(
     client: BigCommerceClient, clock: FakeClock
 ) -> None:
     headers = {
@@ -382,7 +384,7 @@ def test_a_thousand_orders_cost_six_requests_at_the_most(
     assert len(sandbox.requests) <= 6
 
 
-def test_each_page_starts_behind_the_last_id_and_no_page_number_is_used(
+def test_each_page_starts_after_the_last_id_without_page_numbers(
     make_sandbox: SandboxFactory, make_bigcommerce: ClientFactory
 ) -> None:
     """Numbered pages lose orders when others leave the list between two of them."""
@@ -396,7 +398,7 @@ def test_each_page_starts_behind_the_last_id_and_no_page_number_is_used(
     assert not any("page=" in query for query in queries)
 
 
-def test_orders_that_come_go_or_change_between_two_pages_hide_and_repeat_none(
+def test_orders_that_change_between_two_pages_hide_and_repeat_none(
     make_sandbox: SandboxFactory, make_bigcommerce: ClientFactory
 ) -> None:
     """Sorted by date or numbered, lists of 1,000 came out with 981 and 997 orders."""
@@ -431,7 +433,7 @@ def test_orders_that_come_go_or_change_between_two_pages_hide_and_repeat_none(
     ids=["twice", "backwards", "below", "above"],
 )  # fmt: skip
 @responses.activate
-def test_ids_that_do_not_ascend_within_what_was_asked_for_are_refused(
+def test_ids_that_do_not_ascend_in_the_requested_range_are_refused(
     client: BigCommerceClient, rows: list[int]
 ) -> None:
     """A row out of place would make the next page start in the wrong place, or for ever anew."""
@@ -440,7 +442,7 @@ def test_ids_that_do_not_ascend_within_what_was_asked_for_are_refused(
         client.list_orders(OrderQuery(min_id=4, max_id=20))
 
 
-def test_nothing_is_asked_for_beyond_the_last_id(
+def test_nothing_is_requested_beyond_the_last_id(
     sandbox: Sandbox, bigcommerce: BigCommerceClient
 ) -> None:
     last = sandbox.store.ids()[-1]
@@ -474,7 +476,7 @@ def test_a_windows_first_and_last_second_are_in_it() -> None:
     assert not OrderQuery(modified=Window(None, second - timedelta(seconds=1))).matches(order)
 
 
-def test_what_a_row_does_not_tell_does_not_speak_against_it() -> None:
+def test_a_row_matches_as_far_as_it_has_the_fields() -> None:
     order = parse_order(b'{"id":7}')
     anything = Window(SERVER_NOW, None)
     assert OrderQuery(created=anything, modified=anything, channel_id=3).matches(order)
@@ -485,7 +487,7 @@ def test_what_a_row_does_not_tell_does_not_speak_against_it() -> None:
 # The rest of the API
 
 
-def test_a_store_tells_its_statuses_its_name_and_its_time(
+def test_statuses_name_and_time_of_a_store_are_read(
     sandbox: Sandbox, bigcommerce: BigCommerceClient
 ) -> None:
     statuses = bigcommerce.order_statuses()
@@ -495,7 +497,7 @@ def test_a_store_tells_its_statuses_its_name_and_its_time(
     assert abs(bigcommerce.time() - SERVER_NOW) < timedelta(minutes=1)
 
 
-def test_the_servers_time_is_that_of_its_last_answer(
+def test_the_servers_time_is_that_of_its_last_response(
     sandbox: Sandbox, bigcommerce: BigCommerceClient
 ) -> None:
     assert bigcommerce.server_time is None
@@ -508,7 +510,7 @@ def test_the_servers_time_is_that_of_its_last_answer(
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Fri, 31 Dec 9999 23:59:59 -0100"])
 @responses.activate
-def test_a_date_header_that_makes_no_sense_is_no_time(client: BigCommerceClient, date: str) -> None:
+def test_an_invalid_date_header_is_ignored(client: BigCommerceClient, date: str) -> None:
     responses.get(f"{API}/v2/orders/7", body=b'{"id":7}', headers={"Date": date})
     client.get_order(7)
     assert client.server_time is None
@@ -529,7 +531,7 @@ def test_a_date_header_that_makes_no_sense_is_no_time(client: BigCommerceClient,
     ],
 )
 @responses.activate
-def test_answers_of_the_wrong_shape_are_broken(
+def test_responses_of_the_wrong_shape_are_errors(
     client: BigCommerceClient, path: str, body: bytes
 ) -> None:
     responses.get(f"{API}/{path}", body=body)
@@ -547,7 +549,7 @@ def test_answers_of_the_wrong_shape_are_broken(
 
 
 @pytest.mark.parametrize("version", ["v2", "v3"])
-def test_hooks_are_made_changed_and_deleted_on_either_version(
+def test_hooks_are_created_changed_and_deleted_in_either_version(
     sandbox: Sandbox, bigcommerce: BigCommerceClient, version: ApiVersion
 ) -> None:
     api: dict[str, Any] = {"api_version": version}
@@ -599,13 +601,13 @@ def test_a_list_of_no_hooks_is_empty(
 
 
 @responses.activate
-def test_a_list_of_hooks_that_is_none_is_broken(client: BigCommerceClient) -> None:
+def test_an_invalid_list_of_hooks_is_an_error(client: BigCommerceClient) -> None:
     responses.get(f"{API}/v3/hooks", json={"data": {}})
-    with pytest.raises(BadResponseError, match="not the list of hooks"):
+    with pytest.raises(BadResponseError, match="not a list of hooks"):
         client.list_hooks()
 
 
-def test_the_alert_addresses_are_set_and_the_hooks_state_is_told(
+def test_alert_addresses_are_set_and_the_status_of_hooks_is_read(
     sandbox: Sandbox, bigcommerce: BigCommerceClient
 ) -> None:
     bigcommerce.set_alert_emails(["dev@example.com"])
@@ -613,7 +615,7 @@ def test_the_alert_addresses_are_set_and_the_hooks_state_is_told(
 
 
 @pytest.mark.parametrize("kind", ["5xx", "lost_reply", "reset", "cut_json"])
-def test_a_hook_is_not_made_twice_when_nobody_knows_whether_it_was_made(
+def test_a_hook_that_may_have_been_created_is_not_created_again(
     sandbox: Sandbox, bigcommerce: BigCommerceClient, kind: str
 ) -> None:
     strike(sandbox, kind, method="POST", times=1)
@@ -622,15 +624,13 @@ def test_a_hook_is_not_made_twice_when_nobody_knows_whether_it_was_made(
     assert len(sandbox.requests) == 1
 
 
-def test_a_hook_is_made_after_a_429_since_nothing_was_made_before(
-    sandbox: Sandbox, bigcommerce: BigCommerceClient
-) -> None:
+def test_a_hook_is_created_after_a_429(sandbox: Sandbox, bigcommerce: BigCommerceClient) -> None:
     strike(sandbox, "bare_429", method="POST", times=2)
     bigcommerce.create_hook(scope="store/order/*", destination="https://h.example.com/")
     assert len(sandbox.requests) == 3
 
 
-def test_a_hook_whose_deletion_went_unanswered_is_deleted_and_not_missing(
+def test_a_deletion_without_a_response_is_retried_and_succeeds(
     sandbox: Sandbox, bigcommerce: BigCommerceClient
 ) -> None:
     hook = bigcommerce.create_hook(scope="store/order/*", destination="https://h.example.com/")
@@ -643,7 +643,7 @@ def test_a_hook_whose_deletion_went_unanswered_is_deleted_and_not_missing(
 # Secrets
 
 
-def test_the_token_goes_to_bigcommerce_and_nowhere_else(
+def test_the_token_goes_to_bigcommerce_only(
     sandbox: Sandbox, bigcommerce: BigCommerceClient, onetribe: OneTribeClient
 ) -> None:
     order = bigcommerce.get_order(218)
@@ -655,7 +655,7 @@ def test_the_token_goes_to_bigcommerce_and_nowhere_else(
 
 
 @responses.activate
-def test_a_token_that_bigcommerce_quotes_is_masked(
+def test_a_token_quoted_by_bigcommerce_is_masked(
     client: BigCommerceClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -667,7 +667,7 @@ def test_a_token_that_bigcommerce_quotes_is_masked(
     assert "t0ken-value" not in caplog.text + repr(caught.value) + repr(client) + repr(vars(client))
 
 
-def test_no_log_line_holds_token_or_customer(
+def test_no_log_line_has_the_token_or_customer_data(
     sandbox: Sandbox, bigcommerce: BigCommerceClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -678,3 +678,98 @@ def test_no_log_line_holds_token_or_customer(
     assert "Trying again in" in caplog.text
     assert sandbox.access_token not in caplog.text
     assert json.loads(order.body)["billing_address"]["email"] not in caplog.text
+
+
+# The meaning of a response
+
+
+def error_for(status: int, body: bytes = b"", **headers: str) -> Bc2otError:
+    """Return the error for such a response to the request for order 218."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    token = Secret("t0ken-value")
+    client = BigCommerceClient(
+        store_hash="abc123", access_token=token, clock=FakeClock(), attempts=1
+    )
+    with responses.RequestsMock() as wire:
+        wire.get(f"{API}/v2/orders", status=status, body=body, headers=named)
+        with pytest.raises(Bc2otError) as caught:
+            client.list_orders(ALL)
+    client.close()
+    return caught.value
+
+
+def test_a_401_is_about_the_token() -> None:
+    error = error_for(401, b'[{"status":401,"message":"Unauthorized"}]')
+    assert isinstance(error, CredentialsError)
+    assert error.exit_code is ExitCode.REFUSED
+    assert "Orders: BigCommerce answered 401 (Unauthorized)." in str(error)
+    assert "access_token" in error.hint
+
+
+def test_a_404_that_is_not_the_apis_own_does_not_make_an_order_look_gone() -> None:
+    page = b"\n<!DOCTYPE html><html><body>Not found</body></html>"
+    for body in (page, b"default backend - 404", b""):
+        assert isinstance(error_for(404, body), BadResponseError)
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520])
+def test_an_overloaded_bigcommerce_is_retried(status: int) -> None:
+    error = error_for(status)
+    assert isinstance(error, RetryLaterError)
+    assert (error.status, error.retry_after_s) == (status, None)
+    assert error.exit_code is ExitCode.UNREACHABLE
+
+
+def test_bigcommerces_own_retry_header_overrides_the_standard_one() -> None:
+    error = error_for(429, X_Retry_After="12", Retry_After="99")
+    assert isinstance(error, RetryLaterError)
+    assert error.retry_after_s == 12.0
+
+
+@pytest.mark.parametrize("status", [400, 409, 422])
+def test_a_refusal_is_reported_in_bigcommerces_words(status: int) -> None:
+    error = error_for(status, b'[{"status":400,"message":"The field is bad"}]')
+    assert isinstance(error, RejectedError)
+    assert "The field is bad" in str(error)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307])
+def test_the_api_does_not_redirect(status: int) -> None:
+    error = error_for(status)
+    assert isinstance(error, BadResponseError)
+    assert "api_url" in error.hint
+
+
+V3 = {"status": 422, "title": "Invalid", "type": "x", "errors": {"scope": "is unknown"}}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'[{"status":404,"message":"The requested resource was not found."}]',
+         "The requested resource was not found."),
+        (json.dumps(V3).encode(), "Invalid; scope: is unknown"),
+        (b'{"title":"T","errors":[]}', "T"),
+        (b'{"message":null}', ""),
+        (b"[]", ""),
+        (b"null", ""),
+        (b'"text"', ""),
+        (b"", ""),
+        (b"<html><style>x{}</style><h1>502 Bad\n Gateway</h1></html>", "502 Bad Gateway"),
+        (b'[{"status":500,"mess', '[{"status":500,"mess'),
+        (b"\xff\xfe\x01", "\N{REPLACEMENT CHARACTER}" * 3),
+    ],
+)  # fmt: skip
+def test_an_error_is_quoted_in_words(body: bytes, said: str) -> None:
+    assert remote_message(Response(500, {}, body)) == said
+
+
+@given(st.one_of(st.binary(), st.text().map(str.encode)))
+@example(b"[" * 100_000)
+@example(b"<" * 100_000)
+@example(b"<style" * 20_000)
+@example(b'{"message":' + b"9" * 5_000 + b"}")
+def test_at_most_200_characters_of_any_error_are_quoted(body: bytes) -> None:
+    said = remote_message(Response(500, {}, body))
+    assert len(said) <= 200
+    assert said.isprintable()

@@ -38,7 +38,7 @@ def test_a_wrong_address_stops_the_run_and_all_stays_owed(shell: Shell, status: 
     location = (("Location", "/direct/elsewhere"),)
     shell.sandbox.faults.add(Fault("onetribe", "status", status=status, headers=location))
     told = shell.run("backfill", "--workers", "2")
-    told.says(4, f"One Tribe answered {status}", "onetribe.url", "stays owed", "still owed")
+    told.says(4, f"One Tribe answered {status}", "onetribe.url", "stay owed", "still owed")
     assert shell.states()["pending"] == shell.eligible
     assert len(shell.sandbox.onetribe.received) <= 2
     assert not [r for r in shell.sandbox.onetribe.requests if r.method != "POST"]
@@ -121,7 +121,7 @@ def test_a_port_where_nobody_listens_leaves_all_owed(shell: Shell) -> None:
         port = gone.port
     shell.set(BC2OT_ONETRIBE_URL=f"http://127.0.0.1:{port}{KEY}")
     told = shell.run("backfill", "--workers", "2")
-    told.says(5, "No connection to 127.0.0.1", "Check the address", "still owed")
+    told.says(5, "No connection to 127.0.0.1", "Check the URL", "still owed")
     assert "unknown" not in shell.states()
     assert shell.states()["pending"] == shell.eligible
     shell.set(BC2OT_ONETRIBE_URL=url)
@@ -133,12 +133,12 @@ def test_a_port_where_nobody_listens_leaves_all_owed(shell: Shell) -> None:
 LASTING = [
     ("html", "502"),
     ("html@200", "not"),
-    ("cut_json", "cut off"),
-    ("truncated", "cut off"),
-    ("garbled", "BigCommerce's answer is not"),
+    ("cut_json", "is incomplete"),
+    ("truncated", "is incomplete"),
+    ("garbled", "BigCommerce's response is not"),
     ("empty", ""),
-    ("object_for_list", "not the JSON list"),
-    ("row_without_id", "without a usable id"),
+    ("object_for_list", "not a JSON list"),
+    ("row_without_id", "without a valid ID"),
     ("not_ascending", "ids must ascend"),
     ("status@500", "500"),
     ("bare_429", "429"),
@@ -170,7 +170,7 @@ def test_a_bigcommerce_that_fails_in_mid_run_tells_what_was_done(shell: Shell) -
     for _ in range(300):
         shell.sandbox.store.add()
     shell.sandbox.faults.add(Fault("bigcommerce", "cut_json", skip=2, path="/orders"))
-    told = shell.run("backfill", "--json").says(5, "250 orders seen", "cut off")
+    told = shell.run("backfill", "--json").says(5, "250 orders seen", "is incomplete")
     assert told.json["seen"] == 250
     assert told.json["complete"] is False
     _mend(shell, "backfill")

@@ -46,8 +46,8 @@ from tests.examining import (  # noqa: F401
     well_fixture,
 )
 from tests.shell import Shell, shell_fixture  # noqa: F401
+from tests.test_http import certificate, tls  # noqa: F401
 from tests.test_peek import HALF_A_WRITE
-from tests.test_transport import certificate, tls  # noqa: F401
 from tests.wire import WireServer, answer
 
 # All of it
@@ -431,7 +431,7 @@ def test_one_tribe_whose_certificate_is_not_accepted_is_unreachable(
         told = ask(well)
         assert server.requests == []
     assert told.code == 5
-    told.finds("onetribe.address", "fail", "TLS or its certificate", code=5, mend="clock")
+    told.finds("onetribe.address", "fail", "TLS failed or its certificate", code=5, mend="clock")
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])

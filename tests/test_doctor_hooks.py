@@ -35,7 +35,7 @@ from tests.examining import (  # noqa: F401
     well_fixture,
 )
 from tests.shell import Shell, shell_fixture  # noqa: F401
-from tests.test_transport import certificate, tls  # noqa: F401
+from tests.test_http import certificate, tls  # noqa: F401
 from tests.wire import WireServer, answer, hang_up
 
 
@@ -334,7 +334,9 @@ def test_a_certificate_that_nobody_vouches_for_closes_the_way(synced: Shell, rec
     receiver(trusted=False)
     told = ask(synced)
     assert told.code == 1
-    told.finds("hooks.receiver", "fail", "TLS or its certificate", code=1, mend="CA certificates")
+    told.finds(
+        "hooks.receiver", "fail", "TLS failed or its certificate", code=1, mend="CA certificates"
+    )
 
 
 def test_a_receiver_whose_name_nobody_knows_is_told(synced: Shell, receiver: Any) -> None:
@@ -424,7 +426,7 @@ def test_a_receiver_that_hangs_up_is_told() -> None:
         )
         found = outside.check(RECEIVER, RECEIVER)
     assert found.level is Level.FAIL
-    told = f"cannot be reached: 127.0.0.1:{server.port} took the request and gave no answer."
+    told = f"cannot be reached: Sent the request to 127.0.0.1:{server.port} but got no response."
     assert told in found.text
     assert "bc2ot serve" in found.mend
 

@@ -34,7 +34,7 @@ class _Store:
         found = [n for n in self.ids - self.archived if query.min_id <= n <= query.max_id]
         return [_order(n) for n in sorted(found)[:250]]
 
-    def get_order(self, order_id: int, *, looks: int = 3) -> Order:
+    def get_order(self, order_id: int, *, lookups: int = 3) -> Order:
         self.singles += 1
         if order_id not in self.ids:
             raise NotFoundError("gone")

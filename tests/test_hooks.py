@@ -251,7 +251,7 @@ def test_a_secret_that_is_configured_is_used_and_none_is_made(
     [
         (("--destination", OWN), "leave --destination out"),
         (("--header", "x-bc2ot-secret=${HOOK_SECRET}"), "sets the header X-Bc2ot-Secret itself"),
-        (("--scope", "junk"), "not a hook's scope"),
+        (("--scope", "junk"), "not a valid scope"),
     ],
 )
 def test_what_a_receiver_cannot_have_is_said_before_a_secret_is_made(
@@ -940,5 +940,5 @@ def test_scopes_and_headers_are_checked_by_form() -> None:
     check_scope("store/cart/lineItem/*")
     check_scope("store/channel/12/order/created")
     check_header("X-Secret", "two words, ~")
-    with pytest.raises(InputError, match="not a hook's scope"):
+    with pytest.raises(InputError, match="not a valid scope"):
         check_scope("store/*")

@@ -284,7 +284,7 @@ def test_a_wrong_url_is_asked_for_again(shell: Shell, open_init: Open) -> None:
         give_onetribe(terminal, "https://api.example.com/direct/webhook/big-commerce/order/")
         terminal.sees("Not accepted: the value lacks the merchant key")
         give_onetribe(terminal, f"{server.url}/{KEY}")
-        terminal.sees("One Tribe answered 302, a redirect: the address is wrong")
+        terminal.sees("One Tribe answered 302, a redirect: the URL is wrong")
         terminal.answers(HOW, "").answers_hidden(
             "Enter keeps the previous one", shell.sandbox.onetribe_url
         )

@@ -1,21 +1,21 @@
-"""The BigCommerce API, as far as we need it.
+"""The BigCommerce API: orders, hooks and the store, and what each response means.
 
-Orders exist on v2 only; hooks on v3 (wrapped in `data` and `meta`) and on v2 (bare). Whatever
-fails in passing is tried again, by the waits that BigCommerce asks for or with full jitter;
-a request that might have made something is not.
+Orders exist in v2 only; hooks in v3 (wrapped in `data` and `meta`) and in v2 (bare). What fails
+temporarily is retried, after the wait that BigCommerce asks for or with full jitter. A request
+that might have created something is not.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Literal, TypeVar
 
-from onetribe_bc.api.answers import bigcommerce_error
 from onetribe_bc.api.hooks import (
     Hook,
     HooksAdmin,
@@ -29,19 +29,24 @@ from onetribe_bc.api.rate_limit import (
     Quota,
     RateLimiter,
     full_jitter,
+    parse_retry_after,
 )
 from onetribe_bc.clock import Clock
 from onetribe_bc.dates import Window, format_api_date, parse_http_date
 from onetribe_bc.errors import (
     BadResponseError,
+    Bc2otError,
     CredentialsError,
     NoConnectionError,
     NotFoundError,
+    RejectedError,
     RetryLaterError,
+    ScopeError,
     UnreachableError,
 )
 from onetribe_bc.order import Order, parse_order, parse_orders
 from onetribe_bc.secret import MASK, Secret
+from onetribe_bc.text import excerpt
 
 _log = logging.getLogger(__name__)
 
@@ -49,25 +54,27 @@ T = TypeVar("T")
 ApiVersion = Literal["v3", "v2"]
 
 PAGE_SIZE = 250
-"""The most that BigCommerce puts on one page."""
+"""The most rows that BigCommerce returns on one page."""
+
+LOOKUPS = 3
+"""How often to request an order before it counts as gone: BigCommerce's index may lag."""
 
 ORDERS_SCOPE = "Orders: read-only (store_v2_orders_read_only)"
 INFORMATION_SCOPE = "Information & Settings: read-only (store_v2_information_read_only)"
 ANY_SCOPE = "that this request needs"
 
-_QUOTA_TRIES = 20
-"""How often a request may meet a used-up quota, which other apps of the store can use up, too."""
+_QUOTA_ATTEMPTS = 20
+"""Attempts of one request against a used-up quota, which the store's other apps use, too."""
 
-_SECRET_CHARACTERS = 4
-"""Shorter values are no secrets, and taking them out would garble the text around them."""
+_SHORTEST_SECRET = 4
+"""Shorter values are not secret, and masking them would garble the text."""
 
-LOOKS = 3
-"""How often an order is asked for that BigCommerce says it does not have: it may lag."""
+_MARKUP = re.compile(r"(?is)<(style|script).*?</\1>|<[^>]*>")
 
 
 @dataclass(frozen=True, slots=True)
 class OrderQuery:
-    """Which orders; all conditions hold at once. Ids and windows include both ends."""
+    """Conditions for a list of orders; all must hold. IDs and windows include both ends."""
 
     min_id: int = 1
     max_id: int | None = None
@@ -77,7 +84,7 @@ class OrderQuery:
     channel_id: int | None = None
 
     def parameters(self) -> dict[str, str]:
-        """As BigCommerce's query parameters, without paging."""
+        """Return BigCommerce's query parameters, without paging."""
         named: dict[str, object] = {
             "min_id": self.min_id if self.min_id > 1 else None,
             "max_id": self.max_id,
@@ -91,24 +98,24 @@ class OrderQuery:
         return {name: str(value) for name, value in named.items() if value is not None}
 
     def matches(self, order: Order) -> bool:
-        """Whether a row belongs in the answer: a filter in a form that BigCommerce does not
-        understand is ignored by it, and every order comes back. What a row does not tell
-        cannot speak against it.
+        """Return whether a row matches, as far as it has the fields.
+
+        BigCommerce ignores a filter that it does not understand, and returns every order.
         """
         return (
-            _inside(self.created, order.date_created)
-            and _inside(self.modified, order.date_modified)
+            _is_inside(self.created, order.date_created)
+            and _is_inside(self.modified, order.date_modified)
             and self.status_id in (None, order.status_id)
             and (self.channel_id is None or order.channel_id in (None, self.channel_id))
         )
 
 
-def _inside(window: Window | None, moment: datetime | None) -> bool:
-    return window is None or moment is None or window.contains(moment)
+def _is_inside(window: Window | None, at: datetime | None) -> bool:
+    return window is None or at is None or window.contains(at)
 
 
 class BigCommerceClient:
-    """One store's API, for all threads of a run."""
+    """A client for one store's API, shared by all threads of a run."""
 
     def __init__(
         self,
@@ -135,7 +142,7 @@ class BigCommerceClient:
             label=f"/stores/{store_hash}/",
         )
         self.server_time: datetime | None = None
-        """BigCommerce's clock as of its last answer: aware UTC, whole seconds."""
+        """BigCommerce's time in its last response: aware UTC, whole seconds."""
 
     def close(self) -> None:
         """Close all connections."""
@@ -143,61 +150,64 @@ class BigCommerceClient:
 
     # Orders
 
-    def get_order(self, order_id: int, *, looks: int = LOOKS) -> Order:
-        """One order. Raises NotFoundError when BigCommerce says `looks` times that it has none."""
-        for attempt in range(1, looks + 1):
+    def get_order(self, order_id: int, *, lookups: int = LOOKUPS) -> Order:
+        """Return one order. Raises NotFoundError after `lookups` 404s."""
+        for attempt in range(1, lookups + 1):
             try:
                 return self._get(
                     f"v2/orders/{order_id}",
-                    lambda answer: _same_id(parse_order(answer.body), order_id),
+                    lambda response: _check_id(parse_order(response.body), order_id),
                     what=f"Order {order_id}",
                     scope=ORDERS_SCOPE,
                 )
             except NotFoundError:
-                if attempt == looks:
-                    break
-                self._clock.sleep(full_jitter(attempt, self._clock.random()))
+                if attempt < lookups:
+                    self._clock.sleep(full_jitter(attempt, self._clock.random()))
         raise NotFoundError(
             f"BigCommerce has no order {order_id}.",
-            hint="Check the number. Incomplete orders vanish when a shopper starts over.",
+            hint="Check the ID. An incomplete order is deleted when the shopper starts over.",
         )
 
     def list_orders(self, query: OrderQuery, *, limit: int = PAGE_SIZE) -> list[Order]:
-        """The first `limit` rows by id. Raises BadResponseError when ids do not ascend from
-        `query.min_id`, since the next page would start in the wrong place.
+        """Return the first `limit` rows by ID.
+
+        Raises BadResponseError if IDs do not ascend from `query.min_id`, because the next page
+        would start in the wrong place.
         """
         return self._get(
             "v2/orders",
-            lambda answer: _ascending(_rows(answer), query),
+            lambda response: _check_ascending(_rows(response), query),
             query={**query.parameters(), "sort": "id:asc", "limit": str(limit)},
             what="Orders",
             scope=ORDERS_SCOPE,
         )
 
     def iter_pages(self, query: OrderQuery) -> Iterator[list[Order]]:
-        """All rows, page by page, by keyset: each page starts behind the last id seen, so that
-        orders that come, go or change in between can neither repeat a row nor hide one.
+        """Yield all rows page by page.
+
+        Each page starts after the last ID seen (keyset paging), so orders that are created,
+        deleted or changed meanwhile neither repeat a row nor hide one.
         """
         min_id = query.min_id
         while query.max_id is None or min_id <= query.max_id:
-            page = self.list_orders(_from(query, min_id))
+            page = self.list_orders(replace(query, min_id=min_id))
             if not page:
                 return
             yield page
             min_id = page[-1].id + 1
 
     def count_orders(self, query: OrderQuery) -> int:
-        """How many orders BigCommerce counts for `query`."""
+        """Return the number of orders that match `query`."""
         return self._get(
             "v2/orders/count",
-            lambda answer: _number(_json(answer), "count"),
+            lambda response: _integer(_json(response), "count"),
             query=query.parameters(),
             what="The number of orders",
             scope=ORDERS_SCOPE,
         )
 
     def order_statuses(self) -> dict[int, tuple[str, ...]]:
-        """The store's statuses: id to all names it goes by, the merchant's own included."""
+        """Return all names of each status by its ID, the merchant's own included."""
         return self._get(
             "v2/order_statuses", _statuses, what="The order statuses", scope=ORDERS_SCOPE
         )
@@ -205,15 +215,21 @@ class BigCommerceClient:
     # The store
 
     def store(self) -> dict[str, Any]:
-        """Name, domain, timezone and plan of the store, among others."""
+        """Return the store's name, domain, time zone and plan, among others."""
         return self._get(
-            "v2/store", lambda a: _object(_json(a)), what="The store", scope=INFORMATION_SCOPE
+            "v2/store",
+            lambda response: _object(_json(response)),
+            what="The store",
+            scope=INFORMATION_SCOPE,
         )
 
     def time(self) -> datetime:
-        """BigCommerce's clock: aware UTC, whole seconds."""
+        """Return BigCommerce's time: aware UTC, whole seconds."""
         seconds = self._get(
-            "v2/time", lambda a: _number(_json(a), "time"), what="The time", scope=ANY_SCOPE
+            "v2/time",
+            lambda response: _integer(_json(response), "time"),
+            what="The time",
+            scope=ANY_SCOPE,
         )
         return datetime.fromtimestamp(seconds, UTC)
 
@@ -227,7 +243,7 @@ class BigCommerceClient:
         is_active: bool | None = None,
         api_version: ApiVersion = "v3",
     ) -> list[Hook]:
-        """The hooks that this token's API account made; others stay invisible to it."""
+        """Return the hooks created by this token's API account, which sees no others."""
         wanted: dict[str, str] = {}
         if scope is not None:
             wanted["scope"] = scope
@@ -241,12 +257,12 @@ class BigCommerceClient:
             paging = {"page": str(page), "limit": str(PAGE_SIZE)} if api_version == "v3" else {}
             rows, pages = self._get(
                 f"{api_version}/hooks",
-                lambda answer: _hook_page(answer, api_version),
+                lambda response: _hook_page(response, api_version),
                 query={**wanted, **paging},
                 what="Hooks",
                 scope=ANY_SCOPE,
             )
-            # The filters are checked here as well: v2 does not document them.
+            # Filter here as well: v2 does not document these filters.
             hooks += [
                 hook
                 for hook in rows
@@ -259,7 +275,7 @@ class BigCommerceClient:
             page += 1
 
     def get_hook(self, hook_id: int, *, api_version: ApiVersion = "v3") -> Hook:
-        """One hook. Raises NotFoundError."""
+        """Return one hook. Raises NotFoundError."""
         return self._hook("GET", f"{api_version}/hooks/{hook_id}", what=f"Hook {hook_id}")
 
     def create_hook(
@@ -271,7 +287,7 @@ class BigCommerceClient:
         headers: Mapping[str, str] | None = None,
         api_version: ApiVersion = "v3",
     ) -> Hook:
-        """Make a hook. Raises RejectedError with BigCommerce's reason."""
+        """Create a hook. Raises RejectedError with BigCommerce's reason."""
         wanted: dict[str, object] = {
             "scope": scope,
             "destination": destination,
@@ -284,7 +300,7 @@ class BigCommerceClient:
     def update_hook(
         self, hook_id: int, changes: Mapping[str, object], *, api_version: ApiVersion = "v3"
     ) -> Hook:
-        """Change some of scope, destination, is_active and headers. Raises NotFoundError."""
+        """Change scope, destination, is_active or headers. Raises NotFoundError."""
         path = f"{api_version}/hooks/{hook_id}"
         return self._hook("PUT", path, what=f"Hook {hook_id}", body=changes)
 
@@ -293,32 +309,32 @@ class BigCommerceClient:
         self._call(
             "DELETE",
             f"{api_version}/hooks/{hook_id}",
-            lambda _answer: None,
+            lambda _response: None,
             what=f"Hook {hook_id}",
             scope=ANY_SCOPE,
         )
 
     def hooks_admin(self) -> HooksAdmin:
-        """Alert addresses, the state of each hook, blocked domains."""
+        """Return the alert addresses, the status of each hook, and blocked domains."""
         return self._get(
             "v3/hooks/admin",
-            lambda answer: parse_hooks_admin(_data(answer)),
+            lambda response: parse_hooks_admin(_data(response)),
             what="The hooks' state",
             scope=ANY_SCOPE,
         )
 
     def set_alert_emails(self, emails: list[str]) -> None:
-        """Who gets an e-mail when a hook is deactivated or a domain blocked."""
+        """Set who gets an email when a hook is deactivated or a domain blocked."""
         self._call(
             "PUT",
             "v3/hooks/admin",
-            lambda _answer: None,
+            lambda _response: None,
             body={"emails": emails},
             what="The alert addresses",
             scope=ANY_SCOPE,
         )
 
-    # One way out for all of them
+    # Requests
 
     def _hook(
         self, method: str, path: str, *, what: str, body: Mapping[str, object] | None = None
@@ -357,37 +373,27 @@ class BigCommerceClient:
         body: Mapping[str, object] | None = None,
         secrets: Collection[str] = (),
     ) -> T:
-        """Send until there is an answer. An error that quotes `secrets` is told without them."""
+        """Send a request until there is a usable response; mask `secrets` in errors."""
         attempt = quota_waits = 0
         while True:
             quota = None
             try:
-                answer, quota = self._request(method, path, query, body)
-                shown = answer
-                if answer.status >= HTTPStatus.BAD_REQUEST:  # an error may quote what it got
-                    shown = _without(answer, {*secrets, self._access_token.reveal()})
-                error = bigcommerce_error(shown, what=what, scope=scope, now=self._clock.now())
-                if error is None:
-                    return parse(answer)
-                if isinstance(error, NotFoundError) and method == "DELETE" and attempt:
-                    return parse(answer)  # an earlier try did it, and its answer was lost
-                if isinstance(error, NotFoundError) and not path[-1].isdigit():
-                    raise CredentialsError(
-                        f"{error} BigCommerce knows no store {self.store_hash} with such an API.",
-                        hint="Check store_hash: it is in the API path, /stores/HASH/v3/.",
-                    )
-                raise error
-            except UnreachableError as caught:
-                if not _may_repeat(method, caught):
+                response, quota = self._request(method, path, query, body)
+                if method == "DELETE" and attempt and _is_missing(response):
+                    return parse(response)  # an earlier attempt deleted it; its response was lost
+                self._raise_for_status(response, path, what=what, scope=scope, secrets=secrets)
+                return parse(response)
+            except UnreachableError as error:
+                if not _may_retry(method, error):
                     raise
-                over_quota = isinstance(caught, RetryLaterError) and caught.status == 429
+                over_quota = isinstance(error, RetryLaterError) and error.status == 429
                 if over_quota and quota is not None:
                     quota_waits += 1
                 else:
                     attempt += 1
-                if attempt >= self._attempts or quota_waits >= _QUOTA_TRIES:
+                if attempt >= self._attempts or quota_waits >= _QUOTA_ATTEMPTS:
                     raise
-                self._wait(caught, attempt, over_quota=over_quota, quota=quota)
+                self._wait(error, attempt, over_quota=over_quota, quota=quota)
 
     def _request(
         self,
@@ -396,22 +402,36 @@ class BigCommerceClient:
         query: Mapping[str, str] | None,
         body: Mapping[str, object] | None,
     ) -> tuple[Response, Quota | None]:
-        with self._limiter.request() as turn:
-            answer = self._http.request(
+        with self._limiter.request() as permit:
+            response = self._http.request(
                 method,
                 path,
                 query=query,
                 body=None if body is None else json.dumps(body).encode(),
                 headers=None if body is None else {"Content-Type": "application/json"},
             )
-            quota = self._limiter.observe(answer.headers, turn)
-        self.server_time = parse_http_date(answer.headers.get("Date"))
-        return answer, quota
+            quota = self._limiter.observe(response.headers, permit)
+        self.server_time = parse_http_date(response.headers.get("Date"))
+        return response, quota
+
+    def _raise_for_status(
+        self, response: Response, path: str, *, what: str, scope: str, secrets: Collection[str]
+    ) -> None:
+        if response.status >= HTTPStatus.BAD_REQUEST:  # which may quote what was sent
+            response = _mask(response, {*secrets, self._access_token.reveal()})
+        error = _error(response, what=what, scope=scope, now=self._clock.now())
+        if isinstance(error, NotFoundError) and not path[-1].isdigit():
+            raise CredentialsError(
+                f"{error} BigCommerce has no store {self.store_hash} with such an API.",
+                hint="Check store_hash: it is in the API path, /stores/HASH/v3/.",
+            )
+        if error is not None:
+            raise error
 
     def _wait(
         self, error: UnreachableError, attempt: int, *, over_quota: bool, quota: Quota | None
     ) -> None:
-        """Before the next try: as long as BigCommerce asks for, or until the quota's reset."""
+        """Wait as long as BigCommerce asks, until the quota's reset, or with full jitter."""
         wait_s = error.retry_after_s if isinstance(error, RetryLaterError) else None
         if wait_s is None and over_quota and quota is not None:
             wait_s = quota.reset_s + RESET_MARGIN_S
@@ -419,98 +439,167 @@ class BigCommerceClient:
             wait_s = full_jitter(attempt, self._clock.random())
         _log.debug("%s Trying again in %.1f s.", error, wait_s)
         if over_quota:
-            # The whole store is over its quota or the platform overloaded: nobody else may go.
+            # The store's quota is used up or the platform overloaded: pause all threads.
             self._limiter.pause(wait_s)
         else:
             self._clock.sleep(wait_s)
 
 
-def _may_repeat(method: str, error: UnreachableError) -> bool:
-    """A second POST could make a second hook, unless the first certainly did nothing."""
+_CREDENTIALS_HINT = (
+    "Check store_hash and access_token: the token must belong to an API account of this store "
+    "(control panel: Settings > Store-level API accounts) and must not be revoked."
+)
+
+
+def _error(response: Response, *, what: str, scope: str, now: datetime) -> Bc2otError | None:
+    """Return the error for a response to a request for `what`; None for 2xx."""
+    status = response.status
+    if 200 <= status < 300:
+        return None
+    quoted = remote_message(response)
+    message = f"{what}: BigCommerce answered {status}{f' ({quoted})' if quoted else ''}."
+    if status == 401:
+        return CredentialsError(
+            f"{message} The access token is not valid for this store.", hint=_CREDENTIALS_HINT
+        )
+    if status == 403:
+        return ScopeError(
+            f"{message} The access token lacks the scope {scope}.",
+            hint=f"Give the API account the scope {scope}, or create a new one that has it.",
+        )
+    if _is_missing(response):
+        return NotFoundError(message)
+    if status == 404:
+        return BadResponseError(
+            f"{message} That is not the API's own response.",
+            hint="Check bigcommerce.api_url, and any proxy between it and this machine.",
+        )
+    if status in (408, 425, 429) or status >= 500:
+        retry_after = response.headers.get("X-Retry-After") or response.headers.get("Retry-After")
+        return RetryLaterError(
+            message,
+            hint="BigCommerce is overloaded, limiting requests, or down: run it again later.",
+            status=status,
+            retry_after_s=parse_retry_after(retry_after, now),
+        )
+    if status >= 400:
+        return RejectedError(message)
+    return BadResponseError(message, hint="Check bigcommerce.api_url: the API does not redirect.")
+
+
+def _is_missing(response: Response) -> bool:
+    """Whether BigCommerce itself answered 404, which it does in JSON.
+
+    A 404 from anything in between must not make an order look gone.
+    """
+    if response.status != HTTPStatus.NOT_FOUND:
+        return False
+    try:
+        json.loads(response.body)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def remote_message(response: Response) -> str:
+    """Return the message in a BigCommerce error, at most 200 characters.
+
+    v2 errors are `[{"status": …, "message": …}]`, v3 errors `{"status", "title", "errors"}`;
+    proxies send HTML or nothing.
+    """
+    try:
+        document = json.loads(response.body)
+    except (ValueError, RecursionError):
+        return excerpt(_MARKUP.sub(" ", response.text[:4096]))
+    if isinstance(document, list) and document:
+        document = document[0]
+    if not isinstance(document, dict):
+        return ""
+    parts = [str(document[key]) for key in ("message", "title") if document.get(key)]
+    errors = document.get("errors")
+    if isinstance(errors, dict):
+        parts += [f"{key}: {value}" for key, value in errors.items()]
+    return excerpt("; ".join(parts))
+
+
+def _may_retry(method: str, error: UnreachableError) -> bool:
+    """A second POST could create a second hook, unless the first certainly did nothing."""
     if method != "POST" or isinstance(error, NoConnectionError):
         return True
     return isinstance(error, RetryLaterError) and error.status == HTTPStatus.TOO_MANY_REQUESTS
 
 
-def _from(query: OrderQuery, min_id: int) -> OrderQuery:
-    return OrderQuery(
-        min_id, query.max_id, query.created, query.modified, query.status_id, query.channel_id
-    )
+def _rows(response: Response) -> list[Order]:
+    """Return the rows of a list. Only a 204 is an empty page: a 200 without a body lost it."""
+    if response.status != HTTPStatus.NO_CONTENT and not response.body:
+        raise BadResponseError("BigCommerce's response is empty.")
+    return parse_orders(response.body)
 
 
-def _rows(answer: Response) -> list[Order]:
-    """The rows of a list. Only a 204 is an empty page: a 200 without a body lost its own."""
-    if answer.status != HTTPStatus.NO_CONTENT and not answer.body:
-        raise BadResponseError("BigCommerce's answer is empty.")
-    return parse_orders(answer.body)
-
-
-def _ascending(orders: list[Order], query: OrderQuery) -> list[Order]:
+def _check_ascending(orders: list[Order], query: OrderQuery) -> list[Order]:
     floor = query.min_id - 1
     for order in orders:
         if order.id <= floor or (query.max_id is not None and order.id > query.max_id):
             raise BadResponseError(
                 f"BigCommerce's list of orders is out of order at id {order.id}: ids must ascend "
                 f"from {query.min_id}.",
-                hint="No order was passed over. Run it again; if it stays, report it.",
+                hint="No order was skipped. Run it again; if the error persists, report it.",
             )
         floor = order.id
     return orders
 
 
-def _same_id(order: Order, order_id: int) -> Order:
+def _check_id(order: Order, order_id: int) -> Order:
     if order.id != order_id:
         raise BadResponseError(f"BigCommerce answered with order {order.id}, not {order_id}.")
     return order
 
 
-def _json(answer: Response) -> object:
+def _json(response: Response) -> object:
     try:
-        return json.loads(answer.body)
+        return json.loads(response.body)
     except (ValueError, RecursionError):
-        raise BadResponseError(
-            "BigCommerce's answer is not JSON, or was cut off on the way."
-        ) from None
+        raise BadResponseError("BigCommerce's response is not JSON, or is incomplete.") from None
 
 
 def _object(document: object) -> dict[str, Any]:
     if not isinstance(document, dict):
-        raise BadResponseError("BigCommerce's answer is not the JSON object that it should be.")
+        raise BadResponseError("BigCommerce's response is not a JSON object.")
     return document
 
 
-def _number(document: object, key: str) -> int:
+def _integer(document: object, key: str) -> int:
     value = _object(document).get(key)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise BadResponseError(f"BigCommerce's answer has no number {key!r}.")
+        raise BadResponseError(f"BigCommerce's response has no integer {key!r}.")
     return value
 
 
-def _statuses(answer: Response) -> dict[int, tuple[str, ...]]:
-    rows = _json(answer)
+def _statuses(response: Response) -> dict[int, tuple[str, ...]]:
+    rows = _json(response)
     if not isinstance(rows, list):
-        raise BadResponseError("BigCommerce's answer is not the JSON list that it should be.")
+        raise BadResponseError("BigCommerce's response is not a JSON list.")
     names: dict[int, tuple[str, ...]] = {}
     for row in rows:
-        given = [_object(row).get(key) for key in ("name", "system_label", "custom_label")]
-        names[_number(row, "id")] = tuple(dict.fromkeys(n for n in given if isinstance(n, str)))
+        labels = [_object(row).get(key) for key in ("name", "system_label", "custom_label")]
+        names[_integer(row, "id")] = tuple(dict.fromkeys(n for n in labels if isinstance(n, str)))
     return names
 
 
-def _data(answer: Response) -> object:
-    return _object(_json(answer)).get("data")
+def _data(response: Response) -> object:
+    return _object(_json(response)).get("data")
 
 
-def _hook_of_v3(answer: Response) -> Hook:
-    return parse_hook(_data(answer))
+def _hook_of_v3(response: Response) -> Hook:
+    return parse_hook(_data(response))
 
 
-def _hook_of_v2(answer: Response) -> Hook:
-    return parse_hook(_json(answer))
+def _hook_of_v2(response: Response) -> Hook:
+    return parse_hook(_json(response))
 
 
 def _secrets_in(body: Mapping[str, object]) -> set[str]:
-    """What BigCommerce must not be quoted with, should it say what is wrong with a hook."""
+    """Return the secrets of a hook, which BigCommerce's errors may quote."""
     destination, headers = body.get("destination"), body.get("headers")
     secrets = set(destination_secrets(destination)) if isinstance(destination, str) else set()
     if isinstance(headers, Mapping):
@@ -518,22 +607,22 @@ def _secrets_in(body: Mapping[str, object]) -> set[str]:
     return secrets
 
 
-def _without(answer: Response, secrets: Collection[str]) -> Response:
-    """Masked before the message is shortened, which could leave the half of a secret."""
-    body = answer.body
+def _mask(response: Response, secrets: Collection[str]) -> Response:
+    """Mask secrets in a body before it is shortened, which could leave half of one."""
+    body = response.body
     for secret in sorted(secrets, key=len, reverse=True):
         escaped = json.dumps(secret)[1:-1]
-        for written in (secret, escaped, escaped.replace("/", r"\/")):
-            if len(secret) >= _SECRET_CHARACTERS:
-                body = body.replace(written.encode(), MASK.encode())
-    return Response(answer.status, answer.headers, body)
+        for spelling in (secret, escaped, escaped.replace("/", r"\/")):
+            if len(secret) >= _SHORTEST_SECRET:
+                body = body.replace(spelling.encode(), MASK.encode())
+    return replace(response, body=body)
 
 
-def _hook_page(answer: Response, api_version: ApiVersion) -> tuple[list[Hook], int]:
-    """The hooks of one page and the number of pages."""
-    if answer.status == HTTPStatus.NO_CONTENT:
+def _hook_page(response: Response, api_version: ApiVersion) -> tuple[list[Hook], int]:
+    """Return the hooks of one page and the number of pages."""
+    if response.status == HTTPStatus.NO_CONTENT:
         return [], 1
-    document = _json(answer)
+    document = _json(response)
     pages = 1
     if api_version == "v3":
         meta = _object(document).get("meta")
@@ -542,5 +631,5 @@ def _hook_page(answer: Response, api_version: ApiVersion) -> tuple[list[Hook], i
         pages = total if isinstance(total, int) else 1
         document = _object(document).get("data")
     if not isinstance(document, list):
-        raise BadResponseError("BigCommerce's answer is not the list of hooks that it should be.")
+        raise BadResponseError("BigCommerce's response is not a list of hooks.")
     return [parse_hook(row) for row in document], pages

@@ -1,4 +1,4 @@
-"""BigCommerce's webhooks as values: what may be in one, and what of one may be shown."""
+"""BigCommerce's webhooks as values: validate, parse, compare and mask them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
+from onetribe_bc.dates import from_timestamp
 from onetribe_bc.errors import BadResponseError, InputError
 from onetribe_bc.secret import MASK, Secret
 
 HOOKS_PER_SCOPE = 10
-"""BigCommerce's limit for one store, API account and scope."""
+"""BigCommerce's limit per store, API account and scope."""
 
 ORDER_CREATED = "store/order/created"
 ORDER_SCOPES = (
@@ -33,7 +34,7 @@ ORDER_SCOPES = (
 )
 
 KEY_CHARACTERS = 16
-"""A part of a destination's path that is as long as this may be a key, and is not shown."""
+"""A path segment of at least this length may be a key, and is masked."""
 
 _ONETRIBE_PATH = "/direct/webhook/"
 _SCOPE = re.compile(r"store(?:/channel/[0-9]{1,12})?(?:/[A-Za-z][A-Za-z0-9_-]*)+(?:/\*)?")
@@ -42,7 +43,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """A hook as BigCommerce has it. `headers` are sent along with every callback: secrets."""
+    """A hook at BigCommerce. `headers` are sent with every callback, and secret."""
 
     id: int
     scope: str
@@ -55,7 +56,7 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class BlockedDomain:
-    """A destination that BigCommerce sends nothing to for another `time_left_s` seconds."""
+    """A destination that BigCommerce does not call for another `time_left_s` seconds."""
 
     destination: str
     time_left_s: int
@@ -72,7 +73,7 @@ class HooksAdmin:
 
 
 def check_destination(destination: str) -> None:
-    """Raise InputError for an address that BigCommerce would not take for a hook."""
+    """Raise InputError for a destination that BigCommerce would refuse."""
     try:
         parts = urlsplit(destination)
         port = parts.port
@@ -81,12 +82,12 @@ def check_destination(destination: str) -> None:
     if any(c.isspace() or not c.isprintable() for c in destination) or not parts.hostname:
         raise InputError(
             "The hook's destination is not a URL.",
-            hint="Give a whole one, as in https://hooks.example.com/orders",
+            hint="Pass a complete one, such as https://hooks.example.com/orders",
         )
     if parts.scheme != "https":
         raise InputError(
             "BigCommerce calls hooks over https only; this destination is not https.",
-            hint="Put a TLS proxy in front of the receiver and give its https address.",
+            hint="Put a TLS proxy in front of the receiver and pass its https URL.",
         )
     if port not in (None, 443):
         raise InputError(
@@ -95,13 +96,13 @@ def check_destination(destination: str) -> None:
         )
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise InputError(
-            "The hook's destination holds a user, a password or a fragment.",
+            "The hook's destination has a user, a password or a fragment.",
             hint="Use --header NAME=VALUE for a shared secret.",
         )
 
 
 def hook_obstacle(url: Secret) -> str:
-    """Why BigCommerce cannot call this address, as a sentence; empty when it can."""
+    """Return a sentence on why BigCommerce cannot call this URL; empty if it can."""
     try:
         check_destination(url.reveal())
     except InputError as error:
@@ -110,20 +111,20 @@ def hook_obstacle(url: Secret) -> str:
 
 
 def check_scope(scope: str) -> None:
-    """Raise InputError for what is no scope by its form. BigCommerce knows which there are."""
+    """Raise InputError for a malformed scope. Only BigCommerce knows which ones exist."""
     if _SCOPE.fullmatch(scope):
         return
     near = difflib.get_close_matches(scope, ORDER_SCOPES, n=1, cutoff=0.5)
     raise InputError(
-        f"{scope[:60]!r} is not a hook's scope.",
+        f"{scope[:60]!r} is not a valid scope.",
         hint=f"Did you mean {near[0]}?" if near else f"Scopes look like {ORDER_CREATED}.",
     )
 
 
 def nearest_scope(scope: str) -> str | None:
-    """The order scope that `scope` is probably meant to be; None when it looks right as it is.
+    """Return the order scope that `scope` is probably a misspelling of, or None.
 
-    BigCommerce has scopes for other things than orders, which are none of our business.
+    BigCommerce also has scopes for other things than orders.
     """
     parts = scope.split("/")
     about = parts[1] if len(parts) > 1 else ""
@@ -133,10 +134,10 @@ def nearest_scope(scope: str) -> str | None:
 
 
 def check_header(name: str, value: str) -> None:
-    """Raise InputError for a header that HTTP does not allow. The value is never quoted."""
+    """Raise InputError for a header that is not valid in HTTP, without quoting its value."""
     if not _HEADER_NAME.fullmatch(name):
         raise InputError(
-            "A header's name is letters, digits and hyphens, such as X-Hook-Secret.",
+            "A header's name has letters, digits and hyphens, such as X-Hook-Secret.",
             hint="Write NAME=VALUE.",
         )
     if not value.strip():
@@ -148,12 +149,12 @@ def check_header(name: str, value: str) -> None:
 
 
 def same_destination(one: str, other: str) -> bool:
-    """Whether two destinations are one: the host's case and port 443 make no difference."""
+    """Return whether two destinations are equal, ignoring the host's case and port 443."""
     return one == other or _canonical(one) == _canonical(other)
 
 
 def same_merchant(one: str, other: str) -> bool:
-    """Whether both are addresses of one merchant at One Tribe, whatever the path before the key."""
+    """Return whether both are One Tribe URLs of one merchant, whatever precedes the key."""
     first, second = _split(one), _split(other)
     return (
         first is not None
@@ -165,17 +166,17 @@ def same_merchant(one: str, other: str) -> bool:
 
 
 def host_of(destination: str) -> str:
-    """The host of a destination, which may lack its scheme; empty if it has none."""
+    """Return the host of a destination, which may lack a scheme; empty if it has none."""
     parts = _split(destination)
     return (parts.hostname or "") if parts else ""
 
 
 def mask_destination(destination: str, onetribe: Secret | None = None) -> str:
-    """`destination` as it may be shown.
+    """Return `destination` as it may be shown.
 
-    Masked are the key of a One Tribe address, whatever holds the key of the configured URL
-    `onetribe`, each other part of the path that may be a key (16 characters and more), the
-    query, the user and the fragment: receivers' addresses can hold secrets as well.
+    Masks the key of a One Tribe URL, every path segment with the key of the configured URL
+    `onetribe` or of 16 characters and more, the query, the user and the fragment: the URLs of
+    receivers may contain secrets, too.
     """
     parts = _split(destination)
     if parts is None:
@@ -188,7 +189,7 @@ def mask_destination(destination: str, onetribe: Secret | None = None) -> str:
 
 
 def destination_secrets(destination: str) -> tuple[str, ...]:
-    """What `mask_destination` masks, for texts that may quote it."""
+    """Return what `mask_destination` masks, to mask it in texts that may quote it."""
     parts = _split(destination)
     if parts is None:
         return (destination,)
@@ -197,9 +198,9 @@ def destination_secrets(destination: str) -> tuple[str, ...]:
 
 
 def parse_hook(row: object) -> Hook:
-    """One hook, in the form that v2 and v3 share. Raises BadResponseError."""
+    """Return one hook, in the form that v2 and v3 share. Raises BadResponseError."""
     if not isinstance(row, dict):
-        raise BadResponseError("BigCommerce's answer has something other than a hook in it.")
+        raise BadResponseError("BigCommerce's response has something other than a hook in it.")
     hook_id, scope, destination = row.get("id"), row.get("scope"), row.get("destination")
     headers = row.get("headers") or {}
     if (
@@ -209,22 +210,22 @@ def parse_hook(row: object) -> Hook:
         or not isinstance(destination, str)
         or not isinstance(headers, dict)
     ):
-        raise BadResponseError("BigCommerce's answer has a hook without id, scope or destination.")
+        raise BadResponseError("BigCommerce's response has a hook without scope or destination.")
     return Hook(
         id=hook_id,
         scope=scope,
         destination=destination,
         is_active=row.get("is_active") is not False,
         headers={str(name): str(value) for name, value in headers.items()},
-        created_at=_moment(row.get("created_at")),
-        updated_at=_moment(row.get("updated_at")),
+        created_at=from_timestamp(row.get("created_at")),
+        updated_at=from_timestamp(row.get("updated_at")),
     )
 
 
 def parse_hooks_admin(data: object) -> HooksAdmin:
-    """What the admin endpoint tells. Raises BadResponseError."""
+    """Return the response of the admin endpoint. Raises BadResponseError."""
     if not isinstance(data, dict):
-        raise BadResponseError("BigCommerce's answer on the hooks' state is not an object.")
+        raise BadResponseError("BigCommerce's response on the status of hooks is not an object.")
     hooks = [row for row in _rows(data.get("hooks_list")) if isinstance(row.get("id"), int)]
     return HooksAdmin(
         emails=tuple(e for e in data.get("emails") or () if isinstance(e, str)),
@@ -234,7 +235,7 @@ def parse_hooks_admin(data: object) -> HooksAdmin:
 
 
 def _split(destination: str) -> SplitResult | None:
-    """BigCommerce names a blocked destination with or without a scheme."""
+    """Split a URL, which BigCommerce may report without its scheme."""
     try:
         parts = urlsplit(destination if "//" in destination else f"//{destination}")
         _ = parts.port
@@ -276,12 +277,3 @@ def _blocked(row: dict[str, Any]) -> BlockedDomain:
 
 def _rows(value: object) -> list[dict[str, Any]]:
     return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
-
-
-def _moment(value: object) -> datetime | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return datetime.fromtimestamp(value, UTC)
-    except (OverflowError, OSError, ValueError):
-        return None

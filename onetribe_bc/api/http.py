@@ -1,7 +1,7 @@
-"""HTTP to one host: a request goes out, an answer or one of our errors comes back.
+"""HTTP to one host: send a request, return the response or raise one of our errors.
 
-No redirect is followed, no cookie kept, no credential taken from a `.netrc`, and nothing is
-retried: whoever knows what a request means decides on that.
+Redirects are not followed, cookies not kept, `.netrc` not read, and nothing is retried: that is
+up to the caller, who knows what a request does.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 _URLLIB3_LOGS = ("urllib3.connection", "urllib3.connectionpool")
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
-"""More than any page of 250 orders; beyond it an answer is broken."""
+"""More than any page of 250 orders; a larger response is an error."""
 
 _CHUNK_BYTES = 256 * 1024
 _CONNECTING = "while connecting"
@@ -41,7 +41,7 @@ _CONNECTING = "while connecting"
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds to wait for a connection, and for each piece of an answer."""
+    """Seconds to wait for a connection, and for each part of a response."""
 
     connect_s: float = 5.0
     read_s: float = 30.0
@@ -49,7 +49,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a server answered. `headers` ignores case; `body` is decompressed."""
+    """A server's response. `headers` ignores case; `body` is decompressed."""
 
     status: int
     headers: Mapping[str, str]
@@ -62,9 +62,9 @@ class Response:
 
 
 class HttpClient:
-    """One host, one pool of connections, used by all threads.
+    """An HTTP client for one host, with a connection pool shared by all threads.
 
-    `label` is the path prefix shown in logs instead of `base_url`'s own, which may be a secret.
+    `label` replaces the path of `base_url`, which may be a secret, in logs.
     """
 
     def __init__(
@@ -81,15 +81,15 @@ class HttpClient:
         self._timeouts = timeouts
         address = urlsplit(base_url)
         self._host = address.hostname or ""
-        # For messages: on a machine with several services, the port tells which.
+        # For messages, with the port: it distinguishes several services on one machine.
         self._peer = address.netloc.rpartition("@")[2]
-        # What a session adds on top of its adapter is just what must not happen here: it follows
-        # redirects, keeps cookies, reads .netrc, and asks the environment anew each time.
+        # A session on top of the adapter would follow redirects, keep cookies, read .netrc, and
+        # read the environment for each request.
         self._adapter = _Adapter(pool_connections=1, pool_maxsize=connections)
         with requests.Session() as session:
-            # Proxies and certificates come from the environment, as everywhere.
+            # Proxies and CA certificates come from the environment, as usual.
             settings = session.merge_environment_settings(base_url, {}, None, None, None)
-        # What is on this machine is not reached by way of another.
+        # Do not reach this machine through a proxy.
         self._proxies = {} if is_loopback(self._host) else dict(settings["proxies"])
         verify = settings["verify"]
         self._verify = True if verify is None else verify
@@ -100,9 +100,9 @@ class HttpClient:
             "Accept-Encoding": "gzip, deflate",
             **headers,
         }
-        self._discretion = _RedactingFilter(base_url, label)
+        self._redacting_filter = _RedactingFilter(base_url, label)
         for name in _URLLIB3_LOGS:
-            logging.getLogger(name).addFilter(self._discretion)
+            logging.getLogger(name).addFilter(self._redacting_filter)
 
     def request(
         self,
@@ -116,11 +116,12 @@ class HttpClient:
     ) -> Response:
         """Send one request to `base_url + path`.
 
-        With `keep_bytes`, that much of the body is kept and a body that breaks off is no error:
-        for requests whose status says it all, as that of an error does anyway. Raises
-        NoConnectionError when the request certainly never left, NoResponseError when it may have
-        arrived, BadResponseError when the body could not be read, ConfigurationError when
-        address or headers cannot travel in HTTP.
+        With `keep_bytes`, return that much of the body, and ignore errors while reading it: for
+        requests whose status is enough, as an error's always is.
+
+        Raises NoConnectionError (the request certainly never left), NoResponseError (it may have
+        arrived), BadResponseError (the body could not be read), and ConfigurationError (the URL
+        or a header is not valid in HTTP).
         """
         request = self._prepare(method, path, query)
         request.headers.update(headers or {})
@@ -139,9 +140,9 @@ class HttpClient:
             raise _explain(error, self._peer) from None
         try:
             kept = self._read(response, MAX_BODY_BYTES if keep_bytes is None else keep_bytes)
-            if kept.broken and keep_bytes is None and response.status_code < 400:
-                self._log(method, path, f"{response.status_code}, body broken", started)
-                raise BadResponseError(f"The answer of {self._peer} {kept.broken}.")
+            if kept.problem and keep_bytes is None and response.status_code < 400:
+                self._log(method, path, f"{response.status_code}, body incomplete", started)
+                raise BadResponseError(f"The response of {self._peer} {kept.problem}.")
         finally:
             response.close()
         self._log(method, path, str(response.status_code), started)
@@ -151,12 +152,12 @@ class HttpClient:
         """Close all connections."""
         self._adapter.close()
         for name in _URLLIB3_LOGS:
-            logging.getLogger(name).removeFilter(self._discretion)
+            logging.getLogger(name).removeFilter(self._redacting_filter)
 
     def _prepare(
         self, method: str, path: str, query: Mapping[str, str] | None
     ) -> requests.PreparedRequest:
-        """A request without its body; the same one again costs less than the first."""
+        """Return a request without its body, a copy if it was prepared before."""
         known = None if query else self._prepared.get((method, path))
         if known is not None:
             return known.copy()
@@ -173,18 +174,18 @@ class HttpClient:
             if not self._host:
                 raise ValueError("no host")
         except (requests.exceptions.RequestException, ValueError):
-            # Its text quotes the address or the header, which may be a secret.
+            # The error quotes the URL or the header, which may be a secret.
             raise ConfigurationError(
-                f"The address of {self._host or 'a service'} or a credential for it cannot "
-                "travel in HTTP.",
-                hint="Check both for line breaks, spaces and other odd characters.",
+                f"The URL of {self._host or 'a service'} or a credential for it is not valid in "
+                "HTTP.",
+                hint="Check both for line breaks, spaces and special characters.",
             ) from None
         if not query and not path:
             self._prepared[method, path] = request
         return request.copy()
 
     def _read(self, response: requests.Response, limit: int) -> _Body:
-        """At most `limit` bytes; a server that drips them is cut off like one that hangs."""
+        """Read at most `limit` bytes, for at most four times the read timeout."""
         chunks: list[bytes] = []
         size = 0
         give_up_at = time.monotonic() + 4 * self._timeouts.read_s
@@ -195,9 +196,9 @@ class HttpClient:
                 if size > limit:
                     return _Body(b"".join(chunks)[:limit], "is too large")
                 if time.monotonic() > give_up_at:
-                    return _Body(b"".join(chunks), "comes too slowly")
+                    return _Body(b"".join(chunks), "is too slow")
         except (urllib3.exceptions.HTTPError, OSError):
-            return _Body(b"".join(chunks), "was cut off on the way")
+            return _Body(b"".join(chunks), "is incomplete")
         return _Body(b"".join(chunks), "")
 
     def _log(self, method: str, path: str, outcome: str, started: float) -> None:
@@ -206,7 +207,7 @@ class HttpClient:
 
 
 class _Connection(HTTPSConnection):
-    """Marks what fails while it connects: a request follows its handshake, never precedes it."""
+    """Adds a note to errors while connecting, before the first byte of a request is sent."""
 
     def connect(self) -> None:
         try:
@@ -241,11 +242,11 @@ def _mark_connecting(manager: PoolManager) -> None:
 @dataclass(frozen=True, slots=True)
 class _Body:
     body: bytes
-    broken: str
+    problem: str
 
 
 class _RedactingFilter(logging.Filter):
-    """Masks our address in what urllib3 logs: it names paths, and one of them is a secret."""
+    """Masks the URL's path in urllib3's log records, because it may be a secret."""
 
     def __init__(self, base_url: str, label: str) -> None:
         super().__init__()
@@ -260,30 +261,31 @@ class _RedactingFilter(logging.Filter):
 
 
 def user_agent() -> str:
-    """Names the tool and its version, as BigCommerce asks of integrations."""
+    """Return the tool's name and version, as BigCommerce asks of integrations."""
     return f"bc2ot/{__version__} (Python {platform.python_version()})"
 
 
 def _explain(error: Exception, peer: str) -> Exception:
+    """Return our error for one of requests or urllib3."""
     if isinstance(error, OSError) and not isinstance(error, requests.exceptions.RequestException):
         return NoConnectionError(
             f"No connection to {peer}: the CA certificates could not be read.",
             hint="Check REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.",
         )
     if not _never_left(error):
-        return NoResponseError(f"{peer} took the request and gave no answer.")
+        return NoResponseError(f"Sent the request to {peer} but got no response.")
     if isinstance(error, requests.exceptions.SSLError):
         return NoConnectionError(
-            f"No secure connection to {peer}: TLS or its certificate was not accepted.",
-            hint="Check the address, this machine's clock, and its CA certificates.",
+            f"No secure connection to {peer}: TLS failed or its certificate was not accepted.",
+            hint="Check the URL, this machine's clock, and its CA certificates.",
         )
     return NoConnectionError(
-        f"No connection to {peer}.", hint="Check the address, the network, and the firewall."
+        f"No connection to {peer}.", hint="Check the URL, the network, and the firewall."
     )
 
 
 def _never_left(error: BaseException) -> bool:
-    """Whether the failure came before the first byte of the request was sent."""
+    """Return whether the failure happened before the first byte of the request was sent."""
     seen: set[int] = set()
     queue: list[object] = [error]
     while queue:

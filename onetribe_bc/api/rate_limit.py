@@ -1,9 +1,9 @@
-"""One governor for all requests of a run: no thread goes over the store's quota.
+"""How fast to send requests: the store's quota, and how long to wait after a failure.
 
-BigCommerce gives each store one quota for all of its apps and says in every answer how much of
-it is left (`X-Rate-Limit-*`). The governor counts what is in flight against what was last said
-to be left, keeps a reserve for the store's other apps, spreads requests when little is left,
-and makes everyone wait when the server asks for it.
+BigCommerce gives each store one quota for all of its apps and reports in every response how much
+is left (`X-Rate-Limit-*`). The rate limiter subtracts the requests in flight from what was last
+reported, keeps a reserve for the store's other apps, spreads requests when little is left, and
+pauses all threads when the server asks for it.
 """
 
 from __future__ import annotations
@@ -22,21 +22,50 @@ from onetribe_bc.dates import parse_http_date
 _log = logging.getLogger(__name__)
 
 SPREAD_BELOW = 0.25
-"""Below this share of the quota, what is left is spread over the rest of the window."""
+"""Below this share of the quota, spread the rest over the window."""
 
 RESET_MARGIN_S = 0.05
-"""Waited beyond the announced reset, since our clocks tick apart."""
+"""Seconds to wait beyond the reported reset, because clocks differ."""
 
-TELL_S = 10.0
-"""A wait this long is told to people."""
+MAX_WAIT_S = 60.0
+"""The longest backoff in seconds that bc2ot chooses itself."""
 
-POLL_S = 0.02
-"""How often to look again while another thread's answer is awaited."""
+MAX_RETRY_AFTER_S = 600.0
+"""The longest wait in seconds that a server can impose."""
+
+_LONG_WAIT_S = 10.0
+_POLL_S = 0.02
+
+
+def full_jitter(attempt: int, chance: float) -> float:
+    """Return the seconds to wait after attempt number `attempt` (from 1); `chance` is in [0, 1).
+
+    Evenly distributed over [0, 2^(attempt-1)) seconds, capped, so that clients that failed together
+    do not return together (Amazon's "full jitter").
+    """
+    return min(MAX_WAIT_S, 2.0 ** min(attempt - 1, 32)) * chance
+
+
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
+    """Return the seconds that a `Retry-After` header asks for, as a number or date (RFC 9110).
+
+    At least 0, at most `MAX_RETRY_AFTER_S`; None if the header is missing or invalid.
+    """
+    try:
+        seconds = float(value or "")
+    except ValueError:
+        at = parse_http_date(value)
+        if at is None:
+            return None
+        seconds = (at - now).total_seconds()
+    if not math.isfinite(seconds):
+        return None
+    return min(max(0.0, seconds), MAX_RETRY_AFTER_S)
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What one answer said: requests a window, requests left, the window's length and rest."""
+    """One response's quota headers: requests per window, requests left, window and reset."""
 
     requests: int
     left: int
@@ -45,7 +74,7 @@ class Quota:
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str]) -> Quota | None:
-        """None where the headers are absent or make no sense. On the wire, times are in ms."""
+        """Return None if the headers are missing or invalid. Their times are in ms."""
         try:
             requests = int(headers["X-Rate-Limit-Requests-Quota"])
             left = int(headers["X-Rate-Limit-Requests-Left"])
@@ -59,15 +88,18 @@ class Quota:
 
 
 @dataclass(slots=True)
-class Turn:
-    """One request's turn: when it began, and whether its answer told of the quota."""
+class Permit:
+    """Permission for one request: when it started, and whether its response had a quota."""
 
-    began_at: float
-    told: bool = False
+    started_at: float
+    observed: bool = False
 
 
 class RateLimiter:
-    """Shared by all threads of a run. `reserve` is the share of the quota left to others."""
+    """Limits requests to the store's quota. Thread-safe.
+
+    `reserve` is the share of the quota left to the store's other apps.
+    """
 
     def __init__(self, clock: Clock, *, reserve: float = 0.0) -> None:
         self._clock = clock
@@ -82,48 +114,46 @@ class RateLimiter:
         self._next_at = 0.0
 
     @contextmanager
-    def request(self) -> Iterator[Turn]:
-        """Wait until one request may go out, and count it while it is under way.
+    def request(self) -> Iterator[Permit]:
+        """Wait until one request may start, and count it while it is in flight.
 
-        What is yielded belongs to `observe`. A request without an answer counts against the
-        window: the server may well have counted it.
+        Pass what is yielded to `observe`. A request without a response counts as used, because
+        the server may have counted it.
         """
         while (wait_s := self._try_start()) > 0:
             if wait_s >= 1:
-                level = logging.WARNING if wait_s >= TELL_S else logging.DEBUG
+                level = logging.WARNING if wait_s >= _LONG_WAIT_S else logging.DEBUG
                 _log.log(level, "Waiting %.1f s for the store's request quota.", wait_s)
             self._clock.sleep(wait_s)
-        turn = Turn(self._clock.monotonic())
+        permit = Permit(self._clock.monotonic())
         try:
-            yield turn
+            yield permit
         finally:
             with self._lock:
                 self._in_flight -= 1
-                if not turn.told:
+                if not permit.observed:
                     self._lost += 1
 
-    def observe(self, headers: Mapping[str, str], turn: Turn | None = None) -> Quota | None:
-        """Learn from the headers of a turn's answer; returns what they said."""
+    def observe(self, headers: Mapping[str, str], permit: Permit) -> Quota | None:
+        """Learn from the headers of a permitted request's response; return their quota."""
         quota = Quota.from_headers(headers)
         with self._lock:
             self._answered = True
             if quota is not None:
-                now = self._clock.monotonic()
-                self._learn(quota, now if turn is None else turn.began_at, now)
-            if quota is not None and turn is not None:
-                turn.told = True
+                self._learn(quota, permit.started_at, self._clock.monotonic())
+                permit.observed = True
         return quota
 
     def pause(self, seconds: float) -> None:
-        """Let nobody start a request for so long: the server asked for it."""
+        """Start no request for so long, because the server asked for it."""
         with self._lock:
             self._next_at = max(self._next_at, self._clock.monotonic() + seconds)
 
     def _learn(self, quota: Quota, sent_at: float, now: float) -> None:
-        """Answers overtake each other: within one window the lowest count is the true one.
+        """Update the count. Responses overtake each other, so the lowest of a window is right.
 
-        The rest of the window was told some time between `sent_at` and `now`, so the window
-        ends between `sent_at + reset_s` and `now + reset_s`.
+        The server computed `reset_s` between `sent_at` and `now`, so the window ends between
+        `sent_at + reset_s` and `now + reset_s`.
         """
         earliest, latest = sent_at + quota.reset_s, now + quota.reset_s
         if self._quota is None or earliest > self._resets_at + quota.window_s / 2:
@@ -132,19 +162,19 @@ class RateLimiter:
             self._left = min(self._left, quota.left)
             self._resets_at = latest if self._guessed else min(self._resets_at, latest)
         else:
-            return  # an answer of the window before, overtaken by those of this one
+            return  # a late response of the previous window
         self._quota = quota
         self._guessed = False
 
     def _try_start(self) -> float:
-        """0 when a request was started, else seconds after which to ask again."""
+        """Start a request and return 0, or return the seconds after which to try again."""
         with self._lock:
             now = self._clock.monotonic()
             if now < self._next_at:
                 return self._next_at - now
             if not self._answered and self._in_flight:
-                # Nothing is known yet: one scout goes first, the others wait for its headers.
-                return POLL_S
+                # Send one request; the others wait for its quota headers.
+                return _POLL_S
             wait_s = 0.0 if self._quota is None else self._wait_for_quota(self._quota, now)
             if wait_s <= 0:
                 self._in_flight += 1
@@ -152,51 +182,17 @@ class RateLimiter:
 
     def _wait_for_quota(self, quota: Quota, now: float) -> float:
         if now >= self._resets_at + RESET_MARGIN_S:
-            # A new window has begun and nobody has told us yet: it starts full.
+            # Assume a full new window until a response reports it.
             self._left, self._lost = quota.requests, 0
             self._resets_at = now + quota.window_s
             self._guessed = True
-        # One request a window is always ours, or a small quota would never let us go on.
+        # Always use at least one request per window, or a small quota would stop the run.
         reserved = min(math.ceil(quota.requests * self._reserve), quota.requests - 1)
         usable = self._left - self._in_flight - self._lost - reserved
         until_reset = self._resets_at + RESET_MARGIN_S - now
         if usable <= 0:
-            # Requests in flight may be counted twice, here and in `left`: their answers tell.
-            return min(until_reset, POLL_S) if self._in_flight else until_reset
+            # Requests in flight may be counted twice, here and in `left`; their responses tell.
+            return min(until_reset, _POLL_S) if self._in_flight else until_reset
         if usable < quota.requests * SPREAD_BELOW:
             self._next_at = now + until_reset / (usable + 1)
         return 0.0
-
-
-MAX_WAIT_S = 60.0
-"""The longest wait that is ours to choose."""
-
-MAX_RETRY_AFTER_S = 600.0
-"""The longest wait that a server may impose on a run; beyond it we come back all the same."""
-
-
-def full_jitter(attempt: int, chance: float, *, base_s: float = 1.0) -> float:
-    """Seconds to wait after try number `attempt` (from 1), where `chance` is in [0, 1).
-
-    Evenly spread over [0, base · 2^(attempt-1)), capped: clients that failed together do not
-    come back together (Amazon's "full jitter").
-    """
-    ceiling = min(MAX_WAIT_S, base_s * 2.0 ** min(attempt - 1, 32))
-    return ceiling * chance
-
-
-def parse_retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds that a `Retry-After` header asks for: a number or an HTTP date (RFC 9110, 10.2.3).
-
-    None where the header is absent or makes no sense. Never negative, never above the cap.
-    """
-    try:
-        seconds = float(value or "")
-    except ValueError:
-        moment = parse_http_date(value)
-        if moment is None:
-            return None
-        seconds = (moment - now).total_seconds()
-    if not math.isfinite(seconds):
-        return None
-    return min(max(0.0, seconds), MAX_RETRY_AFTER_S)

@@ -31,7 +31,7 @@ SIGNATURE_TOLERANCE = timedelta(minutes=5)
 SIGNATURE_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 """The lower-case headers of a signature, the signature itself last."""
 
-ORDER_SCOPE = re.compile(r"store/(?:channel/[0-9]+/)?order/(?P<event>.+)")
+ORDER_SCOPE = re.compile(r"store/(?:channel/(?P<channel>[0-9]+)/)?order/(?P<event>.+)")
 """A scope for orders; each channel has scopes of its own."""
 
 _HEADERS = (*SIGNATURE_HEADERS, SECRET_HEADER.lower())

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 
-from onetribe_bc.api.bigcommerce import LOOKS
+from onetribe_bc.api.bigcommerce import LOOKUPS
 from onetribe_bc.api.webhook import Callback, Verifier, parse_message
 from onetribe_bc.commands.inbox import iter_named
 from onetribe_bc.config import Settings
@@ -101,7 +101,7 @@ def _deliver(context: Context, order_id: int) -> Generator[Report]:
     reports = run(
         context,
         "handle-callback",
-        iter_named(context, [named], looks=LOOKS),
+        iter_named(context, [named], lookups=LOOKUPS),
         skip_reason=context.skip_rule(),
         exclusive=False,
     )

@@ -40,23 +40,23 @@ def iter_callbacks(
     """
     drop = not context.ledger.policy.on_change
     while named := context.ledger.inbox.due(BATCH, drop_delivered=drop):
-        yield from iter_named(context, named, looks=1, on_fetched=on_fetched)
+        yield from iter_named(context, named, lookups=1, on_fetched=on_fetched)
 
 
 def iter_named(
     context: Context,
     named: Sequence[Named],
     *,
-    looks: int,
+    lookups: int,
     on_fetched: Callable[[Named], None] | None = None,
 ) -> Iterator[Page]:
-    """These orders, each looked up `looks` times before BigCommerce is believed not to have it.
+    """These orders, each looked up `lookups` times before BigCommerce is believed not to have it.
 
     Such an order is on no page and stays in the inbox, until its last retry.
     """
     inbox, clock = context.ledger.inbox, context.clock
     due = {entry.order_id: entry for entry in named}
-    for page in iter_ids(context.bigcommerce, each_of(due), looks=looks):
+    for page in iter_ids(context.bigcommerce, each_of(due), lookups=lookups):
         absent, now = [due[order_id] for order_id in page.missing], clock.now()
         retried = [entry for entry in absent if entry.looks < len(RETRY_AFTER)]
         for entry in retried:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from onetribe_bc.api.bigcommerce import LOOKS, PAGE_SIZE, BigCommerceClient, OrderQuery
+from onetribe_bc.api.bigcommerce import LOOKUPS, PAGE_SIZE, BigCommerceClient, OrderQuery
 from onetribe_bc.errors import NotFoundError
 from onetribe_bc.ids import IdRange
 from onetribe_bc.order import Order
@@ -43,13 +43,13 @@ def iter_pages(client: BigCommerceClient, query: OrderQuery) -> Iterator[Page]:
 
 
 def iter_ids(
-    client: BigCommerceClient, ranges: Sequence[IdRange], *, looks: int = LOOKS
+    client: BigCommerceClient, ranges: Sequence[IdRange], *, lookups: int = LOOKUPS
 ) -> Iterator[Page]:
     """The orders with these ids, by the cheaper of list pages and single requests.
 
     A page holds the next 250 orders from its first id on, so it is cheaper as soon as two
     requested ids may be on it. Lists leave out archived orders: a named id that no page had is
-    requested singly, and is missing if that fails. `ranges` ascend and do not overlap; `looks`
+    requested singly, and is missing if that fails. `ranges` ascend and do not overlap; `lookups`
     is that of `get_order`.
     """
     rest = list(ranges)
@@ -57,7 +57,7 @@ def iter_ids(
         group = _next_group(rest)
         last = group[-1].last
         if len(group) == 1 and group[0].named:
-            yield _single(client, last, looks)
+            yield _single(client, last, lookups)
             rest = rest[1:]
             continue
         rows = client.list_orders(OrderQuery(min_id=group[0].first, max_id=last))
@@ -66,7 +66,7 @@ def iter_ids(
         found = {row.id for row in rows}
         for item in group:
             if item.named and item.last <= end and item.first not in found:
-                yield _single(client, item.first, looks)
+                yield _single(client, item.first, lookups)
         rest = _after(rest, end)
 
 
@@ -94,8 +94,8 @@ def _contains(ranges: Sequence[IdRange], order_id: int) -> bool:
     return index < len(ranges) and ranges[index].first <= order_id
 
 
-def _single(client: BigCommerceClient, order_id: int, looks: int) -> Page:
+def _single(client: BigCommerceClient, order_id: int, lookups: int) -> Page:
     try:
-        return Page([client.get_order(order_id, looks=looks)])
+        return Page([client.get_order(order_id, lookups=lookups)])
     except NotFoundError:
         return Page(missing=[order_id])

@@ -24,7 +24,7 @@ def reach_onetribe(client: OneTribeClient) -> Finding:
 
     Raises OneTribeUrlError for a redirect, and UnreachableError.
     """
-    status = client.reach()
+    status = client.probe()
     if status in _REFUSALS:
         return note(
             Check.ADDRESS,

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -21,9 +22,22 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from onetribe_bc.api.rate_limit import RESET_MARGIN_S, Quota, RateLimiter, Turn
+from onetribe_bc.api.rate_limit import (
+    MAX_RETRY_AFTER_S,
+    MAX_WAIT_S,
+    RESET_MARGIN_S,
+    Permit,
+    Quota,
+    RateLimiter,
+    full_jitter,
+    parse_retry_after,
+)
+from onetribe_bc.dates import parse_http_date
 from onetribe_bc.errors import InterruptedRunError
 from tests.clocks import FakeClock
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DATE_LIKE = st.text("0123456789 ,:+-.JanFebMonTueGMTUTC()\t\n\x00", max_size=60)
 
 
 def headers(quota: int, left: int, reset_s: float, window_s: float = 30.0) -> dict[str, str]:
@@ -35,12 +49,12 @@ def headers(quota: int, left: int, reset_s: float, window_s: float = 30.0) -> di
     }
 
 
-def told(clock: FakeClock, left: int, reset_s: float, quota: int = 100) -> RateLimiter:
-    """A governor that has seen one answer."""
-    governor = RateLimiter(clock)
-    with governor.request() as turn:
-        governor.observe(headers(quota, left, reset_s), turn)
-    return governor
+def after_response(clock: FakeClock, left: int, reset_s: float, quota: int = 100) -> RateLimiter:
+    """Return a rate limiter that has seen one response."""
+    limiter = RateLimiter(clock)
+    with limiter.request() as permit:
+        limiter.observe(headers(quota, left, reset_s), permit)
+    return limiter
 
 
 def test_the_times_on_the_wire_are_milliseconds() -> None:
@@ -60,83 +74,83 @@ def test_the_times_on_the_wire_are_milliseconds() -> None:
         ("X-Rate-Limit-Time-Window-Ms", "0"),
     ],
 )
-def test_headers_that_make_no_sense_are_none(name: str, value: str) -> None:
+def test_invalid_headers_are_none(name: str, value: str) -> None:
     assert Quota.from_headers({**headers(450, 449, 12.5), name: value}) is None
 
 
-def test_a_reset_beyond_the_window_and_a_count_below_none_are_mended() -> None:
+def test_a_reset_beyond_the_window_and_a_negative_count_are_clamped() -> None:
     assert Quota.from_headers(headers(450, -3, 99.0)) == Quota(450, 0, 30.0, 30.0)
 
 
 def test_without_headers_nothing_is_held_back(clock: FakeClock) -> None:
-    governor = RateLimiter(clock)
+    limiter = RateLimiter(clock)
     for _ in range(1_000):
-        with governor.request() as turn:
-            assert governor.observe({}, turn) is None
+        with limiter.request() as permit:
+            assert limiter.observe({}, permit) is None
     assert clock.slept == []
 
 
-def test_a_used_up_quota_is_waited_out_to_its_reset_and_no_longer(clock: FakeClock) -> None:
-    governor = told(clock, left=0, reset_s=12.5)
+def test_a_used_up_quota_is_waited_out_to_its_reset(clock: FakeClock) -> None:
+    limiter = after_response(clock, left=0, reset_s=12.5)
 
-    with governor.request():
+    with limiter.request():
         assert clock.monotonic() == pytest.approx(12.5 + RESET_MARGIN_S)
 
 
 def test_the_reserve_is_left_to_the_stores_other_apps(clock: FakeClock) -> None:
-    governor = RateLimiter(clock, reserve=0.1)
-    with governor.request() as turn:
-        governor.observe(headers(100, 10, 7.0), turn)
+    limiter = RateLimiter(clock, reserve=0.1)
+    with limiter.request() as permit:
+        limiter.observe(headers(100, 10, 7.0), permit)
 
-    with governor.request():
+    with limiter.request():
         assert clock.monotonic() == pytest.approx(7.0 + RESET_MARGIN_S)
 
 
 def test_a_quota_smaller_than_its_reserve_still_lets_one_request_go(clock: FakeClock) -> None:
-    governor = RateLimiter(clock, reserve=0.9)
+    limiter = RateLimiter(clock, reserve=0.9)
     for n in range(3):
-        with governor.request() as turn:
-            governor.observe(headers(1, 0, 30.0), turn)
+        with limiter.request() as permit:
+            limiter.observe(headers(1, 0, 30.0), permit)
         assert clock.monotonic() == pytest.approx(n * (30.0 + RESET_MARGIN_S))
 
 
-def test_what_little_is_left_is_spread_over_the_rest_of_the_window(clock: FakeClock) -> None:
-    governor = told(clock, left=4, reset_s=10.0)
+def test_a_small_rest_is_spread_over_the_window(clock: FakeClock) -> None:
+    limiter = after_response(clock, left=4, reset_s=10.0)
     began = []
     for left in (3, 2, 1, 0):
-        with governor.request() as turn:
+        with limiter.request() as permit:
             began.append(clock.monotonic())
-            governor.observe(headers(100, left, 10.0 - clock.monotonic()), turn)
+            limiter.observe(headers(100, left, 10.0 - clock.monotonic()), permit)
 
     steps = [b - a for a, b in itertools.pairwise(began)]
     assert began[-1] < 10.0
     assert min(steps) > 1.5
 
 
-def test_a_pause_holds_everyone_and_a_shorter_one_does_not_end_it(clock: FakeClock) -> None:
-    governor = RateLimiter(clock)
-    governor.pause(5.0)
-    governor.pause(1.0)
+def test_a_pause_stops_all_requests_and_a_shorter_one_does_not_end_it(clock: FakeClock) -> None:
+    limiter = RateLimiter(clock)
+    limiter.pause(5.0)
+    limiter.pause(1.0)
 
-    with governor.request():
+    with limiter.request():
         assert clock.monotonic() == pytest.approx(5.0)
 
 
-def test_until_the_first_answer_one_request_goes_alone(clock: FakeClock) -> None:
-    governor = RateLimiter(clock)
-    under_way = most = 0
+def test_only_one_request_goes_out_until_the_first_response(clock: FakeClock) -> None:
+    limiter = RateLimiter(clock)
+    in_flight = most = 0
     lock = threading.Lock()
 
     def go(_n: int) -> None:
-        nonlocal under_way, most
-        with governor.request() as turn:
+        nonlocal in_flight, most
+        with limiter.request() as permit:
             with lock:
-                under_way += 1
-                most = max(most, under_way) if not answered.is_set() else most
-            governor.observe({}, turn)
+                in_flight += 1
+                most = max(most, in_flight) if not answered.is_set() else most
+            limiter.observe({}, permit)
             answered.set()
             with lock:
-                under_way -= 1
+                in_flight -= 1
 
     answered = threading.Event()
     with ThreadPoolExecutor(8) as pool:
@@ -145,69 +159,69 @@ def test_until_the_first_answer_one_request_goes_alone(clock: FakeClock) -> None
     assert most == 1
 
 
-def test_a_request_without_an_answer_counts_as_used_up(clock: FakeClock) -> None:
-    governor = told(clock, left=2, reset_s=20.0, quota=4)
+def test_a_request_without_a_response_counts_as_used(clock: FakeClock) -> None:
+    limiter = after_response(clock, left=2, reset_s=20.0, quota=4)
     for _ in range(2):
-        with pytest.raises(OSError, match="lost"), governor.request():
+        with pytest.raises(OSError, match="lost"), limiter.request():
             raise OSError("lost")
 
-    with governor.request():
+    with limiter.request():
         assert clock.monotonic() > 20.0
 
 
-def test_an_answer_overtaken_by_a_later_one_does_not_give_quota_back(clock: FakeClock) -> None:
-    governor = told(clock, left=50, reset_s=20.0)
-    with governor.request() as first, governor.request() as second:
-        governor.observe(headers(100, 0, 20.0), second)
-        governor.observe(headers(100, 49, 20.0), first)
+def test_a_response_overtaken_by_a_later_one_does_not_raise_the_count(clock: FakeClock) -> None:
+    limiter = after_response(clock, left=50, reset_s=20.0)
+    with limiter.request() as first, limiter.request() as second:
+        limiter.observe(headers(100, 0, 20.0), second)
+        limiter.observe(headers(100, 49, 20.0), first)
 
-    with governor.request():
+    with limiter.request():
         assert clock.monotonic() == pytest.approx(20.0 + RESET_MARGIN_S)
 
 
-def test_an_answer_of_the_last_window_says_nothing_about_this_one(clock: FakeClock) -> None:
-    governor = told(clock, left=50, reset_s=1.0)
-    with governor.request() as late:
+def test_a_late_response_of_the_previous_window_is_ignored(clock: FakeClock) -> None:
+    limiter = after_response(clock, left=50, reset_s=1.0)
+    with limiter.request() as late:
         clock.advance(2.0)
-        with governor.request() as turn:
-            governor.observe(headers(100, 99, 29.0), turn)
-        governor.observe(headers(100, 0, 0.5), late)
+        with limiter.request() as permit:
+            limiter.observe(headers(100, 99, 29.0), permit)
+        limiter.observe(headers(100, 0, 0.5), late)
     waited_before = len(clock.slept)
 
-    with governor.request():
+    with limiter.request():
         assert len(clock.slept) == waited_before
 
 
-def test_after_an_idle_time_the_first_answer_says_when_the_window_ends(clock: FakeClock) -> None:
-    """The server's windows go on while we do nothing, and other apps use them up."""
-    governor = told(clock, left=99, reset_s=30.0)
+def test_after_an_idle_time_the_first_response_sets_the_window(clock: FakeClock) -> None:
+    """The server's windows go on while the client is idle, and other apps use them up."""
+    limiter = after_response(clock, left=99, reset_s=30.0)
     clock.advance(55.0)
-    with governor.request() as turn:
-        governor.observe(headers(100, 0, 5.0), turn)
+    with limiter.request() as permit:
+        limiter.observe(headers(100, 0, 5.0), permit)
 
-    with governor.request():
+    with limiter.request():
         assert clock.monotonic() == pytest.approx(60.0 + RESET_MARGIN_S)
 
 
 def test_a_long_wait_can_be_interrupted(clock: FakeClock) -> None:
-    governor = told(clock, left=0, reset_s=30.0)
+    limiter = after_response(clock, left=0, reset_s=30.0)
     clock.stop()
 
-    with pytest.raises(InterruptedRunError), governor.request():
+    with pytest.raises(InterruptedRunError), limiter.request():
         pytest.fail("the request went out")
 
 
-def test_many_threads_all_get_their_turn(clock: FakeClock) -> None:
-    governor = RateLimiter(clock, reserve=0.1)
+def test_many_threads_all_get_a_permit_within_the_quota(clock: FakeClock) -> None:
+    limiter = RateLimiter(clock, reserve=0.1)
     lock = threading.Lock()
     used: Counter[int] = Counter()
 
     def go(_n: int) -> None:
-        with governor.request() as turn, lock:
+        with limiter.request() as permit, lock:
             window, rest = divmod(clock.monotonic(), 30.0)
             used[int(window)] += 1
             left = 20 - used[int(window)]
-            governor.observe(headers(20, left, 30.0 - rest), turn)
+            limiter.observe(headers(20, left, 30.0 - rest), permit)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(go, range(200)))
@@ -224,7 +238,7 @@ class _Event:
 
 
 class _SimulatedTime(FakeClock):
-    """Sleeping lets happen what is due in the meantime."""
+    """Sleeping runs the events that are due in the meantime."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -250,8 +264,8 @@ class _SimulatedTime(FakeClock):
 LATENCIES = st.sampled_from([0.0, 0.001, 0.04, 0.2, 1.5])
 
 
-class GovernedClient(RuleBasedStateMachine):
-    """One client with many requests under way, and a server that counts honestly.
+class LimitedClient(RuleBasedStateMachine):
+    """One client with many requests in flight, and a server that counts correctly.
 
     The server's windows are fixed to its clock, or begin with the first request after the last.
     """
@@ -264,15 +278,15 @@ class GovernedClient(RuleBasedStateMachine):
     )
     def begin(self, requests: int, reserve: float, fixed: bool, offset_s: float) -> None:
         self.clock = _SimulatedTime()
-        self.governor = RateLimiter(self.clock, reserve=reserve)
+        self.limiter = RateLimiter(self.clock, reserve=reserve)
         self.quota = requests
         self.allowed = max(1, requests - math.ceil(requests * reserve))
         self.fixed, self.offset_s = fixed, offset_s
         self.ends_at = -1.0
         self.used = 0
         self.worst = 0
-        self.under_way = self.started = self.finished = 0
-        self._send(0.0, 0.0, lost=False)  # before its first answer, nobody knows the quota
+        self.in_flight = self.started = self.finished = 0
+        self._send(0.0, 0.0, lost=False)  # the quota is unknown before the first response
 
     def _count(self) -> dict[str, str]:
         """A request arrives at the server."""
@@ -289,16 +303,16 @@ class GovernedClient(RuleBasedStateMachine):
     @rule(up_s=LATENCIES, down_s=LATENCIES, lost=st.booleans(), count=st.integers(1, 30))
     def send(self, up_s: float, down_s: float, lost: bool, count: int) -> None:
         for _ in range(count):
-            while self.under_way >= 8:
+            while self.in_flight >= 8:
                 self.clock.sleep_to_next()
             self._send(up_s, down_s, lost=lost)
 
     def _send(self, up_s: float, down_s: float, *, lost: bool) -> None:
-        context: AbstractContextManager[Turn] = self.governor.request()
-        turn = context.__enter__()
-        # A lost request at a window's edge belongs to the one or the other, nobody knows which.
+        context: AbstractContextManager[Permit] = self.limiter.request()
+        permit = context.__enter__()
+        # A request lost at a window's edge may belong to either window.
         lost = lost and 5.0 < self.ends_at - self.clock.monotonic() < 25.0
-        self.under_way += 1
+        self.in_flight += 1
         self.started += 1
 
         def arrive() -> None:
@@ -307,9 +321,9 @@ class GovernedClient(RuleBasedStateMachine):
 
         def finish(answer: dict[str, str]) -> None:
             if not lost:
-                self.governor.observe(answer, turn)
+                self.limiter.observe(answer, permit)
             context.__exit__(None, None, None)
-            self.under_way -= 1
+            self.in_flight -= 1
             self.finished += 1
 
         self.clock.after(up_s, arrive)
@@ -319,19 +333,76 @@ class GovernedClient(RuleBasedStateMachine):
         self.clock.sleep(seconds)
 
     @invariant()
-    def the_quota_is_kept_and_its_reserve_with_it(self) -> None:
+    def the_quota_less_its_reserve_is_kept(self) -> None:
         if hasattr(self, "clock"):
             assert self.worst <= self.allowed
 
     def teardown(self) -> None:
         if hasattr(self, "clock"):
-            while self.under_way:
+            while self.in_flight:
                 self.clock.sleep_to_next()
             assert self.finished == self.started
             assert self.worst <= self.allowed
 
 
-def test_one_client_never_goes_beyond_the_quota_less_its_reserve_and_always_goes_on() -> None:
+def test_the_quota_less_its_reserve_is_never_exceeded_and_requests_always_go_on() -> None:
     run_state_machine_as_test(
-        GovernedClient, settings=settings(max_examples=80, stateful_step_count=20, deadline=None)
+        LimitedClient, settings=settings(max_examples=80, stateful_step_count=20, deadline=None)
     )
+
+
+# Backoff
+
+
+@given(st.integers(1, 10**6), st.floats(0, 1, exclude_max=True))
+def test_a_backoff_is_between_zero_and_the_cap(attempt: int, chance: float) -> None:
+    assert 0 <= full_jitter(attempt, chance) <= MAX_WAIT_S
+
+
+def test_the_backoff_doubles_up_to_the_cap_and_may_be_zero() -> None:
+    waits = [full_jitter(attempt, 0.5) for attempt in range(1, 9)]
+    assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert full_jitter(5, 0.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("7", 7.0),
+        (" 7 ", 7.0),
+        ("0", 0.0),
+        ("1.5", 1.5),
+        ("-3", 0.0),
+        ("86400", MAX_RETRY_AFTER_S),
+        ("1" * 400, None),
+        ("nan", None),
+        ("inf", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+        ("Sun, 01 Mar 2026 12:00:30 GMT", 30.0),
+        ("Sun, 01 Mar 2026 13:00:30 +0100", 30.0),
+        ("Sun, 01 Mar 2026 12:00:30 -0000", 30.0),
+        ("Sunday, 01-Mar-26 12:00:30 GMT", 30.0),
+        ("Sun Mar  1 12:00:30 2026", 30.0),
+        ("Sun, 01 Mar 2026 11:00:00 GMT", 0.0),
+        ("Mon, 02 Mar 2026 12:00:00 GMT", MAX_RETRY_AFTER_S),
+        ("Sun, 31 Feb 2026 12:00:00 GMT", None),
+    ],
+)
+def test_retry_after_is_a_number_or_a_date_in_any_form_of_http(
+    text: str | None, seconds: float | None
+) -> None:
+    assert parse_retry_after(text, NOW) == seconds
+
+
+@given(st.one_of(st.text(), DATE_LIKE))
+@example("Sun, 01 Mar 99999999999999999999 12:00:00 GMT")
+@example("Sun, 01 Mar 2026 12:00:00 +99999999999999999")
+@example("Mon, 01 Jan 0001 00:00:00 +0100")
+@example("Fri, 31 Dec 9999 23:59:59 -0100")
+def test_any_text_in_retry_after_is_tolerated(text: str) -> None:
+    seconds = parse_retry_after(text, NOW)
+    assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER_S
+    at = parse_http_date(text)
+    assert at is None or at.utcoffset() == timedelta(0)
