@@ -281,7 +281,7 @@ def test_what_was_asked_for_wrongly_is_said(
     ("arguments", "why"),
     [
         (("--header", "a:${NOT_SET}"), "NOT_SET is not set"),
-        (("--header", "a:${"), "not followed by a variable's name"),
+        (("--header", "a:${"), "Expected a variable name"),
         (("--headers-file", "not-there"), "The file of headers cannot be read"),
         (("--headers-file", "."), "The file of headers cannot be read"),
         (("not-there",), "The callback cannot be read"),
