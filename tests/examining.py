@@ -1,4 +1,4 @@
-"""What `bc2ot doctor` said, and stores for it to examine."""
+"""Run `bc2ot doctor`, assert on its findings, and set up stores for it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Row = dict[str, Any]
 
 @pytest.fixture(name="sandbox")
 def sandbox_fixture(make_sandbox: SandboxFactory) -> Sandbox:
-    """At the real time: doctor compares clocks."""
+    """A sandbox at the real time: doctor compares clocks."""
     return make_sandbox(example=True, now=None)
 
 
 @dataclass
-class Told:
-    """What doctor said, to people and to programs."""
+class Report:
+    """One report of doctor, as text and as JSON."""
 
     text: Outcome
     document: Any
@@ -46,14 +46,14 @@ class Told:
             if row["check"] == check and (not levels or row["level"] in levels)
         ]
 
-    def finds(self, check: str, level: str, *words: str, code: int = 0, mend: str = "") -> Row:
-        """Exactly one such finding, with these words, told to people just so."""
+    def finds(self, check: str, level: str, *words: str, code: int = 0, hint: str = "") -> Row:
+        """Assert that there is exactly one such finding, with these words, in text and JSON."""
         found = self.rows(check, level)
         assert len(found) == 1, (found, self.text.out)
         row: Row = found[0]
         for word in words:
             assert word in row["text"], (word, row["text"])
-        assert mend in row["mend"], (mend, row["mend"])
+        assert hint in row["mend"], (hint, row["mend"])
         assert row["exit_code"] == code
         mark = "FAIL" if level == "fail" else level
         assert f"  {mark:<4}  {row['text']}\n" in self.text.out
@@ -63,30 +63,30 @@ class Told:
         return row
 
     @property
-    def troubles(self) -> set[str]:
+    def problems(self) -> set[str]:
         return {row["check"] for row in self.document["findings"] if row["level"] != "ok"}
 
 
-def ask(shell: Shell, *options: str) -> Told:
-    """Asked twice, since doctor changes nothing: once for people, once for programs."""
+def ask(shell: Shell, *options: str) -> Report:
+    """Run doctor twice, for text and for JSON: it changes nothing."""
     text = shell.run("doctor", *options)
     programs = shell.run("doctor", "--json", *options)
     assert text.code == programs.code
-    assert programs.err.startswith(("Nothing has to be mended now", "Something has to be"))
+    assert programs.err.startswith(("No failures", "Problems found")), programs.err
     for row in programs.json["findings"]:
         assert row["mend"] or row["level"] in ("ok", "note"), row
-    return Told(text, programs.json)
+    return Report(text, programs.json)
 
 
-def mend(shell: Shell) -> Told:
-    """Once only: the second time there is nothing left to mend."""
+def fix(shell: Shell) -> Report:
+    """Run doctor with --fix once, then without."""
     programs = shell.run("doctor", "--fix", "--json")
-    return Told(shell.run("doctor"), programs.json)
+    return Report(shell.run("doctor"), programs.json)
 
 
 @pytest.fixture(name="well")
 def well_fixture(shell: Shell) -> Shell:
-    """All is well: a hook to One Tribe, and a sync just now."""
+    """A store without problems: a webhook to One Tribe, and a sync just now."""
     shell.sandbox.hooks.add(CREATED, shell.sandbox.onetribe_url)
     shell.run("sync", "--since", "2000-01-01").says(0)
     return shell
@@ -105,6 +105,6 @@ def change(shell: Shell, statement: str, *values: object) -> None:
 
 @pytest.fixture(name="synced")
 def synced_fixture(shell: Shell) -> Shell:
-    """No hook yet; a sync just now."""
+    """A store with a sync just now and no webhook."""
     shell.run("sync", "--since", "2000-01-01").says(0)
     return shell

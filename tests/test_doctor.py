@@ -1,4 +1,4 @@
-"""`bc2ot doctor`: each thing that may be wrong, how it is told, its mend, and the exit code."""
+"""`bc2ot doctor`: each thing that may be wrong, how it is report, its mend, and the exit code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ import yaml
 
 from onetribe_bc.clock import SystemClock
 from onetribe_bc.config import load
-from onetribe_bc.doctor import Check, Level, examine, worst
+from onetribe_bc.doctor import Level, examine, worst
 from onetribe_bc.doctor.finding import fail
 from onetribe_bc.errors import WORST_FIRST, ExitCode
 from onetribe_bc.ledger.locks import locks_folder
@@ -37,11 +37,11 @@ from tests.conftest import SandboxFactory
 from tests.examining import (  # noqa: F401
     DAY_S,
     RECEIVER,
-    Told,
+    Report,
     ask,
     change,
+    fix,
     hook,
-    mend,
     sandbox_fixture,
     well_fixture,
 )
@@ -55,18 +55,18 @@ from tests.wire import WireServer, answer
 
 def test_where_all_is_well_it_says_so_and_asks_little(well: Shell) -> None:
     before = len(well.sandbox.requests)
-    told = well.run("doctor")
-    assert told.code == 0
-    assert [line for line in told.out.splitlines() if not line.startswith(" ")] == [
+    report = well.run("doctor")
+    assert report.code == 0
+    assert [line for line in report.out.splitlines() if not line.startswith(" ")] == [
         "Configuration",
         "BigCommerce",
-        "Hooks",
+        "Webhooks",
         "One Tribe",
         "Ledger",
     ]
-    assert all(line.startswith("  ok    ") for line in told.out.splitlines() if line[0] == " ")
-    assert told.err == "Nothing has to be mended now: 11 ok.\n"
-    assert "/****. No order was filed." in told.out
+    assert all(line.startswith("  ok    ") for line in report.out.splitlines() if line[0] == " ")
+    assert report.err == "No failures: 11 ok.\n"
+    assert "/****. No order was sent: " in report.out
     assert len(well.sandbox.requests) - before == 4
 
 
@@ -82,21 +82,22 @@ def test_it_files_no_order_and_leaves_the_ledger_as_it_is(well: Shell) -> None:
 
 
 def test_quiet_tells_of_trouble_alone(well: Shell) -> None:
-    told = well.run("-q", "doctor")
-    assert (told.code, told.stdout, told.stderr) == (0, b"", b"")
+    report = well.run("-q", "doctor")
+    assert (report.code, report.stdout, report.stderr) == (0, b"", b"")
     well.sandbox.faults.add("bigcommerce:status@401")
-    told = well.run("-q", "doctor")
-    assert told.code == 4
-    assert told.err == ""
-    assert told.out.startswith("BigCommerce\n  FAIL  ")
-    assert "ok " not in told.out
+    report = well.run("-q", "doctor")
+    assert report.code == 4
+    assert report.err == ""
+    assert report.out.startswith("BigCommerce\n  FAIL  ")
+    assert "ok " not in report.out
 
 
 def test_json_has_stable_names_and_all_that_is_said(well: Shell) -> None:
     document = ask(well).document
     assert document["store_hash"] == well.sandbox.store_hash
     assert (document["complete"], document["exit_code"]) == (True, 0)
-    assert {row["check"] for row in document["findings"]} <= set(Check)
+    groups = {row["check"].partition(".")[0] for row in document["findings"]}
+    assert groups == {"configuration", "bigcommerce", "hooks", "onetribe", "ledger"}
     keys = {"check", "level", "text", "mend", "exit_code", "fixable", "mended"}
     assert all(set(row) == keys for row in document["findings"])
 
@@ -131,10 +132,10 @@ def test_ctrl_c_ends_it(well: Shell) -> None:
     while b"Finishing" not in process.stderr.readline():
         assert process.poll() is None
     gate.open()
-    told = well.finish(process)
-    told.says(130, "Interrupted.")
-    assert (told.json["complete"], told.json["exit_code"]) == (False, 130)
-    assert [row["check"] for row in told.json["findings"]] == ["configuration.file"]
+    report = well.finish(process)
+    report.says(130, "Interrupted.")
+    assert (report.json["complete"], report.json["exit_code"]) == (False, 130)
+    assert [row["check"] for row in report.json["findings"]] == ["configuration.file"]
 
 
 def test_ctrl_c_while_it_waits_for_another_try_ends_it(well: Shell) -> None:
@@ -159,13 +160,15 @@ def test_the_worst_finding_decides_in_the_order_of_all_commands(well: Shell) -> 
     ]
     assert [code for code in WORST_FIRST if code in codes] == codes
     for number, code in enumerate(codes):
-        assert worst(fail(Check.FILE, "", exit_code=one) for one in codes[number:]) is code
+        assert (
+            worst(fail("configuration.file", "", exit_code=one) for one in codes[number:]) is code
+        )
     assert worst([]) is ExitCode.DONE
     well.set(BC2OT_ACCESS_TOKEN=None)
     well.sandbox.faults.add("onetribe:status@302")
-    told = ask(well)
-    assert told.code == 3
-    assert "4" in {str(row["exit_code"]) for row in told.document["findings"]}
+    report = ask(well)
+    assert report.code == 3
+    assert "4" in {str(row["exit_code"]) for row in report.document["findings"]}
 
 
 def test_markup_in_remote_text_is_shown_as_it_is(well: Shell) -> None:
@@ -175,9 +178,9 @@ def test_markup_in_remote_text_is_shown_as_it_is(well: Shell) -> None:
         Fault(Service.BIGCOMMERCE, FaultKind.STATUS, status=200, path="/v2/store", body=body)
     )
     hook(well, "store/order/[/red]", "https://[/x].example.com/[bold]")
-    told = ask(well)
-    told.finds("bigcommerce.store", "ok", "is [bold]Shop[/x] FAIL \N{REPLACEMENT CHARACTER}[31m.")
-    told.finds("hooks.destination", "note", "store/order/[/red] to ")
+    report = ask(well)
+    report.finds("bigcommerce.store", "ok", "is [bold]Shop[/x] FAIL \N{REPLACEMENT CHARACTER}[31m.")
+    report.finds("hooks.destination", "note", "store/order/[/red] to ")
 
 
 def test_spans_are_told_in_a_unit_that_says_something() -> None:
@@ -190,44 +193,46 @@ def test_spans_are_told_in_a_unit_that_says_something() -> None:
 
 def test_without_a_configuration_that_is_the_one_finding(shell: Shell) -> None:
     shell.unset_all()
-    told = ask(shell)
-    assert told.code == 3
-    told.finds("configuration.file", "fail", "No configuration found", code=3, mend="BC2OT_")
-    assert len(told.document["findings"]) == 1
-    assert told.document["store_hash"] is None
+    report = ask(shell)
+    assert report.code == 3
+    report.finds("configuration.file", "fail", "No configuration found", code=3, hint="BC2OT_")
+    assert len(report.document["findings"]) == 1
+    assert report.document["store_hash"] is None
 
 
 def test_a_configuration_that_cannot_be_loaded_is_the_one_finding(shell: Shell) -> None:
     shell.write("bigcommerce:\n  store_hahs: abc\n")
-    told = ask(shell)
-    assert told.code == 3
-    told.finds("configuration.file", "fail", "line 2", "store_hash", code=3)
-    assert told.text.err == "Something has to be mended: 1 FAIL.\n"
+    report = ask(shell)
+    assert report.code == 3
+    report.finds("configuration.file", "fail", "line 2", "store_hash", code=3)
+    assert report.text.err == "Problems found: 1 FAIL.\n"
 
 
 def test_what_needs_the_token_is_left_out_without_one(well: Shell) -> None:
     well.set(BC2OT_ACCESS_TOKEN=None)
-    told = ask(well)
-    assert told.code == 3
-    told.finds("bigcommerce.token", "fail", "access_token is not set", code=3, mend="BC2OT_ACCESS")
+    report = ask(well)
+    assert report.code == 3
+    report.finds(
+        "bigcommerce.token", "fail", "access_token is not set", code=3, hint="BC2OT_ACCESS"
+    )
     for check in ("bigcommerce.orders", "bigcommerce.store", "bigcommerce.clock", "hooks.list"):
-        told.finds(check, "note", "skipped: no token")
-    told.finds("onetribe.address", "ok")
-    told.finds("ledger.sync", "ok")
+        report.finds(check, "note", "skipped: no token")
+    report.finds("onetribe.address", "ok")
+    report.finds("ledger.sync", "ok")
 
 
 def test_without_a_store_or_an_address_the_rest_is_checked_all_the_same(well: Shell) -> None:
     well.set(BC2OT_STORE_HASH=None)
-    told = ask(well)
-    assert told.code == 3
-    told.finds("bigcommerce.token", "fail", "store_hash is not set", code=3)
-    told.finds("hooks.list", "note", "skipped: no store hash")
-    told.finds("ledger.file", "note", "skipped: store or One Tribe's address")
+    report = ask(well)
+    assert report.code == 3
+    report.finds("bigcommerce.token", "fail", "store_hash is not set", code=3)
+    report.finds("hooks.list", "note", "skipped: no store hash")
+    report.finds("ledger.file", "note", "skipped: the store or One Tribe's URL")
     well.use(well.sandbox)
     well.set(BC2OT_ONETRIBE_URL=None)
-    told = ask(well)
-    told.finds("onetribe.address", "fail", "onetribe.url is not set", code=3)
-    told.finds("hooks.destination", "warn", "leads neither to One Tribe nor")
+    report = ask(well)
+    report.finds("onetribe.address", "fail", "onetribe.url is not set", code=3)
+    report.finds("hooks.destination", "warn", "points neither to One Tribe nor")
 
 
 def configured(shell: Shell, **more: Any) -> Path:
@@ -251,25 +256,25 @@ def configured(shell: Shell, **more: Any) -> Path:
 def test_files_of_secrets_that_are_open_to_others_are_named_and_closed(well: Shell) -> None:
     file = configured(well)
     well.ledger.chmod(0o666)
-    told = ask(well)
-    assert told.code == 0
-    rows = told.rows("configuration.modes", "warn")
+    report = ask(well)
+    assert report.code == 0
+    rows = report.rows("configuration.modes", "warn")
     assert [row["mend"] for row in rows] == [
         f"chmod 600 {file}",
         f"chmod 600 '{well.folder / 'my token'}'",
     ]
     assert "(mode 640)" in rows[0]["text"]
-    told.finds("ledger.mode", "warn", "(mode 666)", mend=f"chmod 600 {well.ledger}")
-    assert "Warning" not in told.text.err
-    assert told.text.err.endswith("The same with --fix mends 3 of them.\n")
+    report.finds("ledger.mode", "warn", "(mode 666)", hint=f"chmod 600 {well.ledger}")
+    assert "Warning" not in report.text.err
+    assert report.text.err.endswith("To fix 3 of them, add --fix.\n")
 
     fixed = well.run("doctor", "--fix")
     assert fixed.code == 0
-    assert fixed.out.count("  ok    mended: ") == 3
-    assert "is its owner's alone now (mode 600)" in fixed.out
+    assert fixed.out.count("  ok    fixed: ") == 3
+    assert "is readable only by its owner now (mode 600)" in fixed.out
     for path in (file, well.folder / "my token", well.ledger):
         assert path.stat().st_mode & 0o777 == 0o600
-    assert "mended" not in well.run("doctor", "--fix").out
+    assert "fixed" not in well.run("doctor", "--fix").out
 
 
 def test_a_file_of_someone_elses_is_not_touched(well: Shell) -> None:
@@ -277,27 +282,27 @@ def test_a_file_of_someone_elses_is_not_touched(well: Shell) -> None:
         pytest.skip("only root can give a file away")
     file = configured(well)
     os.chown(file, 12_345, -1)
-    fixed = Told(well.run("doctor"), well.run("doctor", "--fix", "--json").json)
-    fixed.finds("configuration.modes", "warn", "bc2ot.yaml", mend="as its owner")
+    fixed = Report(well.run("doctor"), well.run("doctor", "--fix", "--json").json)
+    fixed.finds("configuration.modes", "warn", "bc2ot.yaml", hint="as its owner")
     assert file.stat().st_mode & 0o777 == 0o640
 
 
 def test_a_file_that_vanishes_meanwhile_stops_nothing(well: Shell) -> None:
     configured(well)
-    told: list[str] = []
+    report: list[str] = []
     for finding in examine(load(path=None, environ={}, cwd=well.folder), SystemClock(), fix=True):
-        told.append(finding.text)
-        if "bc2ot.yaml is its owner's alone now" in finding.text:
+        report.append(finding.text)
+        if "bc2ot.yaml is readable only by its owner now" in finding.text:
             (well.folder / "my token").unlink()
-    assert "could not be mended: No such file or directory." in told
-    assert f"{well.folder / 'my token'} cannot be looked at: No such file or directory." in told
-    assert "No order is owed." in told
+    assert "could not be fixed: No such file or directory." in report
+    assert f"{well.folder / 'my token'} cannot be checked: No such file or directory." in report
+    assert "No order is owed." in report
 
 
 def test_other_warnings_of_the_configuration_are_told_as_well(well: Shell) -> None:
     (well.folder / f"receiver-secret-{well.sandbox.store_hash}").write_text("two\nlines\n")
-    told = ask(well)
-    told.finds("configuration.setting", "warn", "does not contain a secret on one line")
+    report = ask(well)
+    report.finds("configuration.setting", "warn", "does not contain a secret on one line")
 
 
 # BigCommerce
@@ -305,35 +310,37 @@ def test_other_warnings_of_the_configuration_are_told_as_well(well: Shell) -> No
 
 def test_an_expired_token_is_refused(well: Shell) -> None:
     well.set(BC2OT_ACCESS_TOKEN="an-old-token")
-    told = ask(well)
-    assert told.code == 4
-    told.finds("bigcommerce.token", "fail", "401", code=4, mend="Check store_hash and access_token")
-    told.finds("bigcommerce.clock", "ok")
-    told.finds("hooks.list", "note", "skipped: BigCommerce does not take this store and token")
+    report = ask(well)
+    assert report.code == 4
+    report.finds(
+        "bigcommerce.token", "fail", "401", code=4, hint="Check store_hash and access_token"
+    )
+    report.finds("bigcommerce.clock", "ok")
+    report.finds("hooks.list", "note", "skipped: BigCommerce rejects this store or token")
 
 
 def test_a_missing_scope_for_orders_is_named(well: Shell) -> None:
     well.sandbox.scopes.discard("store_v2_orders_read_only")
-    told = ask(well)
-    assert told.code == 4
+    report = ask(well)
+    assert report.code == 4
     scope = "store_v2_orders_read_only"
-    told.finds("bigcommerce.orders", "fail", "403", code=4, mend=scope)
-    told.finds("bigcommerce.token", "ok")
-    told.finds("hooks.active", "ok")
+    report.finds("bigcommerce.orders", "fail", "403", code=4, hint=scope)
+    report.finds("bigcommerce.token", "ok")
+    report.finds("hooks.active", "ok")
 
 
 def test_a_missing_scope_for_the_stores_name_is_only_a_note(well: Shell) -> None:
     well.sandbox.scopes.discard("store_v2_information_read_only")
-    told = ask(well)
-    assert told.code == 0
-    told.finds("bigcommerce.store", "note", "store_v2_information_read_only", mend="Nothing else")
+    report = ask(well)
+    assert report.code == 0
+    report.finds("bigcommerce.store", "note", "store_v2_information_read_only", hint="Nothing else")
 
 
 def test_a_wrong_store_is_told(well: Shell) -> None:
     well.sandbox.faults.add("bigcommerce:status@404")
-    told = ask(well)
-    assert told.code == 4
-    told.finds("bigcommerce.token", "fail", "knows no store sandbox1", code=4, mend="store_hash")
+    report = ask(well)
+    assert report.code == 4
+    report.finds("bigcommerce.token", "fail", "has no store sandbox1", code=4, hint="store_hash")
 
 
 def test_an_answer_for_another_store_is_told(well: Shell) -> None:
@@ -341,46 +348,46 @@ def test_an_answer_for_another_store_is_told(well: Shell) -> None:
     well.sandbox.faults.add(
         Fault(Service.BIGCOMMERCE, FaultKind.STATUS, status=200, path="/v2/store", body=body)
     )
-    told = ask(well)
-    assert told.code == 4
-    told.finds("bigcommerce.store", "fail", "another, not sandbox1", code=4, mend="api_url")
+    report = ask(well)
+    assert report.code == 4
+    report.finds("bigcommerce.store", "fail", "another, not sandbox1", code=4, hint="api_url")
 
 
 def test_a_host_that_is_not_there_is_unreachable(well: Shell) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     well.set(BC2OT_API_URL=f"http://127.0.0.1:{port}")
-    told = ask(well)
-    assert told.code == 5
-    told.finds("bigcommerce.reach", "fail", "No connection", code=5, mend="firewall")
-    told.finds("bigcommerce.store", "note", "skipped: BigCommerce gave no usable answer")
-    told.finds("bigcommerce.clock", "note", "skipped: BigCommerce gave no time")
+    report = ask(well)
+    assert report.code == 5
+    report.finds("bigcommerce.reach", "fail", "No connection", code=5, hint="firewall")
+    report.finds("bigcommerce.store", "note", "skipped: no usable response from BigCommerce")
+    report.finds("bigcommerce.clock", "note", "skipped: BigCommerce sent no time")
 
 
 def test_a_service_that_is_down_is_tried_twice_and_no_more(well: Shell) -> None:
     well.sandbox.faults.add("bigcommerce:status@503")
     before = len(well.sandbox.requests)
-    told = well.run("doctor")
-    assert told.code == 5
-    assert "503" in told.out
+    report = well.run("doctor")
+    assert report.code == 5
+    assert "503" in report.out
     assert len(well.sandbox.requests) - before == 2
 
 
 def test_one_question_that_fails_does_not_stop_the_others(well: Shell) -> None:
     well.sandbox.faults.add(Fault("bigcommerce", "status", status=500, path="/v2/store"))
     well.sandbox.faults.add(Fault("bigcommerce", "status", status=500, path="/v3/hooks"))
-    told = ask(well)
-    assert told.code == 5
-    told.finds("bigcommerce.store", "fail", "500", code=5)
-    told.finds("hooks.list", "fail", "500", code=5)
-    told.finds("ledger.sync", "ok")
+    report = ask(well)
+    assert report.code == 5
+    report.finds("bigcommerce.store", "fail", "500", code=5)
+    report.finds("hooks.list", "fail", "500", code=5)
+    report.finds("ledger.sync", "ok")
 
 
 def test_what_bigcommerce_does_not_accept_is_no_usable_answer(well: Shell) -> None:
     well.sandbox.faults.add(Fault("bigcommerce", "status", status=422, path="/v2/orders"))
-    told = ask(well)
-    told.finds("bigcommerce.token", "fail", "422", code=5)
-    told.finds("hooks.list", "note", "skipped: BigCommerce cannot be asked")
+    report = ask(well)
+    report.finds("bigcommerce.token", "fail", "422", code=5)
+    report.finds("hooks.list", "note", "skipped: BigCommerce rejects the request")
 
 
 @pytest.mark.parametrize(("off_s", "words"), [(150, "behind"), (-150, "ahead of")])
@@ -388,18 +395,20 @@ def test_a_clock_that_is_off_by_more_than_a_minute_is_told(
     well: Shell, off_s: int, words: str
 ) -> None:
     well.sandbox.clock_offset_s = off_s
-    told = ask(well)
-    assert told.code == 0
-    told.finds("bigcommerce.clock", "warn", f"minutes {words} BigCommerce's", mend="NTP")
+    report = ask(well)
+    assert report.code == 0
+    report.finds("bigcommerce.clock", "warn", f"minutes {words} BigCommerce's", hint="NTP")
     well.sandbox.clock_offset_s = 30
     ask(well).finds("bigcommerce.clock", "ok")
 
 
 def test_a_clock_by_which_callbacks_are_refused_is_a_failure(well: Shell) -> None:
     well.sandbox.clock_offset_s = -3_600
-    told = ask(well)
-    assert told.code == 1
-    told.finds("bigcommerce.clock", "fail", "ahead of", "callbacks are refused", code=1, mend="NTP")
+    report = ask(well)
+    assert report.code == 1
+    report.finds(
+        "bigcommerce.clock", "fail", "ahead of", "rejects signed callbacks", code=1, hint="NTP"
+    )
 
 
 # One Tribe
@@ -407,9 +416,9 @@ def test_a_clock_by_which_callbacks_are_refused_is_a_failure(well: Shell) -> Non
 
 def test_an_address_that_redirects_is_refused(well: Shell) -> None:
     well.sandbox.faults.add("onetribe:status@301")
-    told = ask(well)
-    assert told.code == 4
-    told.finds("onetribe.address", "fail", "301", "redirect", code=4, mend="onetribe.url")
+    report = ask(well)
+    assert report.code == 4
+    report.finds("onetribe.address", "fail", "301", "redirect", code=4, hint="onetribe.url")
 
 
 def test_one_tribe_that_is_not_there_is_unreachable(well: Shell) -> None:
@@ -417,9 +426,9 @@ def test_one_tribe_that_is_not_there_is_unreachable(well: Shell) -> None:
         port = taken.getsockname()[1]
     url = f"http://127.0.0.1:{port}/direct/webhook/big-commerce/order/k"
     well.set(BC2OT_ONETRIBE_URL=url)
-    told = ask(well)
-    assert told.code == 5
-    told.finds("onetribe.address", "fail", "No connection", code=5)
+    report = ask(well)
+    assert report.code == 5
+    report.finds("onetribe.address", "fail", "No connection", code=5)
 
 
 def test_one_tribe_whose_certificate_is_not_accepted_is_unreachable(
@@ -428,27 +437,25 @@ def test_one_tribe_whose_certificate_is_not_accepted_is_unreachable(
 ) -> None:
     with WireServer([answer()], tls) as server:
         well.set(BC2OT_ONETRIBE_URL=f"{server.url}/direct/webhook/big-commerce/order/k")
-        told = ask(well)
+        report = ask(well)
         assert server.requests == []
-    assert told.code == 5
-    told.finds("onetribe.address", "fail", "TLS failed or its certificate", code=5, mend="clock")
+    assert report.code == 5
+    report.finds("onetribe.address", "fail", "TLS failed or its certificate", code=5, hint="clock")
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
 def test_a_refused_look_tells_nothing_about_the_key(well: Shell, status: int) -> None:
     well.sandbox.faults.add(f"onetribe:status@{status}")
-    told = ask(well)
-    assert told.code == 0
-    told.finds(
-        "onetribe.address", "note", str(status), "cannot be told from here", mend="push-order"
-    )
+    report = ask(well)
+    assert report.code == 0
+    report.finds("onetribe.address", "note", str(status), "does not verify", hint="push-order")
 
 
 def test_one_tribe_that_is_down_is_a_warning(well: Shell) -> None:
     well.sandbox.faults.add("onetribe:status@503")
-    told = ask(well)
-    assert told.code == 0
-    told.finds("onetribe.address", "warn", "503", mend="stays owed")
+    report = ask(well)
+    assert report.code == 0
+    report.finds("onetribe.address", "warn", "503", hint="stay owed")
 
 
 # The ledger
@@ -456,21 +463,21 @@ def test_one_tribe_that_is_down_is_a_warning(well: Shell) -> None:
 
 def test_no_ledger_is_made(shell: Shell) -> None:
     hook(shell)
-    told = ask(shell, "--fix")
-    assert told.code == 0
-    told.finds("ledger.file", "note", "There is no ledger", "The first run makes it")
+    report = ask(shell, "--fix")
+    assert report.code == 0
+    report.finds("ledger.file", "note", "There is no ledger", "The first run creates it")
     assert not shell.ledger.exists()
 
 
 def test_a_sound_ledger_is_told_with_version_and_size(well: Shell) -> None:
-    told = ask(well)
+    report = ask(well)
     size = well.ledger.stat().st_size // 1000
     orders = len(well.sandbox.store.ids())
-    told.finds(
+    report.finds(
         "ledger.file", "ok", f"version {SCHEMA_VERSION}, {size} kB, {orders} orders of this store"
     )
-    told.finds("ledger.sync", "ok", "seconds ago")
-    told.finds("ledger.owed", "ok", "No order is owed")
+    report.finds("ledger.sync", "ok", "seconds ago")
+    report.finds("ledger.owed", "ok", "No order is owed")
 
 
 def test_a_large_ledger_is_told_in_megabytes(well: Shell) -> None:
@@ -482,58 +489,58 @@ def test_a_large_ledger_is_told_in_megabytes(well: Shell) -> None:
 def test_an_empty_file_is_a_warning(shell: Shell) -> None:
     shell.ledger.touch(0o600)
     hook(shell)
-    told = ask(shell)
-    assert told.code == 0
-    told.finds("ledger.file", "warn", "is empty", mend="restore a copy")
+    report = ask(shell)
+    assert report.code == 0
+    report.finds("ledger.file", "warn", "is empty", hint="restore a backup")
     assert shell.ledger.stat().st_size == 0
 
 
 def test_a_ledger_that_was_emptied_is_a_failure_as_every_run_says(well: Shell) -> None:
     well.ledger.write_bytes(b"")
     refused = well.run("sync").says(3)
-    told = ask(well, "--fix")
-    assert told.code == 3
-    row = told.finds("ledger.file", "fail", "is empty, although", code=3, mend="restore a copy")
+    report = ask(well, "--fix")
+    assert report.code == 3
+    row = report.finds("ledger.file", "fail", "is empty, although", code=3, hint="restore a copy")
     assert row["text"] in refused.err
     assert well.ledger.stat().st_size == 0
 
 
 def test_an_older_ledger_is_left_for_the_next_run_to_migrate(well: Shell) -> None:
     change(well, "UPDATE ledger_meta SET value = '1'")
-    told = ask(well)
-    assert told.code == 0
-    told.finds("ledger.file", "note", "has version 1", f"to version {SCHEMA_VERSION}")
+    report = ask(well)
+    assert report.code == 0
+    report.finds("ledger.file", "note", "has version 1", f"to version {SCHEMA_VERSION}")
     assert well.ledger.parent.joinpath("ledger.db.v1.bak").exists() is False
 
 
 def test_a_newer_ledger_is_a_failure(well: Shell) -> None:
     change(well, "UPDATE ledger_meta SET value = '99'")
-    told = ask(well)
-    assert told.code == 3
-    told.finds("ledger.file", "fail", "version 99", "newer", code=3, mend="pip install --upgrade")
+    report = ask(well)
+    assert report.code == 3
+    report.finds("ledger.file", "fail", "version 99", "newer", code=3, hint="pip install --upgrade")
 
 
 def test_a_damaged_ledger_is_a_failure_and_left_as_it_is(well: Shell) -> None:
     well.ledger.write_bytes(b"no database at all" * 300)
     before = well.ledger.read_bytes()
-    told = ask(well, "--fix")
-    assert told.code == 3
-    told.finds("ledger.file", "fail", "is damaged", code=3, mend="restore a copy")
+    report = ask(well, "--fix")
+    assert report.code == 3
+    report.finds("ledger.file", "fail", "is damaged", code=3, hint="restore a copy")
     assert well.ledger.read_bytes() == before
 
 
 def test_a_ledger_that_lacks_a_table_is_a_failure(well: Shell) -> None:
     change(well, "DROP TABLE runs")
-    told = ask(well)
-    assert told.code == 3
-    told.finds("ledger.file", "fail", "could not be used", code=3)
+    report = ask(well)
+    assert report.code == 3
+    report.finds("ledger.file", "fail", "could not be used", code=3)
 
 
 def test_a_ledger_with_a_broken_off_write_is_left_for_the_next_run(well: Shell) -> None:
     subprocess.run([sys.executable, "-c", HALF_A_WRITE, str(well.ledger)], check=False)
-    told = ask(well)
-    assert told.code == 0
-    told.finds("ledger.file", "note", "broken off", mend="bc2ot status")
+    report = ask(well)
+    assert report.code == 0
+    report.finds("ledger.file", "note", "interrupted write", hint="bc2ot status")
     well.run("status").says(0)
     ask(well).finds("ledger.file", "ok", "is sound")
 
@@ -541,28 +548,28 @@ def test_a_ledger_with_a_broken_off_write_is_left_for_the_next_run(well: Shell) 
 def test_a_ledger_that_someone_writes_to_is_left_out(well: Shell) -> None:
     with closing(sqlite3.connect(well.ledger, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        told = well.run("doctor")
-        assert "note  What is in the ledger, skipped: " in told.out
+        report = well.run("doctor")
+        assert "note  Ledger contents skipped: " in report.out
         other.execute("COMMIT")
         other.execute("BEGIN EXCLUSIVE")
-        told = well.run("doctor")
-    assert told.code == 0
-    assert "note  The ledger, skipped: " in told.out
+        report = well.run("doctor")
+    assert report.code == 0
+    assert "note  Ledger skipped: " in report.out
 
 
 def test_a_first_sync_that_never_was_is_a_note(shell: Shell) -> None:
     hook(shell)
     shell.run("backfill", "--since", "2000-01-01").says(0)
-    told = ask(shell)
-    assert told.code == 0
-    told.finds("ledger.sync", "note", "No sync has ended well yet", mend="bc2ot sync --since 7d")
+    report = ask(shell)
+    assert report.code == 0
+    report.finds("ledger.sync", "note", "No sync has succeeded yet", hint="bc2ot sync --since 7d")
 
 
 def test_a_sync_that_is_too_old_is_a_failure(well: Shell) -> None:
     change(well, "UPDATE runs SET ended_at = ended_at - ?", 3 * DAY_S * 1000)
-    told = ask(well)
-    assert told.code == 1
-    told.finds("ledger.sync", "fail", "3 days ago", code=1, mend="cron")
+    report = ask(well)
+    assert report.code == 1
+    report.finds("ledger.sync", "fail", "3 days ago", code=1, hint="cron")
 
 
 def owe(shell: Shell, state: str, number: int = 1, *, since_days: int = 0) -> None:
@@ -578,9 +585,9 @@ def owe(shell: Shell, state: str, number: int = 1, *, since_days: int = 0) -> No
 
 def test_owed_orders_are_a_note_while_syncs_go_well(well: Shell) -> None:
     owe(well, "pending", 2, since_days=4)
-    told = ask(well)
-    assert told.code == 0
-    told.finds("ledger.owed", "note", "2 orders owed", "4 days", mend="bc2ot sync")
+    report = ask(well)
+    assert report.code == 0
+    report.finds("ledger.owed", "note", "2 orders owed", "4 days", hint="bc2ot sync")
 
 
 def test_orders_owed_for_long_without_a_sync_are_a_failure(shell: Shell) -> None:
@@ -589,35 +596,35 @@ def test_orders_owed_for_long_without_a_sync_are_a_failure(shell: Shell) -> None
     owe(shell, "pending")
     ask(shell).finds("ledger.owed", "note", "1 order owed")
     owe(shell, "pending", since_days=2)
-    told = ask(shell)
-    assert told.code == 1
-    told.finds("ledger.owed", "fail", "2 orders owed", "known for 2 days", code=1)
+    report = ask(shell)
+    assert report.code == 1
+    report.finds("ledger.owed", "fail", "2 orders owed", "known for 2 days", code=1)
 
 
 def test_unknown_orders_are_told_by_what_becomes_of_them(well: Shell) -> None:
     owe(well, "unknown", 2)
-    told = ask(well)
-    assert told.code == 0
-    told.finds("ledger.unknown", "note", "2 orders are unknown", "next run sends them again")
+    report = ask(well)
+    assert report.code == 0
+    report.finds("ledger.unknown", "note", "2 orders are unknown", "next run sends them again")
     well.configure(delivery={"on_unknown": "hold"})
-    told = ask(well)
-    assert told.code == 1
-    told.finds(
-        "ledger.unknown", "fail", "held until you decide", code=1, mend="bc2ot retry --unknown"
+    report = ask(well)
+    assert report.code == 1
+    report.finds(
+        "ledger.unknown", "fail", "held until you decide", code=1, hint="bc2ot retry --unknown"
     )
 
 
 def test_refused_orders_are_a_failure_with_the_way_to_send_them_again(well: Shell) -> None:
     owe(well, "failed")
-    told = ask(well)
-    assert told.code == 1
-    told.finds("ledger.failed", "fail", "refused 1 order", code=1, mend="bc2ot retry --failed")
+    report = ask(well)
+    assert report.code == 1
+    report.finds("ledger.failed", "fail", "refused 1 order", code=1, hint="bc2ot retry --failed")
     assert "refused 1 order" in well.run("-q", "doctor").says(1).out
 
 
 def test_what_was_mended_is_told_with_q_too(well: Shell) -> None:
     well.ledger.chmod(0o666)
-    assert "mended: " in well.run("-q", "doctor", "--fix").says(0).out
+    assert "fixed: " in well.run("-q", "doctor", "--fix").says(0).out
     assert well.run("-q", "doctor", "--fix").says(0).out == ""
 
 
@@ -630,9 +637,9 @@ def test_variables_that_come_before_the_file_are_named(well: Shell) -> None:
 
 def test_what_a_killed_run_left_is_a_note(well: Shell) -> None:
     change(well, "UPDATE runs SET ended_at = NULL, outcome = 'running'")
-    told = ask(well)
-    assert told.code == 0
-    told.finds("ledger.runs", "note", "1 run ended without a word", "settles")
+    report = ask(well)
+    assert report.code == 0
+    report.finds("ledger.runs", "note", "1 run ended unexpectedly", "settles")
     well.run("push-order", str(well.sandbox.store.ids()[0]))
     assert ask(well).rows("ledger.runs") == []
 
@@ -666,8 +673,8 @@ def test_all_stores_are_examined_and_the_worst_counts(
     well.configure(**top, ledger=str(well.ledger), stores={"uk": section(uk)})
     assert well.run("doctor").code == 0
     assert well.run("--store", "uk", "doctor").code == 4
-    told = well.run("doctor", "--all-stores").says(4, "Store (top of the file):", "Store uk:")
-    assert told.out.count("BigCommerce\n") == 2
+    report = well.run("doctor", "--all-stores").says(4, "Store (top of the file):", "Store uk:")
+    assert report.out.count("BigCommerce\n") == 2
     both = well.run("doctor", "--all-stores", "--json")
     assert [(one["store"], one["exit_code"]) for one in both.json] == [(None, 0), ("uk", 4)]
     assert all(one["findings"] for one in both.json)
@@ -678,8 +685,8 @@ def test_a_store_whose_settings_cannot_be_loaded_has_its_one_finding_too(well: S
     well.unset_all()
     uk = {"bigcommerce": {"store_hash": "uk1", "access_token": "${UK_TOKEN}"}}
     well.configure(**top, ledger=str(well.ledger), stores={"uk": uk})
-    told = well.run("doctor", "--all-stores", "--json").says(3)
-    (one,) = [store for store in told.json if store["store"] == "uk"]
+    report = well.run("doctor", "--all-stores", "--json").says(3)
+    (one,) = [store for store in report.json if store["store"] == "uk"]
     (finding,) = one["findings"]
     assert (finding["check"], finding["level"], finding["exit_code"]) == (
         "configuration.file", "fail", 3
@@ -687,9 +694,9 @@ def test_a_store_whose_settings_cannot_be_loaded_has_its_one_finding_too(well: S
     assert "UK_TOKEN" in finding["text"]
     assert one["error"] == finding["text"]
     assert (one["exit_code"], one["complete"], one["store_hash"]) == (3, True, None)
-    told = well.run("doctor", "--all-stores").says(3, "Store uk:")
-    assert "Configuration\n  FAIL  " in told.out
-    assert "UK_TOKEN" not in told.err
+    report = well.run("doctor", "--all-stores").says(3, "Store uk:")
+    assert "Configuration\n  FAIL  " in report.out
+    assert "UK_TOKEN" not in report.err
 
 
 def test_a_ledger_of_another_process_stays_usable_beside_doctor(well: Shell) -> None:
@@ -707,9 +714,9 @@ def test_levels_are_told_apart_without_colour() -> None:
 )
 def test_a_ledger_that_cannot_be_made_is_found_before_a_run_is_refused(shell: Shell) -> None:
     shell.set(BC2OT_LEDGER="/proc/self/nowhere/ledger.db")
-    told = shell.run("doctor")
-    assert told.code == 3
-    assert "none can be made" in told.out
+    report = shell.run("doctor")
+    assert report.code == 3
+    assert "cannot create it" in report.out
     assert shell.run("sync").code == 3
 
 
@@ -717,7 +724,7 @@ def test_orders_known_for_another_address_are_told_of(shell: Shell) -> None:
     shell.run("backfill").says(0)
     url = shell.sandbox.onetribe_url
     shell.set(BC2OT_ONETRIBE_URL=f"{url.rpartition('/')[0]}/another-key-of-a-merchant")
-    told = shell.run("doctor", "--json").json
-    (found,) = [one for one in told["findings"] if one["check"] == "ledger.address"]
+    report = shell.run("doctor", "--json").json
+    (found,) = [one for one in report["findings"] if one["check"] == "ledger.address"]
     assert found["level"] == "warn"
-    assert "for another address of One Tribe" in found["text"]
+    assert "for another One Tribe URL" in found["text"]

@@ -100,7 +100,7 @@ def test_from_nothing_to_a_file_that_works(shell: Shell, open_init: Open) -> Non
         terminal.sees('OK: the store is "Sandbox Store"; the token reads its 21 orders.')
         terminal.sees('copy "Payload URL" from')
         give_onetribe(terminal, shell.sandbox.onetribe_url)
-        terminal.sees("OK: One Tribe is reached at").sees("/big-commerce/order/****. No order")
+        terminal.sees("OK: One Tribe is reachable at").sees("/big-commerce/order/****. No order")
         terminal.sees("Whether the key is right shows with the first one.")
         terminal.sees(
             "A webhook to One Tribe is not possible: BigCommerce calls hooks over https only"
@@ -796,7 +796,7 @@ def test_an_inaccessible_path_is_an_error_before_any_question(
 
 def test_findings_are_shown_as_doctor_shows_them(shell: Shell) -> None:
     shell.sandbox.faults.add("onetribe:status@503")
-    told = shell.run(*no_input(shell)).says(0, "Warning: One Tribe is reached at", "503")
+    told = shell.run(*no_input(shell)).says(0, "Warning: One Tribe at", "503")
     assert "OK: One Tribe" not in told.err
     shell.sandbox.faults.clear()
     shell.sandbox.faults.add("onetribe:status@401")
@@ -810,7 +810,7 @@ def test_a_response_for_another_store_is_refused(shell: Shell) -> None:
     shell.sandbox.faults.add(
         Fault(Service.BIGCOMMERCE, FaultKind.STATUS, status=200, path="/v2/store", body=body)
     )
-    shell.run(*no_input(shell)).says(4, "answers for the store another, not sandbox1")
+    shell.run(*no_input(shell)).says(4, "responded for store another, not sandbox1")
     assert files(shell) == []
 
 

@@ -1,4 +1,4 @@
-"""`bc2ot doctor`: everything checked, one line each, with its mend."""
+"""`bc2ot doctor`: run every check and print each finding with its fix."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ if TYPE_CHECKING:
 
 _INDENT = 2
 _MARK = 4
-"""The characters of the longest mark."""
+"""The width of the level before each finding."""
 _NARROWEST = 30
-"""Below this, lines are broken by the terminal."""
+"""On narrower terminals, leave wrapping to the terminal."""
 
 
 @click.command
-@click.option("--fix", is_flag=True, help="Mend what can be mended safely, and check it again.")
+@click.option("--fix", is_flag=True, help="Apply safe fixes, then check again.")
 @all_stores_option
 @json_option
 @pass_invocation
 def doctor(invocation: Invocation, fix: bool, all_stores: bool, as_json: bool) -> int:
-    """Check configuration, credentials and scopes, clock, hooks, One Tribe's address (no order is
-    filed) and the ledger. Each finding comes with its mend.
+    """Check configuration, credentials and scopes, clock, webhooks, One Tribe's URL (without
+    sending an order) and the ledger, and show how to fix each problem.
 
-    ok: all is well. note: good to know. warn: nothing needs doing now. FAIL: somebody has to mend
-    it; the worst of these decides the exit code: 3 settings or ledger, 4 credentials or an
-    address, 5 not reached, 1 hooks, sync or orders.
+    ok: no problem. note: good to know. warn: no action needed now. FAIL: needs a fix. The worst
+    failure decides the exit code: 3 settings or ledger, 4 credentials or a URL, 5 unreachable,
+    1 webhooks, sync or orders.
 
-    --fix switches hooks on again that lead to One Tribe or your receiver, and closes files of
-    yours that hold secrets to other users. It deletes nothing.
+    --fix enables deactivated webhooks that point to One Tribe or your receiver, and makes your
+    secret files private (mode 600). It deletes nothing.
 
     \b
     Examples:
       bc2ot doctor
       bc2ot doctor --fix
-      bc2ot -q doctor || echo "someone has to look"
+      bc2ot -q doctor || echo "needs attention"
       bc2ot doctor --json
     """
 
@@ -59,11 +59,11 @@ def doctor(invocation: Invocation, fix: bool, all_stores: bool, as_json: bool) -
     def unusable(console: Console, error: ConfigurationError) -> int:
         return _show_unusable(console, error, as_json=as_json)
 
-    # The configuration's warnings are findings here.
+    # The checks report the configuration's warnings.
     silent = replace(invocation, warns=False)
     try:
         return for_stores(silent, work, all_stores=all_stores, as_json=as_json, unusable=unusable)
-    except ConfigurationError as error:  # the settings' own: what fails in `work` is a finding
+    except ConfigurationError as error:  # of the settings: in `work` an error is a finding
         return unusable(invocation.console(json=as_json), error)
 
 
@@ -92,10 +92,10 @@ def _examine(console: Console, settings: Settings, *, fix: bool, as_json: bool) 
 
 
 def _show_unusable(console: Console, error: ConfigurationError, *, as_json: bool) -> int:
-    """The one finding that there is when the settings cannot be loaded."""
-    from onetribe_bc.doctor import Check, failed, worst
+    """Report that the settings cannot be loaded, as the only finding."""
+    from onetribe_bc.doctor import failed, worst
 
-    finding = failed(Check.FILE, error)
+    finding = failed("configuration.file", error)
     _Shown(console, as_json=as_json).add(finding)
     if as_json:
         console.json(_as_json([finding], store_hash=None, complete=True))
@@ -104,7 +104,7 @@ def _show_unusable(console: Console, error: ConfigurationError, *, as_json: bool
 
 
 class _Shown:
-    """Findings as people see them, under their groups. With -q, those alone that mean trouble."""
+    """Print findings under their groups; with -q, only problems and fixes."""
 
     def __init__(self, console: Console, *, as_json: bool) -> None:
         self._console = console
@@ -116,18 +116,18 @@ class _Shown:
     def add(self, finding: Finding) -> None:
         from onetribe_bc.doctor import Level
 
-        harmless = finding.level in (Level.OK, Level.NOTE) and not finding.mended
+        harmless = finding.level in (Level.OK, Level.NOTE) and not finding.fixed
         if self._silent or (self._console.quiet and harmless):
             return
-        if finding.check.group != self._group:
-            self._group = finding.check.group
+        if finding.group != self._group:
+            self._group = finding.group
             self._console.data(self._group)
         self._line(f"{finding.level:<{_MARK}}", finding.text)
-        if finding.mend:
-            self._line(" " * _MARK, f"-> {finding.mend}")
+        if finding.hint:
+            self._line(" " * _MARK, f"-> {finding.hint}")
 
     def _line(self, mark: str, text: str) -> None:
-        """`text` beside `mark`, at a terminal in as many lines as it takes."""
+        """Print `text` after `mark`, wrapped on a terminal."""
         begin = f"{' ' * _INDENT}{mark}  "
         line = " ".join(text.split())
         if self._width:
@@ -154,9 +154,9 @@ def _summary(findings: Iterable[Finding], *, fixed: bool) -> str:
         for level in (Level.FAIL, Level.WARN, Level.NOTE, Level.OK)
         if levels[level]
     )
-    verdict = "Something has to be mended" if levels[Level.FAIL] else "Nothing has to be mended now"
+    verdict = "Problems found" if levels[Level.FAIL] else "No failures"
     fixable = sum(finding.fix is not None for finding in found)
-    offer = f" The same with --fix mends {fixable} of them." if fixable and not fixed else ""
+    offer = f" To fix {fixable} of them, add --fix." if fixable and not fixed else ""
     return f"{verdict}: {counted}.{offer}"
 
 
@@ -175,10 +175,10 @@ def _as_json(
                 "check": finding.check,
                 "level": finding.level.lower(),
                 "text": finding.text,
-                "mend": finding.mend,
+                "mend": finding.hint,
                 "exit_code": finding.exit_code,
                 "fixable": finding.fix is not None,
-                "mended": finding.mended,
+                "mended": finding.fixed,
             }
             for finding in found
         ],

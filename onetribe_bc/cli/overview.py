@@ -101,17 +101,17 @@ def next_step() -> Step:
 def _in_use(settings: Settings) -> Step:
     """What the ledger tells, by the judgement of `doctor`."""
     from onetribe_bc.clock import SystemClock
-    from onetribe_bc.doctor.finding import TROUBLE, Check, Level
+    from onetribe_bc.doctor.finding import CHECK_ERRORS, Level
     from onetribe_bc.doctor.ledger import check_ledger
     from onetribe_bc.ledger.peek import peek
 
     try:
         look = peek(settings.ledger, settings.bigcommerce.store_hash)
         findings = list(check_ledger(settings, look, now=SystemClock().now()))
-    except TROUBLE:
+    except CHECK_ERRORS:
         return LOOK
     if any(finding.level in (Level.WARN, Level.FAIL) for finding in findings):
         return LOOK
-    if any(one.check is Check.SYNC and one.level is Level.NOTE for one in findings):
+    if any(one.check == "ledger.sync" and one.level is Level.NOTE for one in findings):
         return KEEP_UP
     return GO_ON

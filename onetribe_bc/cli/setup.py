@@ -233,7 +233,7 @@ class Setup:
 
     def _show(self, finding: Finding) -> None:
         """Show a finding as `doctor` does. It never stops the setup; errors are raised."""
-        text = f"{finding.text} {finding.mend}".rstrip()
+        text = f"{finding.text} {finding.hint}".rstrip()
         if finding.level is Level.OK:
             self.console.explain(f"OK: {text}")
         elif finding.level is Level.NOTE:

@@ -1,6 +1,7 @@
-"""Is all well? Settings, BigCommerce, hooks, One Tribe and the ledger, with what mends each.
+"""Check the settings, BigCommerce, webhooks, One Tribe and the ledger, and fix what is safe to fix.
 
-No order is sent and no hook deleted; what is mended, on request, is what can do no harm.
+No check sends an order or deletes a webhook. To add a check, yield its findings from the module
+of its group.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ from onetribe_bc.config import Settings
 from onetribe_bc.delivery.context import connect_bigcommerce, connect_onetribe
 from onetribe_bc.doctor.files import check_files
 from onetribe_bc.doctor.finding import (
-    TROUBLE,
-    Check,
+    CHECK_ERRORS,
     Finding,
     Level,
     failed,
@@ -29,111 +29,108 @@ from onetribe_bc.doctor.finding import (
 from onetribe_bc.doctor.hooks import check_hooks
 from onetribe_bc.doctor.ledger import check_ledger
 from onetribe_bc.doctor.onetribe import check_onetribe
-from onetribe_bc.doctor.outside import Outside
+from onetribe_bc.doctor.receiver import Network
 from onetribe_bc.doctor.store import check_store
 from onetribe_bc.errors import Bc2otError, ConfigurationError
 from onetribe_bc.ledger.peek import Peek, peek
 
-__all__ = ["Check", "Finding", "Level", "Outside", "examine", "failed", "worst"]
+__all__ = ["Finding", "Level", "examine", "failed", "worst"]
 
 ATTEMPTS = 2
-"""Somebody waits: who does not answer gets a second chance, and no more."""
+"""Attempts for each request: a user is waiting."""
 
 
-def examine(
-    settings: Settings, clock: Clock, *, fix: bool = False, outside: Outside | None = None
-) -> Generator[Finding]:
-    """What each check finds, as it becomes known. One that fails does not stop the others.
+def examine(settings: Settings, clock: Clock, *, fix: bool = False) -> Generator[Finding]:
+    """Yield what each check finds, as it becomes known. A failing check does not stop the others.
 
-    With `fix`, what can be mended safely is: each such finding is told as mended, or why it
-    could not be, and its group is checked again. Raises InterruptedRunError.
+    With `fix`, apply each safe fix, yield its result, and check that group again.
+    Raises InterruptedRunError.
     """
-    delivery = settings.delivery
-    timeouts = Timeouts(delivery.connect_timeout_s, delivery.read_timeout_s)
-    with closing(_Case(settings, clock, outside or Outside.of_machine(timeouts))) as case:
-        for check in (case.files, case.store, case.hooks, case.onetribe, case.ledger):
-            yield from _mending(check) if fix else check()
+    with closing(_Examination(settings, clock)) as examination:
+        for group in examination.groups:
+            yield from _with_fixes(group) if fix else group()
 
 
-def _mending(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    findings = list(check())
+def _with_fixes(group: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    findings = list(group())
     if not any(finding.fix for finding in findings):
         yield from findings
         return
     for finding in findings:
         if finding.fix is not None:
-            yield _mend(finding.check, finding.fix)
-    yield from check()
+            yield _apply(finding.check, finding.fix)
+    yield from group()
 
 
-def _mend(check: Check, fix: Callable[[], str]) -> Finding:
+def _apply(check: str, fix: Callable[[], str]) -> Finding:
     try:
-        return replace(ok(check, f"mended: {fix()}"), mended=True)
-    except TROUBLE as error:
-        return warn(check, f"could not be mended: {error}", error.hint)
+        return replace(ok(check, f"fixed: {fix()}"), fixed=True)
+    except CHECK_ERRORS as error:
+        return warn(check, f"could not be fixed: {error}", error.hint)
     except OSError as error:
-        return warn(check, f"could not be mended: {error.strerror}.")
+        return warn(check, f"could not be fixed: {error.strerror}.")
 
 
-class _Case:
-    """One store's checks, in groups. What one learns, later ones build on."""
+class _Examination:
+    """The checks of one store, in groups. Later groups use what earlier ones found."""
 
-    def __init__(self, settings: Settings, clock: Clock, outside: Outside) -> None:
+    def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._outside = outside
         self._client: BigCommerceClient | None = None
-        self._left_out = ""
-        """Why nothing more can be asked of BigCommerce, if so."""
-        self._look = _look(settings)
+        self._store_problem = ""
+        self._ledger = _inspect(settings)
+        self.groups = (self._files, self._store, self._hooks, self._onetribe, self._check_ledger)
 
     def close(self) -> None:
-        """Close the connections."""
         if self._client is not None:
             self._client.close()
 
-    def files(self) -> Iterator[Finding]:
+    def _files(self) -> Iterator[Finding]:
         return check_files(self._settings)
 
-    def store(self) -> Iterator[Finding]:
+    def _store(self) -> Iterator[Finding]:
         try:
             self._client = connect_bigcommerce(self._settings, self._clock, attempts=ATTEMPTS)
         except ConfigurationError as error:
-            yield failed(Check.TOKEN, error)
+            yield failed("bigcommerce.token", error)
             has_store = self._settings.bigcommerce.store_hash
-            self._left_out = "no token" if has_store else "no store hash"
-            yield skipped(Check.ORDERS, "The scope for orders", self._left_out)
-            yield skipped(Check.STORE, "The store", self._left_out)
-            yield skipped(Check.CLOCK, "The clock", self._left_out)
+            self._store_problem = "no token" if has_store else "no store hash"
+            yield skipped("bigcommerce.orders", "Order scope", self._store_problem)
+            yield skipped("bigcommerce.store", "Store name", self._store_problem)
+            yield skipped("bigcommerce.clock", "Clock", self._store_problem)
             return
-        self._left_out = yield from check_store(self._client, self._clock)
+        self._store_problem = yield from check_store(self._client, self._clock)
 
-    def hooks(self) -> Iterator[Finding]:
-        if self._client is None or self._left_out:
-            return iter([skipped(Check.HOOKS, "The hooks", self._left_out)])
+    def _hooks(self) -> Iterator[Finding]:
+        if self._client is None or self._store_problem:
+            return iter([skipped("hooks.list", "Webhooks", self._store_problem)])
+        delivery, ledger = self._settings.delivery, self._ledger
         return check_hooks(
             self._client,
             self._settings,
             now=self._clock.now(),
-            newest_order_at=self._look.newest_order_at if isinstance(self._look, Peek) else None,
-            outside=self._outside,
+            newest_order_at=ledger.newest_order_at if isinstance(ledger, Peek) else None,
+            network=Network.of_machine(
+                Timeouts(delivery.connect_timeout_s, delivery.read_timeout_s)
+            ),
         )
 
-    def onetribe(self) -> Iterator[Finding]:
+    def _onetribe(self) -> Iterator[Finding]:
         try:
             client = connect_onetribe(self._settings, self._clock)
         except ConfigurationError as error:
-            yield failed(Check.ADDRESS, error)
+            yield failed("onetribe.address", error)
             return
         with closing(client):
             yield from check_onetribe(client)
 
-    def ledger(self) -> Iterator[Finding]:
-        return check_ledger(self._settings, self._look, now=self._clock.now())
+    def _check_ledger(self) -> Iterator[Finding]:
+        return check_ledger(self._settings, self._ledger, now=self._clock.now())
 
 
-def _look(settings: Settings) -> Peek | Bc2otError | None:
+def _inspect(settings: Settings) -> Peek | Bc2otError | None:
     try:
         return peek(settings.ledger, settings.bigcommerce.store_hash)
-    except TROUBLE as error:
+    except CHECK_ERRORS as error:
         return error

@@ -1,4 +1,4 @@
-"""What a check found, how bad that is, and how to mend it."""
+"""What a check found, how severe it is, and how to fix it."""
 
 from __future__ import annotations
 
@@ -19,55 +19,18 @@ from onetribe_bc.errors import (
     UnreachableError,
 )
 
-
-class Check(StrEnum):
-    """What is looked at: the group, a dot, and a name. Programs may rely on all of them."""
-
-    FILE = "configuration.file"
-    MODES = "configuration.modes"
-    SETTING = "configuration.setting"
-    REACH = "bigcommerce.reach"
-    TOKEN = "bigcommerce.token"  # noqa: S105 - a name
-    ORDERS = "bigcommerce.orders"
-    STORE = "bigcommerce.store"
-    CLOCK = "bigcommerce.clock"
-    HOOKS = "hooks.list"
-    PRESENT = "hooks.present"
-    ACTIVE = "hooks.active"
-    DESTINATION = "hooks.destination"
-    DUPLICATE = "hooks.duplicate"
-    LIMIT = "hooks.limit"
-    BLOCKED = "hooks.blocked"
-    IDLE = "hooks.idle"
-    SECRET = "hooks.secret"  # noqa: S105 - a name
-    RECEIVER = "hooks.receiver"
-    ADDRESS = "onetribe.address"
-    LEDGER = "ledger.file"
-    LEDGER_MODE = "ledger.mode"
-    LEDGER_ADDRESS = "ledger.address"
-    RUNS = "ledger.runs"
-    SYNC = "ledger.sync"
-    OWED = "ledger.owed"
-    UNKNOWN = "ledger.unknown"
-    FAILED = "ledger.failed"
-
-    @property
-    def group(self) -> str:
-        """What belongs together, as people are told."""
-        return _GROUPS[self.partition(".")[0]]
-
-
-_GROUPS = {
+GROUPS = {
     "configuration": "Configuration",
     "bigcommerce": "BigCommerce",
-    "hooks": "Hooks",
+    "hooks": "Webhooks",
     "onetribe": "One Tribe",
     "ledger": "Ledger",
 }
+"""The title of each group of checks."""
 
 
 class Level(StrEnum):
-    """How bad it is: a note is good to know, a warning needs nothing now, a failure does."""
+    """The severity: only a failure needs a fix now."""
 
     OK = "ok"
     NOTE = "note"
@@ -76,27 +39,32 @@ class Level(StrEnum):
 
 
 Fix = Callable[[], str]
-"""Mends it, and says in a sentence what was done. Raises Bc2otError and OSError."""
+"""Applies a fix and returns a sentence about it. Raises Bc2otError and OSError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found. `text` and `mend`, the next step, are sentences without secrets.
+    """What one check found. `text` and `hint`, the next step, are sentences without secrets.
 
-    `exit_code` is not 0 for failures, and for them alone. `fix`, if there is one, mends it
-    safely; `mended` says that this is what came of one.
+    `check` is a group, a dot and a name; programs may rely on it. `exit_code` is nonzero for
+    failures only. `fix` is a safe fix, if there is one; `fixed` marks the result of a fix.
     """
 
-    check: Check
+    check: str
     level: Level
     text: str
-    mend: str = ""
+    hint: str = ""
     exit_code: ExitCode = ExitCode.DONE
     fix: Fix | None = field(default=None, repr=False, compare=False)
-    mended: bool = False
+    fixed: bool = False
+
+    @property
+    def group(self) -> str:
+        """The title of the check's group."""
+        return GROUPS[self.check.partition(".")[0]]
 
 
-TROUBLE = (
+CHECK_ERRORS = (
     BusyError,
     ConfigurationError,
     LedgerError,
@@ -105,50 +73,50 @@ TROUBLE = (
     RejectedError,
     UnreachableError,
 )
-"""What may go wrong with one check without being the end of the others."""
+"""Errors that fail one check and let the others go on."""
 
 
-def ok(check: Check, text: str) -> Finding:
+def ok(check: str, text: str) -> Finding:
     return Finding(check, Level.OK, text)
 
 
-def note(check: Check, text: str, mend: str = "") -> Finding:
-    return Finding(check, Level.NOTE, text, mend)
+def note(check: str, text: str, hint: str = "") -> Finding:
+    return Finding(check, Level.NOTE, text, hint)
 
 
-def warn(check: Check, text: str, mend: str = "", *, fix: Fix | None = None) -> Finding:
-    return Finding(check, Level.WARN, text, mend, fix=fix)
+def warn(check: str, text: str, hint: str = "", *, fix: Fix | None = None) -> Finding:
+    return Finding(check, Level.WARN, text, hint, fix=fix)
 
 
 def fail(
-    check: Check,
+    check: str,
     text: str,
-    mend: str = "",
+    hint: str = "",
     *,
     exit_code: ExitCode = ExitCode.INCOMPLETE,
     fix: Fix | None = None,
 ) -> Finding:
-    """By default what fails is a hook or the sync, as opposed to settings and services."""
-    return Finding(check, Level.FAIL, text, mend, exit_code, fix)
+    """Return a failure. The default exit code is that of webhooks, syncs and orders."""
+    return Finding(check, Level.FAIL, text, hint, exit_code, fix)
 
 
-_SEE_MORE = "Correct it and run `bc2ot doctor` again; with -v it shows each request."
+def failed(check: str, error: Bc2otError) -> Finding:
+    """Return an error as a failure.
 
-
-def failed(check: Check, error: Bc2otError) -> Finding:
-    """The error itself as a finding. Nobody typed anything wrong here: whatever BigCommerce does
-    not accept is no usable answer.
+    The user typed nothing that could be wrong usage, so a request that BigCommerce rejects counts
+    as an unusable response.
     """
-    wrong = error.exit_code is ExitCode.USAGE
-    exit_code = ExitCode.UNREACHABLE if wrong else error.exit_code
-    return fail(check, str(error), error.hint or _SEE_MORE, exit_code=exit_code)
+    is_usage = error.exit_code is ExitCode.USAGE
+    exit_code = ExitCode.UNREACHABLE if is_usage else error.exit_code
+    hint = error.hint or "Correct it and run `bc2ot doctor` again; -v shows each request."
+    return fail(check, str(error), hint, exit_code=exit_code)
 
 
-def skipped(check: Check, about: str, why: str) -> Finding:
-    return note(check, f"{about}, skipped: {why}")
+def skipped(check: str, subject: str, why: str) -> Finding:
+    return note(check, f"{subject} skipped: {why}")
 
 
 def worst(findings: Iterable[Finding]) -> ExitCode:
-    """The exit code of all of them together."""
+    """Return the most severe exit code of the findings."""
     codes = {ExitCode.DONE, *(finding.exit_code for finding in findings)}
     return min(codes, key=WORST_FIRST.index)

@@ -1,4 +1,4 @@
-"""The hooks that tell of orders: whether they are there, are on, and lead where they should."""
+"""Check the order webhooks: they exist, are active, and point to the right place."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum
+from enum import Enum, auto
 from hmac import compare_digest
 
 from onetribe_bc.api.bigcommerce import BigCommerceClient
@@ -24,55 +24,45 @@ from onetribe_bc.api.hooks import (
 from onetribe_bc.api.webhook import ORDER_SCOPE, SECRET_HEADER
 from onetribe_bc.commands.hooks import Listing, Wanted, list_hooks, update_hook
 from onetribe_bc.config import Settings
-from onetribe_bc.doctor.finding import (
-    TROUBLE,
-    Check,
-    Finding,
-    Fix,
-    fail,
-    failed,
-    note,
-    ok,
-    warn,
-)
-from onetribe_bc.doctor.outside import Outside
+from onetribe_bc.doctor.finding import CHECK_ERRORS, Finding, Fix, fail, failed, note, ok, warn
+from onetribe_bc.doctor.receiver import Network, check_receiver
 from onetribe_bc.text import excerpt, span
 
 IDLE_LIMIT = timedelta(days=90)
-"""BigCommerce deactivates a hook after so long without a callback."""
-IDLE_RISK = timedelta(days=75)
-"""From here on it is said."""
+"""BigCommerce deactivates a webhook after this time without a callback."""
+IDLE_WARNING = timedelta(days=75)
 
 
-class Way(Enum):
-    """Where a hook leads to."""
+class Target(Enum):
+    """Where a webhook points to."""
 
-    ONETRIBE = "One Tribe"
-    OTHER_PATH = "another path of One Tribe's, with our merchant key"
-    OTHER_KEY = "One Tribe, with another merchant key or path"
-    RECEIVER = "a receiver of ours"
-    ELSEWHERE = "elsewhere"
+    ONETRIBE = auto()
+    OTHER_PATH = auto()  # One Tribe and the configured merchant key, but another path
+    OTHER_KEY = auto()  # One Tribe, with another merchant key
+    RECEIVER = auto()
+    ELSEWHERE = auto()
 
 
-_WITHOUT_HOOK = "See that `bc2ot sync` runs on a timer: no hook can lead to that onetribe.url."
-_OURS = (Way.ONETRIBE, Way.OTHER_PATH, Way.RECEIVER)
+_USEFUL = (Target.ONETRIBE, Target.OTHER_PATH, Target.RECEIVER)
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """A hook for orders, with what is known of it. `covered_by` is an active one that tells the
-    same to the same.
-    """
+class _OrderHook:
+    """A webhook for orders. `covered_by` is an active one for the same events and destination."""
 
     hook: Hook
-    way: Way
+    target: Target
     status: str
     name: str
-    covered_by: Hook | None = None
+    covered_by: Hook | None
 
     @property
-    def is_on(self) -> bool:
+    def is_active(self) -> bool:
         return self.status == "active"
+
+    @property
+    def is_useful(self) -> bool:
+        return self.is_active and self.target in _USEFUL
 
 
 def check_hooks(
@@ -81,76 +71,76 @@ def check_hooks(
     *,
     now: datetime,
     newest_order_at: datetime | None,
-    outside: Outside,
+    network: Network,
 ) -> Iterator[Finding]:
-    """The hooks that this token sees. `newest_order_at` is when the ledger last got to know an
-    order: no hook can have been idle for longer than there were none.
+    """Check the webhooks that this token sees.
+
+    `newest_order_at` is when the ledger recorded its newest order: until then webhooks were in use.
     """
     try:
         listing = list_hooks(client)
-    except TROUBLE as error:
-        yield failed(Check.HOOKS, error)
+    except CHECK_ERRORS as error:
+        yield failed("hooks.list", error)
         return
     if listing.problem:
         yield note(
-            Check.HOOKS,
-            "Which hooks BigCommerce deactivated, and what it blocks, is not known: "
-            f"{listing.problem}",
+            "hooks.list",
+            f"Deactivated webhooks and blocked domains cannot be listed: {listing.problem}",
         )
-    known = _know(listing, settings)
+    hooks = _order_hooks(listing, settings)
     is_full = sum(hook.scope == ORDER_CREATED for hook in listing.hooks) >= HOOKS_PER_SCOPE
-    yield from _check_presence(known, settings, is_full=is_full)
-    is_told = any(one.is_on and one.way in _OURS for one in known)
-    for one in known:
-        yield from _check_hook(client, one, is_told=is_told, is_full=is_full)
-        if one.is_on and one.way in _OURS:
-            yield from _check_idleness(one, now, newest_order_at)
-        if one.way is Way.RECEIVER:
-            yield from _check_secret(one, settings)
-    yield from _check_room(listing.hooks)
+    yield from _check_presence(hooks, settings, is_full=is_full)
+    is_served = any(hook.is_useful for hook in hooks)
+    for hook in hooks:
+        yield from _check_destination(hook, is_served=is_served, is_full=is_full)
+        if hook.target in _USEFUL:
+            yield from _check_activity(client, hook)
+        if hook.is_useful:
+            yield from _check_idleness(hook, now, newest_order_at)
+        if hook.target is Target.RECEIVER:
+            yield from _check_secret(hook, settings)
+    yield from _check_limit(listing.hooks)
     for blocked in listing.blocked:
-        yield _blocked(blocked, known, settings)
-    receivers = {
-        one.hook.destination: mask_destination(one.hook.destination, settings.onetribe.url)
-        for one in known
-        if one.is_on and one.way is Way.RECEIVER
-    }
-    for destination, shown in receivers.items():
-        yield outside.check(destination, shown)
+        yield _blocked(blocked, hooks, settings)
+    receivers = [
+        one.hook.destination for one in hooks if one.is_active and one.target is Target.RECEIVER
+    ]
+    for destination in dict.fromkeys(receivers):
+        shown = mask_destination(destination, settings.onetribe.url)
+        yield check_receiver(network, destination, shown)
 
 
-def _know(listing: Listing, settings: Settings) -> list[_Known]:
-    url = settings.onetribe.url
-    known: list[_Known] = []
+def _order_hooks(listing: Listing, settings: Settings) -> list[_OrderHook]:
+    found: list[_OrderHook] = []
     active: list[Hook] = []
     hooks = [hook for hook in listing.hooks if ORDER_SCOPE.fullmatch(hook.scope)]
-    # Those that are on come first, or a switched-off one would not be seen to be covered.
+    # Active ones first: an inactive one is covered by an active one whatever their IDs.
     for hook in sorted(hooks, key=lambda h: (listing.status(h) != "active", h.id)):
         status = listing.status(hook)
-        shown = mask_destination(hook.destination, url)
-        name = f"Hook {hook.id} ({excerpt(hook.scope)} to {excerpt(shown)})"
-        covering = next((other for other in active if _tells_the_same(other, hook)), None)
-        known.append(_Known(hook, _way(hook, settings), status, name, covering))
+        shown = mask_destination(hook.destination, settings.onetribe.url)
+        name = f"Webhook {hook.id} ({excerpt(hook.scope)} to {excerpt(shown)})"
+        covering = next((other for other in active if _duplicates(other, hook)), None)
+        found.append(_OrderHook(hook, _target(hook, settings), status, name, covering))
         if status == "active":
             active.append(hook)
-    return sorted(known, key=lambda one: one.hook.id)
+    return sorted(found, key=lambda one: one.hook.id)
 
 
-def _way(hook: Hook, settings: Settings) -> Way:
+def _target(hook: Hook, settings: Settings) -> Target:
     if SECRET_HEADER.lower() in (name.lower() for name in hook.headers):
-        return Way.RECEIVER
+        return Target.RECEIVER
     if settings.onetribe.url is None:
-        return Way.ELSEWHERE
+        return Target.ELSEWHERE
     url = settings.onetribe.url.reveal()
     if same_destination(url, hook.destination):
-        return Way.ONETRIBE
+        return Target.ONETRIBE
     if same_merchant(url, hook.destination):
-        return Way.OTHER_PATH
-    return Way.OTHER_KEY if host_of(url) == host_of(hook.destination) else Way.ELSEWHERE
+        return Target.OTHER_PATH
+    return Target.OTHER_KEY if host_of(url) == host_of(hook.destination) else Target.ELSEWHERE
 
 
-def _tells_the_same(one: Hook, other: Hook) -> bool:
-    """Whether some event would be told by both to the same destination."""
+def _duplicates(one: Hook, other: Hook) -> bool:
+    """Return whether both send some event to the same destination."""
     same = same_destination(one.destination, other.destination) or same_merchant(
         one.destination, other.destination
     )
@@ -158,9 +148,9 @@ def _tells_the_same(one: Hook, other: Hook) -> bool:
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether two scopes of orders have an event in common. Without a channel it is of all."""
+    """Return whether two order scopes share an event. A scope without a channel is for all."""
     first, second = ORDER_SCOPE.fullmatch(one), ORDER_SCOPE.fullmatch(other)
-    assert first is not None  # noqa: S101 - only hooks for orders are compared
+    assert first is not None  # noqa: S101 - only order webhooks are compared
     assert second is not None  # noqa: S101
     channels = {first["channel"], second["channel"]} - {None}
     events = (first["event"], second["event"])
@@ -172,157 +162,145 @@ def _includes(wide: str, narrow: str) -> bool:
 
 
 def _check_presence(
-    known: Sequence[_Known], settings: Settings, *, is_full: bool
+    hooks: Sequence[_OrderHook], settings: Settings, *, is_full: bool
 ) -> Iterator[Finding]:
-    """A warning and no failure: `sync` from cron brings every order, only later. What is there
-    and switched off is told of itself. A sandbox's One Tribe is none that a hook can lead to.
-    """
-    url = settings.onetribe.url
-    if not any(one.way in _OURS for one in known):
-        mend = "bc2ot hooks create"
-        if url is not None and hook_obstacle(url):
-            mend = _WITHOUT_HOOK
-        elif is_full:
-            mend = (
-                f"Delete one of the {HOOKS_PER_SCOPE} first (bc2ot hooks delete ID), then: {mend}"
-            )
-        yield warn(
-            Check.PRESENT,
-            "No hook that this token can see tells One Tribe or your receiver of orders. "
-            "`bc2ot sync` from cron sends them, but later.",
-            mend,
-        )
-
-
-def _check_hook(
-    client: BigCommerceClient, one: _Known, *, is_told: bool, is_full: bool
-) -> Iterator[Finding]:
-    hook = one.hook
-    if one.way is Way.ELSEWHERE:
-        yield _elsewhere(one, is_told=is_told, is_full=is_full)
+    """Warn only: without a webhook, `sync` from cron still sends every order."""
+    if any(one.target in _USEFUL for one in hooks):
         return
-    if one.way is Way.OTHER_KEY:
+    hint = "bc2ot hooks create"
+    if settings.onetribe.url is not None and hook_obstacle(settings.onetribe.url):
+        hint = "Run `bc2ot sync` on a timer: no webhook can point to that onetribe.url."
+    elif is_full:
+        hint = f"Delete one of the {HOOKS_PER_SCOPE} first (bc2ot hooks delete ID), then: {hint}"
+    yield warn(
+        "hooks.present",
+        "This token sees no webhook that points to One Tribe or your receiver. `bc2ot sync` from "
+        "cron sends the orders, but later.",
+        hint,
+    )
+
+
+def _check_destination(one: _OrderHook, *, is_served: bool, is_full: bool) -> Iterator[Finding]:
+    check = "hooks.destination"
+    replacement = _replacement(one.hook, is_full=is_full)
+    if one.target is Target.OTHER_PATH:
         yield fail(
-            Check.DESTINATION,
-            f"{one.name} leads to One Tribe, but with another merchant key or path than "
+            check,
+            f"{one.name} has your merchant key, but a different path from onetribe.url.",
+            f"bc2ot hooks create --scope '{excerpt(one.hook.scope)}'",
+        )
+    elif one.target is Target.OTHER_KEY:
+        yield fail(
+            check,
+            f"{one.name} points to One Tribe, but its merchant key or path differs from "
             "onetribe.url.",
             "Compare onetribe.url with One Tribe's integration page. If it is right: "
-            + _replacing(hook, is_full=is_full),
+            f"{replacement}",
         )
-        return
-    if one.way is Way.OTHER_PATH:
-        yield fail(
-            Check.DESTINATION,
-            f"{one.name} has your merchant key, but another path than onetribe.url (other path).",
-            f"bc2ot hooks create --scope '{excerpt(hook.scope)}'",
-        )
-    yield from _check_activity(client, one)
+    elif one.target is Target.ELSEWHERE:
+        status = "" if one.is_active else f"; it is {one.status}"
+        text = f"{one.name} points neither to One Tribe nor to your receiver{status}."
+        ignore = "If another app needs it, ignore this."
+        if is_served:
+            yield note(check, text, f"{ignore} If not: bc2ot hooks delete {one.hook.id}")
+        else:
+            yield warn(check, text, f"{ignore} To replace it: {replacement}")
 
 
-def _elsewhere(one: _Known, *, is_told: bool, is_full: bool) -> Finding:
-    """Another app's, probably, and no more than a note where hooks of ours do their work."""
-    off = "" if one.is_on else f"; it is {one.status}"
-    text = f"{one.name} leads neither to One Tribe nor to a receiver of yours{off}."
-    leave = "If another app of yours needs it, leave it."
-    if is_told:
-        return note(Check.DESTINATION, text, f"{leave} If not: bc2ot hooks delete {one.hook.id}")
-    replacing = _replacing(one.hook, is_full=is_full)
-    return warn(Check.DESTINATION, text, f"{leave} To replace it: {replacing}")
-
-
-def _replacing(hook: Hook, *, is_full: bool) -> str:
-    """The commands that replace a hook by one to One Tribe, in the order in which they work."""
+def _replacement(hook: Hook, *, is_full: bool) -> str:
+    """Return the commands that replace a webhook by one to One Tribe, in working order."""
     steps = ("bc2ot hooks create", f"bc2ot hooks delete {hook.id}")
     in_the_way = is_full and hook.scope == ORDER_CREATED
     return "; then ".join(reversed(steps) if in_the_way else steps)
 
 
-def _check_activity(client: BigCommerceClient, one: _Known) -> Iterator[Finding]:
+def _check_activity(client: BigCommerceClient, one: _OrderHook) -> Iterator[Finding]:
     hook, other = one.hook, one.covered_by
-    if other is not None and one.is_on:
+    if other is not None and one.is_active:
         yield _duplicate(one, other)
     elif other is not None:
         yield note(
-            Check.ACTIVE,
-            f"{one.name} is {one.status}, and not needed: hook {other.id} tells the same.",
+            "hooks.active",
+            f"{one.name} is {one.status}, and not needed: webhook {other.id} covers its events.",
             f"bc2ot hooks delete {hook.id}",
         )
-    elif one.way is Way.OTHER_PATH:
-        return  # leads to the wrong place, as was said: best corrected before it is switched on
-    elif one.is_on:
-        yield ok(Check.ACTIVE, f"{one.name} is active.")
+    elif one.target is Target.OTHER_PATH:
+        return  # to be corrected before it is enabled
+    elif one.is_active:
+        yield ok("hooks.active", f"{one.name} is active.")
     else:
         why = (
             f"was deactivated by BigCommerce: it was idle for {IDLE_LIMIT.days} days, or its "
             "callbacks kept failing"
             if one.status == "deactivated"
-            else "is inactive: someone switched it off"
+            else "is inactive: someone disabled it"
         )
-        mend = f"bc2ot hooks enable {hook.id}"
-        yield fail(Check.ACTIVE, f"{one.name} {why}.", mend, fix=_enabling(client, one))
+        hint = f"bc2ot hooks enable {hook.id}"
+        yield fail("hooks.active", f"{one.name} {why}.", hint, fix=_enable(client, one))
 
 
-def _duplicate(one: _Known, other: Hook) -> Finding:
-    text = f"{one.name} tells of what hook {other.id} tells, too."
-    mend = f"bc2ot hooks delete {one.hook.id}"
-    if one.way is Way.RECEIVER:
-        return warn(Check.DUPLICATE, f"{text} Each order is sent once all the same.", mend)
-    return fail(Check.DUPLICATE, f"{text} One Tribe is called twice.", mend)
+def _duplicate(one: _OrderHook, other: Hook) -> Finding:
+    text = f"{one.name} duplicates webhook {other.id}."
+    hint = f"bc2ot hooks delete {one.hook.id}"
+    if one.target is Target.RECEIVER:
+        return warn("hooks.duplicate", f"{text} bc2ot still sends each order once.", hint)
+    return fail("hooks.duplicate", f"{text} BigCommerce calls One Tribe twice.", hint)
 
 
-def _enabling(client: BigCommerceClient, one: _Known) -> Fix:
+def _enable(client: BigCommerceClient, one: _OrderHook) -> Fix:
     def fix() -> str:
         update_hook(client, one.hook.id, Wanted(is_active=True))
-        return f"{one.name} is switched on again."
+        return f"{one.name} is enabled again."
 
     return fix
 
 
 def _check_idleness(
-    one: _Known, now: datetime, newest_order_at: datetime | None
+    one: _OrderHook, now: datetime, newest_order_at: datetime | None
 ) -> Iterator[Finding]:
     signs = [one.hook.created_at, one.hook.updated_at, newest_order_at]
     idle = now - max((sign for sign in signs if sign is not None), default=now)
-    if idle >= IDLE_RISK:
+    if idle >= IDLE_WARNING:
         left = IDLE_LIMIT - idle
         when = f"in {span(left)}" if left > timedelta() else "at any time"
         yield warn(
-            Check.IDLE,
-            f"{one.name} may have been idle for {idle.days} days: neither it nor the ledger shows "
-            f"any activity since. After {IDLE_LIMIT.days} BigCommerce deactivates it: {when}.",
-            f"A test order keeps it alive. Once it is off: bc2ot hooks enable {one.hook.id}",
+            "hooks.idle",
+            f"{one.name} may have been idle for {idle.days} days: neither the webhook nor the "
+            f"ledger shows activity since. BigCommerce deactivates it after {IDLE_LIMIT.days}: "
+            f"{when}.",
+            f"A test order keeps it active. Once deactivated: bc2ot hooks enable {one.hook.id}",
         )
 
 
-def _check_secret(one: _Known, settings: Settings) -> Iterator[Finding]:
-    ours = settings.receiver.secret
+def _check_secret(one: _OrderHook, settings: Settings) -> Iterator[Finding]:
+    secret = settings.receiver.secret
     sent = {name.lower(): value for name, value in one.hook.headers.items()}[SECRET_HEADER.lower()]
-    if ours is None:
+    if secret is None:
         yield note(
-            Check.SECRET,
-            f"{one.name} carries a secret, and none is set here to compare it with.",
-            "That is well if the receiver runs elsewhere, with receiver.secret set.",
+            "hooks.secret",
+            f"{one.name} carries a secret; this configuration has none to compare with it.",
+            "That is fine if the receiver runs elsewhere, with receiver.secret set.",
         )
-    elif not compare_digest(ours.reveal().encode(), sent.encode()):
+    elif not compare_digest(secret.reveal().encode(), sent.encode()):
         yield fail(
-            Check.SECRET,
-            f"{one.name} carries another secret than the one set here: a receiver with these "
-            "settings refuses its callbacks.",
+            "hooks.secret",
+            f"{one.name} carries a different secret from this configuration: a receiver with "
+            "these settings rejects its callbacks.",
             "bc2ot hooks create --receiver URL, with the same URL",
         )
 
 
-def _check_room(hooks: Sequence[Hook]) -> Iterator[Finding]:
+def _check_limit(hooks: Sequence[Hook]) -> Iterator[Finding]:
     for scope, number in Counter(hook.scope for hook in hooks).items():
         if number >= HOOKS_PER_SCOPE:
             yield warn(
-                Check.LIMIT,
-                f"There are {number} hooks for {excerpt(scope)}: BigCommerce takes no further one.",
-                f"bc2ot hooks list --scope '{excerpt(scope)}'; delete what nobody needs.",
+                "hooks.limit",
+                f"There are {number} webhooks for {excerpt(scope)}: BigCommerce accepts no more.",
+                f"bc2ot hooks list --scope '{excerpt(scope)}'; delete those you do not need.",
             )
 
 
-def _blocked(blocked: BlockedDomain, known: Sequence[_Known], settings: Settings) -> Finding:
+def _blocked(blocked: BlockedDomain, hooks: Sequence[_OrderHook], settings: Settings) -> Finding:
     host = host_of(blocked.destination)
     shown = excerpt(mask_destination(blocked.destination, settings.onetribe.url))
     left = span(timedelta(seconds=blocked.time_left_s))
@@ -330,10 +308,10 @@ def _blocked(blocked: BlockedDomain, known: Sequence[_Known], settings: Settings
     text = (
         f"BigCommerce has blocked {shown} for another {left}: too many callbacks failed{reasons}."
     )
-    if any(one.way in _OURS and host_of(one.hook.destination) == host for one in known):
+    if any(one.target in _USEFUL and host_of(one.hook.destination) == host for one in hooks):
         return fail(
-            Check.BLOCKED,
+            "hooks.blocked",
             text,
-            "Find out why it does not answer 2xx at once; BigCommerce then goes on by itself.",
+            "Find out why it does not respond with 2xx; BigCommerce then resumes by itself.",
         )
-    return note(Check.BLOCKED, f"{text} None of these hooks leads there.")
+    return note("hooks.blocked", f"{text} None of these webhooks points there.")

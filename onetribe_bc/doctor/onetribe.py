@@ -1,4 +1,4 @@
-"""One Tribe's address: whether someone is there, without filing an order."""
+"""Check that One Tribe's URL is reachable, without sending an order."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ from collections.abc import Iterator
 from http import HTTPStatus
 
 from onetribe_bc.api.onetribe import OneTribeClient
-from onetribe_bc.doctor.finding import TROUBLE, Check, Finding, failed, note, ok, warn
+from onetribe_bc.doctor.finding import CHECK_ERRORS, Finding, failed, note, ok, warn
 
+_CHECK = "onetribe.address"
 _REFUSALS = (401, 403, 404, 410)
 
 
 def check_onetribe(client: OneTribeClient) -> Iterator[Finding]:
-    """By HEAD, which files nothing."""
     try:
         yield reach_onetribe(client)
-    except TROUBLE as error:
-        yield failed(Check.ADDRESS, error)
+    except CHECK_ERRORS as error:
+        yield failed(_CHECK, error)
 
 
 def reach_onetribe(client: OneTribeClient) -> Finding:
-    """What the answer to HEAD tells. Whether the merchant key is right, only an order does.
+    """Send a HEAD request and return what its status means. Only an order verifies the key.
 
     Raises OneTribeUrlError for a redirect, and UnreachableError.
     """
     status = client.probe()
     if status in _REFUSALS:
         return note(
-            Check.ADDRESS,
-            f"One Tribe is reached at {client.masked_url} and answers {status} to a mere look "
-            "(HEAD). Whether address and merchant key are right cannot be told from here.",
+            _CHECK,
+            f"One Tribe at {client.masked_url} responds to HEAD with {status}. This does not "
+            "verify the URL or the merchant key.",
             'Send one order (bc2ot push-order ID), or press "Check Integration" on One Tribe\'s '
             "site.",
         )
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return warn(
-            Check.ADDRESS,
-            f"One Tribe is reached at {client.masked_url} and answers {status}: it may be down.",
-            "Look again later. What is not delivered stays owed.",
+            _CHECK,
+            f"One Tribe at {client.masked_url} responds with {status}: it may be down.",
+            "Check again later. Undelivered orders stay owed.",
         )
     return ok(
-        Check.ADDRESS,
-        f"One Tribe is reached at {client.masked_url}. No order was filed. Whether the key is "
-        "right shows with the first one.",
+        _CHECK,
+        f"One Tribe is reachable at {client.masked_url}. No order was sent: the first one "
+        "verifies the merchant key.",
     )

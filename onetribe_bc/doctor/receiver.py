@@ -1,0 +1,121 @@
+"""Check a webhook's receiver as BigCommerce meets it: its name in DNS, TLS, and its response."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from http import HTTPStatus
+from ipaddress import ip_address
+
+from onetribe_bc.api.hooks import host_of
+from onetribe_bc.api.http import HttpClient, Timeouts
+from onetribe_bc.doctor.finding import CHECK_ERRORS, Finding, fail, ok, warn
+from onetribe_bc.errors import NoConnectionError
+from onetribe_bc.secret import MASK
+
+_CHECK = "hooks.receiver"
+_HTTPS = 443
+_CHECK_THERE = "Check that `bc2ot serve` runs, and read the proxy's log."
+
+
+@dataclass(frozen=True)
+class Network:
+    """How to reach a receiver: `resolve` returns a host's IP addresses, `probe` an HTTP status."""
+
+    resolve: Callable[[str], Collection[str]]
+    probe: Callable[[str], int]
+
+    @classmethod
+    def of_machine(cls, timeouts: Timeouts) -> Network:
+        """The network of this machine, which may see other addresses than BigCommerce does."""
+        return cls(resolve, lambda url: probe(url, timeouts))
+
+
+def resolve(host: str) -> tuple[str, ...]:
+    """Return the host's IP addresses; none if its name is unknown."""
+    try:
+        found = socket.getaddrinfo(host, _HTTPS, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return ()
+    return tuple(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def probe(url: str, timeouts: Timeouts) -> int:
+    """Return the status of a POST without credentials, which a receiver rejects without effect.
+
+    Raises UnreachableError.
+    """
+    headers = {"Content-Type": "application/json"}
+    client = HttpClient(url, headers=headers, timeouts=timeouts, connections=1, label=f"/{MASK}")
+    try:
+        return client.request("POST", body=b"{}", keep_bytes=0).status
+    finally:
+        client.close()
+
+
+def check_receiver(network: Network, destination: str, shown: str) -> Finding:
+    """Check the way to a receiver; `shown` is its URL, masked.
+
+    A 401 shows that the way is open up to the path of callbacks.
+    """
+    host = host_of(destination)
+    if not host:
+        return _unreachable(shown, "invalid URL.", "bc2ot hooks create --receiver URL")
+    try:
+        status = network.probe(destination)
+    except NoConnectionError as error:
+        if not network.resolve(host):
+            return fail(
+                _CHECK,
+                f"The name {host} of the receiver {shown} is unknown (DNS).",
+                "Correct the DNS record, or the webhook's destination.",
+            )
+        return _unreachable(shown, str(error), error.hint)
+    except CHECK_ERRORS as error:
+        return _unreachable(shown, str(error), _CHECK_THERE)
+    if status != HTTPStatus.UNAUTHORIZED:
+        return _judge(status, f"The receiver {shown} responds with {status}")
+    private = [address for address in network.resolve(host) if ip_address(address).is_private]
+    if private:
+        return warn(
+            _CHECK,
+            f"The receiver {shown} responds at {private[0]}, which is inside your own network.",
+            "Check that BigCommerce can reach it from the internet.",
+        )
+    return ok(
+        _CHECK, f"The receiver {shown} responds over TLS and rejects unauthenticated requests."
+    )
+
+
+def _judge(status: int, text: str) -> Finding:
+    """Return what a status other than 401 means."""
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return warn(_CHECK, f"{text}: the proxy may be unable to reach it.", _CHECK_THERE)
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        return fail(
+            _CHECK,
+            f"{text}, a redirect. BigCommerce expects 2xx.",
+            "Point the webhook to the final URL: bc2ot hooks create --receiver URL",
+        )
+    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE):
+        return fail(
+            _CHECK,
+            f"{text} to a POST: it does not accept callbacks there.",
+            "Compare the webhook's path, the proxy's, and --path of `bc2ot serve`.",
+        )
+    if status < HTTPStatus.MULTIPLE_CHOICES:
+        return warn(
+            _CHECK,
+            f"{text} to a callback without its secret: it verifies nothing.",
+            "Pass each callback and its headers to `bc2ot serve` or `bc2ot handle-callback`.",
+        )
+    return warn(
+        _CHECK,
+        f"{text}; `bc2ot serve` would respond with 401.",
+        f"If it is a function of yours, this may be fine. If not: {_CHECK_THERE}",
+    )
+
+
+def _unreachable(shown: str, why: str, hint: str) -> Finding:
+    return fail(_CHECK, f"Cannot reach the receiver {shown}: {why}", hint)
