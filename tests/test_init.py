@@ -101,7 +101,7 @@ def test_from_nothing_to_a_file_that_works(shell: Shell, open_init: Open) -> Non
         terminal.sees('copy "Payload URL" from')
         give_onetribe(terminal, shell.sandbox.onetribe_url)
         terminal.sees("OK: One Tribe is reachable at").sees("/big-commerce/order/****. No order")
-        terminal.sees("Whether the key is right shows with the first one.")
+        terminal.sees("the first one verifies the merchant key.")
         terminal.sees(
             "A webhook to One Tribe is not possible: BigCommerce calls hooks over https only"
         )
@@ -288,7 +288,7 @@ def test_a_wrong_url_is_asked_for_again(shell: Shell, open_init: Open) -> None:
         terminal.answers(HOW, "").answers_hidden(
             "Enter keeps the previous one", shell.sandbox.onetribe_url
         )
-        terminal.sees("OK: One Tribe is reached").ends(0)
+        terminal.sees("OK: One Tribe is reachable").ends(0)
     assert [request.split()[0] for request in server.requests] == [b"HEAD"]
 
 
@@ -361,7 +361,7 @@ def test_the_file_takes_the_name_of_a_variable_and_not_its_value(
         )
         terminal.sees("OK: the store")
         terminal.answers(HOW, "2").answers("Name of the variable", "$SHOP_URL")
-        terminal.sees("is reached").sees("Set and export SHOP_TOKEN and SHOP_URL").ends(0)
+        terminal.sees("is reachable").sees("Set and export SHOP_TOKEN and SHOP_URL").ends(0)
     text = (shell.folder / "shop.yaml").read_text()
     assert "${SHOP_TOKEN}" in text
     assert "${SHOP_URL}" in text
@@ -404,7 +404,7 @@ def test_a_path_is_accepted_once_its_file_holds_a_valid_secret(
         )
         terminal.sees("OK: the store")
         terminal.answers(HOW, "3").answers("Path of the file", f"{shell.folder}/url")
-        terminal.sees("other users of this machine").sees("is reached").ends(0)
+        terminal.sees("other users of this machine").sees("is reachable").ends(0)
     assert configuration(shell)["bigcommerce"]["access_token_file"] == f"{shell.folder}/token file"
     assert configuration(shell)["onetribe"] == {"url_file": f"{shell.folder}/url"}
     assert loaded(shell).need_access_token().reveal() == shell.sandbox.access_token
@@ -801,7 +801,7 @@ def test_findings_are_shown_as_doctor_shows_them(shell: Shell) -> None:
     shell.sandbox.faults.clear()
     shell.sandbox.faults.add("onetribe:status@401")
     told = shell.run(*no_input(shell, "--overwrite"))
-    told.says(0, "answers 401 to a mere look", "Whether address and merchant key")
+    told.says(0, "to HEAD", "does not verify the URL or the merchant key")
     assert "OK: One Tribe" not in told.err
 
 
