@@ -300,7 +300,7 @@ def test_ctrl_c_in_this_process(shell: Shell, arguments: list[str]) -> None:
 
     shell.sandbox.on_request = press
     told = shell.run(*arguments).says(
-        130, "Finishing what is in flight", "Interrupted.", "run it again"
+        130, "Finishing what is in flight", "Interrupted.", "run the command again"
     )
     assert not told.out
     assert "not tried" not in told.err

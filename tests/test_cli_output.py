@@ -87,10 +87,9 @@ def _hold_one(sandbox: Sandbox) -> Gate:
 # Terminals
 
 
-@pytest.mark.parametrize("columns", [80, 40])
-def test_a_terminal_gets_a_bar_with_what_was_done(shell: Shell, columns: int) -> None:
+def test_a_terminal_gets_a_bar_with_what_was_done(shell: Shell) -> None:
     gate = _hold_one(shell.sandbox)
-    terminal = Terminal(shell, "backfill", "--workers", "2", columns=columns)
+    terminal = Terminal(shell, "backfill", "--workers", "2")
     terminal.wait_for(r"\d+ delivered")
     terminal.wait_for(r"1[0-9] delivered, \d+ skipped, 0 failed,")
     gate.open()
@@ -99,8 +98,8 @@ def test_a_terminal_gets_a_bar_with_what_was_done(shell: Shell, columns: int) ->
     shown = terminal.shown
     bars = [line for line in re.split(r"[\r\n]+", shown) if " failed, " in line]
     assert bars
-    assert max(map(len, bars)) <= columns
-    assert ("━" in shown) is (columns == 80)
+    assert max(map(len, bars)) <= 80
+    assert "━" in shown
     assert re.search(r"\d+/s", shown)
 
 
@@ -157,7 +156,7 @@ def test_a_pipe_gets_neither_colours_nor_bars(shell: Shell) -> None:
 # Tables
 
 
-@pytest.mark.parametrize("columns", [30, 40, 60, 80, 120])
+@pytest.mark.parametrize("columns", [60, 80, 120])
 @pytest.mark.parametrize(
     "command",
     [["status"], ["history", "218"], ["hooks", "list"], ["reconcile"]],
@@ -180,7 +179,7 @@ def test_each_table_fits_its_terminal(shell: Shell, command: list[str], columns:
         line for line in terminal.shown.split("\r\n") if not re.match("Store|Order|Poss", line)
     ]
     if command != ["reconcile"]:
-        assert max(map(len, lines)) <= max(columns, 40)
+        assert max(map(len, lines)) <= columns
 
 
 def test_a_terminal_too_narrow_for_a_table_gets_a_line_for_each_cell(shell: Shell) -> None:
@@ -391,7 +390,7 @@ def test_a_crash_prints_a_report_without_values(shell: Shell) -> None:
     )
     shell.set(PYTHONPATH=str(broken))
     told = shell.spawn("push-order", "218")
-    told.says(70, "This is a bug in bc2ot", "stays owed", "command push-order", "KeyError")
+    told.says(70, "This is a bug in bc2ot", "stay owed", "command push-order", "KeyError")
     assert re.search(r"  bc2ot \d+\.\d+\.\d+, Python 3\.\d+\.\d+, \w+, command", told.err)
     assert "push_order.py:" in told.err
     assert " 218" not in told.err
@@ -505,8 +504,8 @@ def test_a_signal_finishes_what_is_in_flight(
     while b"press Ctrl-C again" not in told:
         told += process.stderr.readline()
     gate.open()
-    rest = shell.finish(process).says(130, "Interrupted.", "stays owed")
-    assert "stopped at once" not in rest.err
+    rest = shell.finish(process).says(130, "Interrupted.", "stay owed")
+    assert "stopped immediately" not in rest.err
     states = shell.states()
     assert 1 <= states["delivered"] <= 2
     assert "sending" not in states
@@ -525,7 +524,7 @@ def test_a_second_ctrl_c_stops_at_once(shell: Shell) -> None:
     while b"press Ctrl-C again" not in process.stderr.readline():
         pass
     process.send_signal(signal.SIGINT)
-    shell.finish(process).says(130, "stopped at once")
+    shell.finish(process).says(130, "stopped immediately")
     gate.open()
     told = shell.run("backfill").says(0, "delivered")
     assert "1 possible duplicate" in told.err
@@ -558,7 +557,7 @@ def test_ctrl_c_on_a_terminal_speaks_over_the_bar(shell: Shell) -> None:
     terminal = Terminal(shell, "backfill", "--workers", "2")
     terminal.wait_for(r"1[0-9] delivered")
     terminal.process.send_signal(signal.SIGINT)
-    terminal.wait_for("press Ctrl-C again to stop at once")
+    terminal.wait_for("press Ctrl-C again to stop immediately")
     gate.open()
     assert terminal.finish() == 130
     assert "\r\x1b[KFinishing what is in flight" in terminal.text

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from onetribe_bc.cli.catalogue import COMMANDS
+from onetribe_bc.cli.registry import COMMANDS
 from tests.shell import Outcome, Shell, shell_fixture  # noqa: F401
 
 SHELLS = ("bash", "zsh", "fish")
@@ -93,7 +93,7 @@ def test_values_are_completed(stores: Shell, line: str, values: list[str]) -> No
 def test_other_shells_are_told_what_each_command_does(shell: Shell) -> None:
     for as_shell in ("zsh", "fish"):
         told = asked(shell, "bc2ot syn", as_shell=as_shell).out
-        about = COMMANDS["sync"].about
+        about = COMMANDS["sync"].summary
         assert (about.replace(",", ";") if as_shell == "fish" else about) in told
 
 

@@ -153,7 +153,7 @@ def test_a_second_interrupt_stops_at_once_and_leaves_what_was_in_flight_in_doubt
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         process.wait()
-        assert "stopped at once" in process.stderr.read()
+        assert "stopped immediately" in process.stderr.read()
     assert process.returncode == ExitCode.INTERRUPTED
     gate.open()
     desk.sandbox.faults.clear()

@@ -53,7 +53,7 @@ def test_it_names_each_gap_and_exits_with_1(gappy: Shell) -> None:
         f"Order {unknown} unknown: ",
         f"Order {failed} failed: ",
         "4 gaps.",
-        "The same with --fix sends them.",
+        "Run it with --fix to send them.",
     )
     assert f"{len(gappy.sandbox.store)} orders in the store" in told.err
 

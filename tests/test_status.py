@@ -68,7 +68,7 @@ def test_status_answers_at_a_glance(varied: Shell) -> None:
         "Store sandbox1 to http://127.0.0.1",
         "/****",
         "may have arrived: retry --unknown",
-        "history ID tells why",
+        "history ID shows why",
         f"{skipped} status Incomplete",
         "Owed: 1, the oldest known since 20",
         "Possible duplicates at One Tribe: 1",
@@ -174,7 +174,7 @@ def test_export_proves_what_was_sent(varied: Shell) -> None:
 def test_export_takes_states(varied: Shell) -> None:
     rows = exported(varied, "--format", "jsonl", "--state", "failed", "--state", "UNKNOWN")
     assert {row["state"] for row in rows} == {"failed", "unknown"}
-    varied.run("export", "--state", "nonsense").says(2, "no such state", "delivered")
+    varied.run("export", "--state", "nonsense").says(2, "Invalid state", "delivered")
 
 
 def test_export_status_and_history_flag_the_same_duplicates(varied: Shell) -> None:
@@ -291,7 +291,7 @@ def test_orders_that_callbacks_named_are_told_of_until_someone_looked(shell: She
         destination = fingerprint(Secret(shell.sandbox.onetribe_url))
         of = {"store_hash": shell.sandbox.store_hash, "destination": destination}
         Inbox(database, SystemClock(), **of).put(order_id).result()
-    assert "Named by callbacks, to be looked for: 1" in shell.run("status").out
+    assert "Named by callbacks, not yet processed: 1" in shell.run("status").out
     assert shell.run("status", "--json").json["callbacks_waiting"] == 1
     shell.run("sync").says(0)
     assert shell.run("status", "--json").json["callbacks_waiting"] == 0

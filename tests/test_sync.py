@@ -465,7 +465,7 @@ SINCE = ("--since", "2000-01-01")
 
 def test_the_first_sync_says_that_it_begins_now_and_what_else_there_is(shell: Shell) -> None:
     told = shell.run("sync")
-    told.says(0, "first sync: it begins now", "--since", "bc2ot backfill", "0 orders seen.")
+    told.says(0, "first sync: it starts from now", "--since", "bc2ot backfill", "0 orders seen.")
     assert told.out == ""
     shell.run("sync").says(0, "orders modified since 2026-03-01 1", "+00:00, and what is owed.")
 
@@ -506,7 +506,7 @@ def test_json_reports_the_range_and_the_results(shell: Shell) -> None:
 
 def test_a_since_after_the_bookmark_is_reported_not_to_move_it(shell: Shell) -> None:
     shell.run("sync").says(0)
-    shell.run("sync", "--since", "1h").says(0, "goes on where the last one ended all the same")
+    shell.run("sync", "--since", "1h").says(0, "still continues from the end of the last one")
 
 
 def test_a_second_sync_of_a_store_exits_with_6_and_sends_nothing(shell: Shell) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from onetribe_bc.cli.app import bc2ot
-from onetribe_bc.cli.catalogue import GROUPS
+from onetribe_bc.cli.registry import GROUPS
 from onetribe_bc.config.settings import SETTINGS, Setting
 from onetribe_bc.config.sources import Source
 from onetribe_bc.config.write import render

@@ -1,29 +1,40 @@
-"""The command line: the only place that knows click, terminals and exit codes."""
+"""The command line: the only package that knows click, rich, terminals and exit codes."""
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import IO
 
 
 def main() -> None:
-    """The `bc2ot` command."""
+    """Run the `bc2ot` command."""
     try:
-        code = _run()
-    except KeyboardInterrupt:  # while modules were imported: from there on, `run` sees to it
-        from onetribe_bc.errors import ExitCode
+        open_missing_streams()
+        # Threads that parse orders hold the interpreter for up to this long. The default, 5 ms,
+        # is a quarter of what One Tribe takes to respond.
+        sys.setswitchinterval(0.0005)
+        from onetribe_bc.cli.app import run
 
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # during the imports; `run` handles all later ones
         sys.stderr.write("bc2ot: Interrupted.\n")
-        code = ExitCode.INTERRUPTED
+        code = 130
     sys.exit(code)
 
 
-def _run() -> int:
-    from onetribe_bc.cli.streams import open_missing
+def open_missing_streams() -> None:
+    """Open the null device for closed streams (`>&-`).
 
-    open_missing()
-    # While one thread cuts a page into orders, answers to others wait for the interpreter: by
-    # default 5 ms, a quarter of what One Tribe takes.
-    sys.setswitchinterval(0.0005)
-    from onetribe_bc.cli.app import run
+    Otherwise the next file to be opened, such as the ledger, would get the stream's descriptor.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
 
-    return run(sys.argv[1:])
+
+def discard(stream: IO[str]) -> None:
+    """Send further output to the null device, as nothing reads `stream` or its disk is full."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)

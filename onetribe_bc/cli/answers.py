@@ -76,7 +76,7 @@ class Answers:
         value = reader.read(source, setting.name)
         if console is not None:
             for warning in reader.warnings:
-                console.warn(str(warning))
+                console.warning(str(warning))
         return value
 
     def variables(self) -> list[str]:
@@ -153,7 +153,7 @@ class Answers:
             try:
                 self.value(STORE_HASH)
             except InputError as error:
-                console.complain(str(error))
+                console.error(str(error), fold=True)
             else:
                 return
 
@@ -175,7 +175,7 @@ class Answers:
                     return
                 self.value(secret.setting, console)
             except (InputError, ConfigurationError) as error:  # the latter for a file's content
-                console.complain(str(error))
+                console.error(str(error), fold=True)
             else:
                 return
 

@@ -1,42 +1,36 @@
-"""What a bug leaves behind: a short report to paste, and nothing of what it was busy with."""
+"""The report that a bug prints: where it happened, and none of the values involved."""
 
 from __future__ import annotations
 
-import os
+import platform
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from onetribe_bc.cli.catalogue import COMMANDS
+from onetribe_bc.cli.registry import COMMANDS
 from onetribe_bc.version import __version__
 
 
-def report(error: BaseException, arguments: Sequence[str]) -> str:
-    """Where it happened, and of what kind it is. No value and no text of an exception is in it,
-    neither its own nor that of one behind it: any of them may hold a secret.
+def crash_report(error: BaseException, arguments: Sequence[str]) -> str:
+    """Return the error's type and location.
+
+    The texts of exceptions, causes included, and the values of arguments are left out: any of
+    them may hold a secret.
     """
-    import platform
-
-    commands = [word for word in arguments if word in COMMANDS]
-    lines = [
-        (
-            f"  bc2ot {__version__}, Python {platform.python_version()}, {sys.platform}, "
-            f"command {' '.join(commands) or '?'}, {type(error).__name__}"
-        ),
-        *_places(error),
-    ]
-    return (
-        "bc2ot: This is a bug in bc2ot. Nothing is lost: what was not delivered stays owed. "
-        "Please report it with these lines:\n" + "\n".join(lines)
+    command = " ".join(word for word in arguments if word in COMMANDS) or "?"
+    message = (
+        "bc2ot: This is a bug in bc2ot. Nothing is lost: undelivered orders stay owed. Please "
+        "report it with these lines:"
     )
+    versions = f"  bc2ot {__version__}, Python {platform.python_version()}, {sys.platform}"
+    kind = type(error).__name__
+    return "\n".join([message, f"{versions}, command {command}, {kind}", *_locations(error)])
 
 
-def _places(error: BaseException) -> list[str]:
-    """The way to it through our own modules, and where it ended, be that in a dependency."""
-    import traceback
-
-    frames = list(traceback.extract_tb(error.__traceback__))
-    return [
-        f"  {os.path.basename(frame.filename)}:{frame.lineno} {frame.name}"  # noqa: PTH119
-        for number, frame in enumerate(frames, start=1)
-        if "onetribe_bc" in frame.filename or number == len(frames)
-    ]
+def _locations(error: BaseException) -> Iterator[str]:
+    """Yield the frames in bc2ot's own modules, and the last one wherever it is."""
+    frames = traceback.extract_tb(error.__traceback__)
+    for number, frame in enumerate(frames, start=1):
+        if "onetribe_bc" in frame.filename or number == len(frames):
+            yield f"  {Path(frame.filename).name}:{frame.lineno} {frame.name}"

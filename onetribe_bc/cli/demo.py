@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocation
-from onetribe_bc.cli.options import Whole
+from onetribe_bc.cli.context import Context
+from onetribe_bc.cli.options import Whole, command
+from onetribe_bc.cli.signals import interruptible
 
 if TYPE_CHECKING:
     from onetribe_bc.cli.console import Console
@@ -25,17 +26,9 @@ HOOK_DESTINATION = "https://onetribe.example/direct/webhook/big-commerce/order/d
 FAULTS = ("bigcommerce:5xx=0.2", "bigcommerce:cut_json=0.2", "onetribe:5xx=0.04")
 
 
-@click.command()
-@click.option(
-    "--orders",
-    type=Whole(1, 100_000),
-    default=300,
-    show_default=True,
-    help="How many orders the simulated store has.",
-)
-@pass_invocation
-def demo(invocation: Invocation, orders: int) -> int:
-    """Send a few hundred orders from a simulated store to a simulated One Tribe.
+@command(
+    "demo",
+    help="""Send a few hundred orders from a simulated store to a simulated One Tribe.
 
     Both services run on this machine and are spoken to over real HTTP, with some faults
     switched on. Nothing leaves the machine, and nothing is left behind.
@@ -43,11 +36,20 @@ def demo(invocation: Invocation, orders: int) -> int:
     \b
     Example:
       bc2ot demo
-    """
+    """,
+)
+@click.option(
+    "--orders",
+    type=Whole(1, 100_000),
+    default=300,
+    show_default=True,
+    help="How many orders the simulated store has.",
+)
+def demo(cli: Context, orders: int) -> int:
     from onetribe_bc.config import UserDirectories, load
     from onetribe_bc.sandbox import Sandbox
 
-    console = invocation.console()
+    console = cli.console()
     with (
         tempfile.TemporaryDirectory(prefix="bc2ot-demo-") as folder,
         Sandbox(orders) as sandbox,
@@ -58,22 +60,22 @@ def demo(invocation: Invocation, orders: int) -> int:
         home = Path(folder)
         directories = UserDirectories(config=home / "config", state=home / "state", home=home)
         settings = load(path=None, environ=environment, cwd=home, directories=directories)
-        console.say("Two simulated services run on this machine, spoken to over real HTTP:")
+        console.info("Two simulated services run on this machine, spoken to over real HTTP:")
         store = f"{len(sandbox.store):,} orders at {sandbox.api_url}"
-        console.say(f"  a BigCommerce store with {store}")
-        console.say(f"  One Tribe at {settings.onetribe.masked}")
-        console.say("\n1. A hook, so that BigCommerce tells of new orders")
+        console.info(f"  a BigCommerce store with {store}")
+        console.info(f"  One Tribe at {settings.onetribe.masked}")
+        console.info("\n1. A hook, so that BigCommerce tells of new orders")
         _create_hook(console, settings, clock)
         faults = [sandbox.faults.add(fault) for fault in FAULTS]
-        console.say("\n2. A backfill, while both services fail now and then")
+        console.info("\n2. A backfill, while both services fail now and then")
         first = _backfill(console, settings, clock)
         struck = sum(fault.struck for fault in faults)
-        console.say(f"  Faults among the answers: {struck}; each was tried again.")
-        console.say("\n3. The same again: nothing is sent twice")
+        console.info(f"  Faults among the answers: {struck}; each was tried again.")
+        console.info("\n3. The same again: nothing is sent twice")
         second = _backfill(console, settings, clock)
-        console.say("\n4. Both sides")
+        console.info("\n4. Both sides")
         agree = _compare(console, sandbox, sent=first["delivered"] + second["delivered"])
-        console.say(
+        console.info(
             "\nYour own store: bc2ot init asks for what it needs, then\n"
             "  bc2ot backfill --since 7d --dry-run"
         )
@@ -89,7 +91,7 @@ def _create_hook(console: Console, settings: Settings, clock: Clock) -> None:
         hook = client.create_hook(scope="store/order/created", destination=HOOK_DESTINATION)
     finally:
         client.close()
-    console.say(f"  hook {hook.id}: {hook.scope} to {mask_url(hook.destination)}, active")
+    console.info(f"  hook {hook.id}: {hook.scope} to {mask_url(hook.destination)}, active")
 
 
 def _backfill(console: Console, settings: Settings, clock: Clock) -> Counter[str]:
@@ -109,7 +111,7 @@ def _backfill(console: Console, settings: Settings, clock: Clock) -> Counter[str
                 summary.add(report)
                 show(summary)
     for line in (*problem_lines(summary), summary_text(summary)):
-        console.say(f"  {line}")
+        console.info(f"  {line}")
     return Counter(
         {disposition.value: number for disposition, number in summary.dispositions.items()}
     )

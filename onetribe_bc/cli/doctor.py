@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocation
-from onetribe_bc.cli.options import json_option
-from onetribe_bc.cli.stores import all_stores_option, for_stores
+from onetribe_bc.cli.context import Context
+from onetribe_bc.cli.options import all_stores_option, command, json_option
+from onetribe_bc.cli.signals import interruptible
+from onetribe_bc.cli.stores import for_stores
 from onetribe_bc.errors import ConfigurationError, ExitCode
 
 if TYPE_CHECKING:
@@ -29,13 +30,9 @@ _NARROWEST = 30
 """On narrower terminals, leave wrapping to the terminal."""
 
 
-@click.command
-@click.option("--fix", is_flag=True, help="Apply safe fixes, then check again.")
-@all_stores_option
-@json_option
-@pass_invocation
-def doctor(invocation: Invocation, fix: bool, all_stores: bool, as_json: bool) -> int:
-    """Check configuration, credentials and scopes, clock, webhooks, One Tribe's URL (without
+@command(
+    "doctor",
+    help="""Check configuration, credentials and scopes, clock, webhooks, One Tribe's URL (without
     sending an order) and the ledger, and show how to fix each problem.
 
     ok: no problem. note: good to know. warn: no action needed now. FAIL: needs a fix. The worst
@@ -51,8 +48,12 @@ def doctor(invocation: Invocation, fix: bool, all_stores: bool, as_json: bool) -
       bc2ot doctor --fix
       bc2ot -q doctor || echo "needs attention"
       bc2ot doctor --json
-    """
-
+    """,
+)
+@click.option("--fix", is_flag=True, help="Apply safe fixes, then check again.")
+@all_stores_option
+@json_option
+def doctor(cli: Context, fix: bool, all_stores: bool, as_json: bool) -> int:
     def work(console: Console, settings: Settings) -> int:
         return _examine(console, settings, fix=fix, as_json=as_json)
 
@@ -60,11 +61,11 @@ def doctor(invocation: Invocation, fix: bool, all_stores: bool, as_json: bool) -
         return _show_unusable(console, error, as_json=as_json)
 
     # The checks report the configuration's warnings.
-    silent = replace(invocation, warns=False)
+    silent = replace(cli, warns=False)
     try:
         return for_stores(silent, work, all_stores=all_stores, as_json=as_json, unusable=unusable)
     except ConfigurationError as error:  # of the settings: in `work` an error is a finding
-        return unusable(invocation.console(json=as_json), error)
+        return unusable(cli.console(json=as_json), error)
 
 
 def _examine(console: Console, settings: Settings, *, fix: bool, as_json: bool) -> int:
@@ -87,7 +88,7 @@ def _examine(console: Console, settings: Settings, *, fix: bool, as_json: bool) 
         if as_json:
             store_hash = settings.bigcommerce.store_hash or None
             console.json(_as_json(found, store_hash=store_hash, complete=complete))
-    console.say(_summary(found, fixed=fix))
+    console.info(_summary(found, fixed=fix))
     return worst(found)
 
 
@@ -99,7 +100,7 @@ def _show_unusable(console: Console, error: ConfigurationError, *, as_json: bool
     _Shown(console, as_json=as_json).add(finding)
     if as_json:
         console.json(_as_json([finding], store_hash=None, complete=True))
-    console.say(_summary([finding], fixed=False))
+    console.info(_summary([finding], fixed=False))
     return worst([finding])
 
 
@@ -110,7 +111,7 @@ class _Shown:
         self._console = console
         self._silent = as_json
         self._group = ""
-        width = shutil.get_terminal_size().columns if console.for_people else 0
+        width = shutil.get_terminal_size().columns if console.is_terminal else 0
         self._width = width if width >= _NARROWEST else 0
 
     def add(self, finding: Finding) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocation
-from onetribe_bc.cli.options import fill_in, json_option
+from onetribe_bc.cli.context import Context
+from onetribe_bc.cli.options import command, fill_in, json_option
+from onetribe_bc.cli.signals import interruptible
 
 if TYPE_CHECKING:
     from onetribe_bc.api.webhook import Callback, Verifier
@@ -36,7 +37,24 @@ _OURS = "BC2OT_RECEIVER_SECRET"
 _HEADERS_FILE = """Give lines of NAME: VALUE, or a JSON object such as {"webhook-id": "msg_…"}."""
 
 
-@click.command("handle-callback")
+@command(
+    "handle-callback",
+    help="""Take one callback as BigCommerce posts it, and send the order that it names.
+
+    FILE holds the callback; - or none is stdin. It may be wrapped as EventBridge or Pub/Sub wrap
+    it. With bigcommerce.client_secret or receiver.secret set, its headers must prove that it is
+    BigCommerce's. Callbacks about other things than orders are ignored.
+
+    The exit code is for a queue: after 0 the callback is dealt with, after 2 it is no good and
+    never will be, after any other code hand it in again. Its order is in the ledger first: what
+    goes wrong then, the next sync mends, too.
+
+    \b
+    Examples:
+      bc2ot handle-callback callback.json --headers-file headers.json
+      bc2ot handle-callback --trusted < event.json
+    """,
+)
 @click.argument("file", type=click.Path(), default="-", metavar="[FILE]")
 @click.option(
     "--header",
@@ -57,44 +75,28 @@ _HEADERS_FILE = """Give lines of NAME: VALUE, or a JSON object such as {"webhook
     help="Check nothing: only BigCommerce can write to the queue that it came from.",
 )
 @json_option
-@pass_invocation
 def handle_callback(
-    invocation: Invocation,
+    cli: Context,
     file: str,
     headers: tuple[str, ...],
     headers_file: str | None,
     trusted: bool,
     as_json: bool,
 ) -> int:
-    """Take one callback as BigCommerce posts it, and send the order that it names.
-
-    FILE holds the callback; - or none is stdin. It may be wrapped as EventBridge or Pub/Sub wrap
-    it. With bigcommerce.client_secret or receiver.secret set, its headers must prove that it is
-    BigCommerce's. Callbacks about other things than orders are ignored.
-
-    The exit code is for a queue: after 0 the callback is dealt with, after 2 it is no good and
-    never will be, after any other code hand it in again. Its order is in the ledger first: what
-    goes wrong then, the next sync mends, too.
-
-    \b
-    Examples:
-      bc2ot handle-callback callback.json --headers-file headers.json
-      bc2ot handle-callback --trusted < event.json
-    """
     if trusted and (headers or headers_file):
         raise click.UsageError("--trusted checks nothing; leave it out, or the headers.")
     if file == headers_file == "-":
         raise click.UsageError("The callback and its headers cannot both come from stdin.")
     from onetribe_bc.commands.callback import make_verifier
 
-    console = invocation.console(json=as_json)
-    settings = invocation.settings(console)
+    console = cli.console(json=as_json)
+    settings = cli.settings(console)
     verifier = None if trusted else make_verifier(settings)
     given = [*_options(console, headers), *(_lines(headers_file) if headers_file else ())]
     body = _read(file, "callback")
     if verifier is not None and not verifier.is_configured:
         verifier = None
-        console.warn(
+        console.warning(
             "nothing is set to check callbacks by, so this one is taken at its word. Set "
             "bigcommerce.client_secret or receiver.secret; or say --trusted, if nobody but "
             "BigCommerce can write to where it came from."
@@ -118,11 +120,11 @@ def _act(console: Console, settings: Settings, callback: Callback, *, as_json: b
         "ignored": callback.ignored or None,
     }
     if callback.order_id is None:
-        console.say(f"Ignored: {callback.scope}, since {callback.ignored}.")
+        console.info(f"Ignored: {callback.scope}, since {callback.ignored}.")
         if as_json:
             console.json({**facts, "complete": True, "ended_by": None, **summary_json(Summary())})
         return 0
-    console.say(f"Store {callback.store_hash}, {callback.scope}, order {callback.order_id}.")
+    console.info(f"Store {callback.store_hash}, {callback.scope}, order {callback.order_id}.")
     with (
         interruptible(console) as clock,
         open_context(settings, clock, policy_of(settings, retry_failed=False)) as context,
@@ -161,7 +163,7 @@ def _options(console: Console, texts: Iterable[str]) -> Iterator[tuple[str, str]
                 "--headers-file.",
             )
         if name.lower() == SECRET_HEADER.lower() and "${" not in value:
-            console.warn(
+            console.warning(
                 f"the value of the header {SECRET_HEADER} can be seen by other users of this "
                 f"machine in the list of processes. Better: --header '{SECRET_HEADER}:${{NAME}}', "
                 "with single quotes, or --headers-file."

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from onetribe_bc.cli.invocation import interruptible
+from onetribe_bc.cli.signals import interruptible
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -86,7 +86,7 @@ def follow(desk: Desk, outcomes: Iterable[Outcome], clock: Clock) -> list[Outcom
                 }
             )
     if any(outcome.change is Change.FAILED for outcome in done):
-        desk.console.say(INVISIBLE)
+        desk.console.info(INVISIBLE)
     return done
 
 
@@ -106,19 +106,19 @@ def _print_outcome(desk: Desk, outcome: Outcome) -> None:
 def _say_problem(desk: Desk, outcome: Outcome) -> None:
     hook = outcome.hook
     if hook is None:
-        desk.console.urgent(outcome.problem)
+        desk.console.error(outcome.problem)
         return
     for name in outcome.differs:
         asked, answered = getattr(outcome.asked, name), getattr(hook, name)
         if name == "destination":
             asked, answered = desk.shown(asked), desk.shown(answered)
         unseen = " (they differ in what is masked)" if asked == answered else ""
-        desk.console.urgent(
+        desk.console.error(
             f"Hook {hook.id}: BigCommerce was asked for the {name} {asked} and answered with "
             f"{answered}{unseen}."
         )
     if outcome.differs:
-        desk.console.say(
+        desk.console.info(
             f"Correct it with `bc2ot hooks update {hook.id}`, or delete it with "
             f"`bc2ot hooks delete {hook.id}`."
         )
@@ -131,18 +131,18 @@ def say_what_comes_next(desk: Desk, outcomes: Iterable[Outcome], *, to_receiver:
     if not created or desk.as_json:
         return
     if to_receiver:
-        desk.console.say(
+        desk.console.info(
             "BigCommerce may take a minute until it calls a new hook.\n"
             "Next, if it does not run yet, the receiver: bc2ot serve"
         )
         return
-    desk.console.say(
+    desk.console.info(
         "BigCommerce may take a minute until it calls a new hook.\n"
         "It tells the id of an order only; the order itself is sent by this tool: "
         "bc2ot backfill --since 7d"
     )
     if any(desk.is_onetribe(hook) for hook in created):
-        desk.console.say('"Check Integration" on One Tribe\'s site confirms that the hook works.')
+        desk.console.info('"Check Integration" on One Tribe\'s site confirms that the hook works.')
 
 
 # How a hook is shown
@@ -219,7 +219,7 @@ def print_listing(desk: Desk, listing: Listing) -> None:
             ),
         )
     else:
-        desk.console.say(f"No such hook. {INVISIBLE}")
+        desk.console.info(f"No such hook. {INVISIBLE}")
     say_state(desk, listing)
 
 
@@ -243,18 +243,18 @@ def say_state(desk: Desk, listing: Listing) -> None:
     """What BigCommerce itself did to the hooks, and how to undo it."""
     off = [str(hook.id) for hook in listing.hooks if hook.id in listing.deactivated]
     if off:
-        desk.console.say(
+        desk.console.info(
             "BigCommerce deactivates hooks that were idle for 90 days or whose callbacks kept "
             f"failing. Switch on again: bc2ot hooks enable {' '.join(off)}"
         )
     for blocked in listing.blocked:
         reasons = f" ({', '.join(blocked.reasons)})" if blocked.reasons else ""
-        desk.console.warn(
+        desk.console.warning(
             f"BigCommerce calls {desk.shown(blocked.destination)} again in "
             f"{blocked.time_left_s} s at the earliest: too many callbacks failed{reasons}."
         )
     if listing.problem:
-        desk.console.warn(f"deactivated hooks may be shown as inactive: {listing.problem}")
+        desk.console.warning(f"deactivated hooks may be shown as inactive: {listing.problem}")
 
 
 def _moment(desk: Desk, moment: datetime | None) -> str:

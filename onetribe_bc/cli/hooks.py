@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onetribe_bc.cli.completion import complete_scopes
+from onetribe_bc.cli.completers import complete_scopes
+from onetribe_bc.cli.context import Context
 from onetribe_bc.cli.hook_view import (
     Desk,
     exit_code_of,
@@ -22,8 +23,7 @@ from onetribe_bc.cli.hook_view import (
     say_state,
     say_what_comes_next,
 )
-from onetribe_bc.cli.invocation import Invocation, pass_invocation
-from onetribe_bc.cli.options import Whole, fill_in, json_option
+from onetribe_bc.cli.options import Group, Whole, command, fill_in, json_option
 
 if TYPE_CHECKING:
     from onetribe_bc.api.bigcommerce import ApiVersion
@@ -53,18 +53,39 @@ _activity_option = click.option("--active/--inactive", "is_active", default=None
 _ids_argument = click.argument("ids", nargs=-1, required=True, type=Whole(min=1), metavar="ID...")
 
 
-@click.group
-def hooks() -> None:
-    """The store's webhooks: what makes BigCommerce tell of each order.
+hooks = Group(
+    "hooks",
+    help="""The store's webhooks: what makes BigCommerce tell of each order.
 
     \b
     Examples:
       bc2ot hooks create
       bc2ot hooks list
-    """
+    """,
+)
 
 
-@hooks.command(short_help="Bring hooks about; what exists is not made twice.")
+@command(
+    "create",
+    help="""Bring a hook about for each scope.
+
+    What exists already is left or corrected and never made twice, so that it can be run again at
+    any time. Without --header an existing hook keeps its headers; with it, it has just those.
+    --receiver adds the header X-Bc2ot-Secret. Its secret is receiver.secret or, where that is not
+    set, made once and kept beside the ledger.
+
+    The exit code is 1 when BigCommerce answers with another hook than it was asked for.
+
+    \b
+    Examples:
+      bc2ot hooks create
+      bc2ot hooks create --scope store/order/created --scope store/order/updated
+      bc2ot hooks create --destination https://hooks.example.com/orders \\
+          --header 'X-Hook-Secret=${HOOK_SECRET}'
+      bc2ot hooks create --receiver https://hooks.example.com/bigcommerce
+    """,
+    group=hooks,
+)
 @click.option(
     "--scope",
     "scopes",
@@ -89,9 +110,8 @@ def hooks() -> None:
 @click.option("--inactive", is_flag=True, help="Switched off; `hooks enable` switches it on.")
 @_api_version_option
 @json_option
-@pass_invocation
 def create(
-    invocation: Invocation,
+    cli: Context,
     scopes: tuple[str, ...],
     destination: str | None,
     receiver: str | None,
@@ -100,28 +120,11 @@ def create(
     api_version: ApiVersion,
     as_json: bool,
 ) -> int:
-    """Bring a hook about for each scope.
-
-    What exists already is left or corrected and never made twice, so that it can be run again at
-    any time. Without --header an existing hook keeps its headers; with it, it has just those.
-    --receiver adds the header X-Bc2ot-Secret. Its secret is receiver.secret or, where that is not
-    set, made once and kept beside the ledger.
-
-    The exit code is 1 when BigCommerce answers with another hook than it was asked for.
-
-    \b
-    Examples:
-      bc2ot hooks create
-      bc2ot hooks create --scope store/order/created --scope store/order/updated
-      bc2ot hooks create --destination https://hooks.example.com/orders \\
-          --header 'X-Hook-Secret=${HOOK_SECRET}'
-      bc2ot hooks create --receiver https://hooks.example.com/bigcommerce
-    """
     from onetribe_bc.commands.hooks import create_hooks
 
     if receiver is not None and destination is not None:
         raise click.UsageError("--receiver is the destination; leave --destination out.")
-    desk = _open_desk(invocation, api_version, as_json)
+    desk = _open_desk(cli, api_version, as_json)
     wanted_headers = _headers(desk, headers)
     given = receiver if destination is None else destination
     target = _onetribe_destination(desk) if given is None else _destination(desk, given)
@@ -144,7 +147,21 @@ def create(
     return exit_code_of(done)
 
 
-@hooks.command("list", short_help="List the hooks that the token can see.")
+@command(
+    "list",
+    help="""List the hooks that the token can see: those that its own API account made.
+
+    Keys in destinations and the values of headers are masked. Hooks that BigCommerce switched
+    off are shown as deactivated (v3 only).
+
+    \b
+    Examples:
+      bc2ot hooks list
+      bc2ot hooks list --scope store/order/created --inactive
+      bc2ot hooks list --destination '${BC2OT_ONETRIBE_URL}' --json
+    """,
+    group=hooks,
+)
 @click.option(
     "--scope",
     metavar="SCOPE",
@@ -155,29 +172,17 @@ def create(
 @_activity_option
 @_api_version_option
 @json_option
-@pass_invocation
 def list_(
-    invocation: Invocation,
+    cli: Context,
     scope: str | None,
     destination: str | None,
     is_active: bool | None,
     api_version: ApiVersion,
     as_json: bool,
 ) -> int:
-    """List the hooks that the token can see: those that its own API account made.
-
-    Keys in destinations and the values of headers are masked. Hooks that BigCommerce switched
-    off are shown as deactivated (v3 only).
-
-    \b
-    Examples:
-      bc2ot hooks list
-      bc2ot hooks list --scope store/order/created --inactive
-      bc2ot hooks list --destination '${BC2OT_ONETRIBE_URL}' --json
-    """
     from onetribe_bc.commands.hooks import list_hooks
 
-    desk = _open_desk(invocation, api_version, as_json)
+    desk = _open_desk(cli, api_version, as_json)
     where = None if destination is None else _destination(desk, destination)
     with desk.connect() as (client, _):
         listing = list_hooks(
@@ -190,21 +195,23 @@ def list_(
     return 0
 
 
-@hooks.command(short_help="Show one hook.")
-@click.argument("hook_id", type=Whole(min=1), metavar="ID")
-@_api_version_option
-@json_option
-@pass_invocation
-def show(invocation: Invocation, hook_id: int, api_version: ApiVersion, as_json: bool) -> int:
-    """Show one hook, its key and its headers' values masked.
+@command(
+    "show",
+    help="""Show one hook, its key and its headers' values masked.
 
     \b
     Example:
       bc2ot hooks show 20172984
-    """
+    """,
+    group=hooks,
+)
+@click.argument("hook_id", type=Whole(min=1), metavar="ID")
+@_api_version_option
+@json_option
+def show(cli: Context, hook_id: int, api_version: ApiVersion, as_json: bool) -> int:
     from onetribe_bc.commands.hooks import get_hook
 
-    desk = _open_desk(invocation, api_version, as_json)
+    desk = _open_desk(cli, api_version, as_json)
     with desk.connect() as (client, _):
         listing = get_hook(client, hook_id, api_version=api_version)
     (hook,) = listing.hooks
@@ -216,7 +223,17 @@ def show(invocation: Invocation, hook_id: int, api_version: ApiVersion, as_json:
     return 0
 
 
-@hooks.command(short_help="Change a hook.")
+@command(
+    "update",
+    help="""Change a hook. What is not given stays as it is; --header replaces all of its headers.
+
+    \b
+    Examples:
+      bc2ot hooks update 20172984 --scope store/order/updated
+      bc2ot hooks update 20172984 --header 'X-Hook-Secret=${HOOK_SECRET}' --active
+    """,
+    group=hooks,
+)
 @click.argument("hook_id", type=Whole(min=1), metavar="ID")
 @click.option(
     "--scope",
@@ -229,9 +246,8 @@ def show(invocation: Invocation, hook_id: int, api_version: ApiVersion, as_json:
 @_activity_option
 @_api_version_option
 @json_option
-@pass_invocation
 def update(
-    invocation: Invocation,
+    cli: Context,
     hook_id: int,
     scope: str | None,
     destination: str | None,
@@ -240,20 +256,13 @@ def update(
     api_version: ApiVersion,
     as_json: bool,
 ) -> int:
-    """Change a hook. What is not given stays as it is; --header replaces all of its headers.
-
-    \b
-    Examples:
-      bc2ot hooks update 20172984 --scope store/order/updated
-      bc2ot hooks update 20172984 --header 'X-Hook-Secret=${HOOK_SECRET}' --active
-    """
     from onetribe_bc.commands.hooks import Wanted, update_hook
 
     if scope is None and destination is None and not headers and is_active is None:
         raise click.UsageError(
             "Nothing to change: give --scope, --destination, --header, --active or --inactive."
         )
-    desk = _open_desk(invocation, api_version, as_json)
+    desk = _open_desk(cli, api_version, as_json)
     wanted = Wanted(
         scope=scope,
         destination=None if destination is None else _destination(desk, destination),
@@ -267,60 +276,47 @@ def update(
         return exit_code_of(follow(desk, [outcome], clock))
 
 
-@hooks.command(short_help="Switch hooks on.")
-@_ids_argument
-@_api_version_option
-@json_option
-@pass_invocation
-def enable(
-    invocation: Invocation, ids: tuple[int, ...], api_version: ApiVersion, as_json: bool
-) -> int:
-    """Switch hooks on, also those that BigCommerce deactivated.
+@command(
+    "enable",
+    help="""Switch hooks on, also those that BigCommerce deactivated.
 
     Each id is tried; the exit code is 1 when one of them failed.
 
     \b
     Example:
       bc2ot hooks enable 20172984 20172985
-    """
-    return _switch(_open_desk(invocation, api_version, as_json), ids, is_active=True)
-
-
-@hooks.command(short_help="Switch hooks off, without deleting them.")
+    """,
+    group=hooks,
+)
 @_ids_argument
 @_api_version_option
 @json_option
-@pass_invocation
-def disable(
-    invocation: Invocation, ids: tuple[int, ...], api_version: ApiVersion, as_json: bool
-) -> int:
-    """Switch hooks off, without deleting them: BigCommerce calls them no more.
+def enable(cli: Context, ids: tuple[int, ...], api_version: ApiVersion, as_json: bool) -> int:
+    return _switch(_open_desk(cli, api_version, as_json), ids, is_active=True)
+
+
+@command(
+    "disable",
+    help="""Switch hooks off, without deleting them: BigCommerce calls them no more.
 
     Each id is tried; the exit code is 1 when one of them failed.
 
     \b
     Example:
       bc2ot hooks disable 20172984
-    """
-    return _switch(_open_desk(invocation, api_version, as_json), ids, is_active=False)
-
-
-@hooks.command(short_help="Delete hooks.")
-@click.argument("ids", nargs=-1, type=Whole(min=1), metavar="[ID...]")
-@click.option("--all", "every", is_flag=True, help="All hooks that the token can see.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+    """,
+    group=hooks,
+)
+@_ids_argument
 @_api_version_option
 @json_option
-@pass_invocation
-def delete(
-    invocation: Invocation,
-    ids: tuple[int, ...],
-    every: bool,
-    yes: bool,
-    api_version: ApiVersion,
-    as_json: bool,
-) -> int:
-    """Delete hooks, after showing them and asking.
+def disable(cli: Context, ids: tuple[int, ...], api_version: ApiVersion, as_json: bool) -> int:
+    return _switch(_open_desk(cli, api_version, as_json), ids, is_active=False)
+
+
+@command(
+    "delete",
+    help="""Delete hooks, after showing them and asking.
 
     Each id is tried; the exit code is 1 when one of them failed. --all takes hooks for other
     things than orders as well.
@@ -329,14 +325,29 @@ def delete(
     Examples:
       bc2ot hooks delete 20172984
       bc2ot hooks delete --all --yes
-    """
+    """,
+    group=hooks,
+)
+@click.argument("ids", nargs=-1, type=Whole(min=1), metavar="[ID...]")
+@click.option("--all", "every", is_flag=True, help="All hooks that the token can see.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_api_version_option
+@json_option
+def delete(
+    cli: Context,
+    ids: tuple[int, ...],
+    every: bool,
+    yes: bool,
+    api_version: ApiVersion,
+    as_json: bool,
+) -> int:
     from onetribe_bc.commands.hooks import delete_hooks
 
     if bool(ids) is every:
         raise click.UsageError("Give the ids of hooks, or --all.")
-    if not yes and (invocation.no_input or not sys.stdin.isatty()):
+    if not yes and (cli.no_input or not sys.stdin.isatty()):
         raise click.UsageError("`hooks delete` asks first, and nobody can be asked: add --yes.")
-    desk = _open_desk(invocation, api_version, as_json)
+    desk = _open_desk(cli, api_version, as_json)
     if every or not yes:
         ids = _choose(desk, ids, every=every, yes=yes)
     with desk.connect() as (client, clock):
@@ -344,9 +355,9 @@ def delete(
         return exit_code_of(follow(desk, outcomes, clock))
 
 
-def _open_desk(invocation: Invocation, api_version: ApiVersion, as_json: bool) -> Desk:
-    console = invocation.console(json=as_json)
-    return Desk(console, invocation.settings(console), api_version, as_json)
+def _open_desk(cli: Context, api_version: ApiVersion, as_json: bool) -> Desk:
+    console = cli.console(json=as_json)
+    return Desk(console, cli.settings(console), api_version, as_json)
 
 
 # What was asked for
@@ -373,7 +384,7 @@ def _destination(desk: Desk, text: str) -> str:
     from onetribe_bc.api.hooks import destination_secrets
 
     if "${" not in text and destination_secrets(text):
-        desk.console.warn(
+        desk.console.warning(
             "the destination seems to hold a key, which other users of this machine can see in "
             "the list of processes. Better: --destination '${NAME}', with single quotes."
         )
@@ -393,7 +404,7 @@ def _headers(desk: Desk, texts: Iterable[str]) -> Mapping[str, str] | None:
         if name.lower() in (known.lower() for known in headers):
             raise InputError(f"The header {name} is given twice.")
         if "${" not in given:
-            desk.console.warn(
+            desk.console.warning(
                 f"the value of the header {name} can be seen by other users of this machine in "
                 f"the list of processes. Better: --header '{name}=${{NAME}}', with single quotes."
             )
@@ -423,7 +434,7 @@ def _with_secret(desk: Desk, receiver: str, headers: Mapping[str, str] | None) -
     if secret is None:
         file = receiver_secret_file(desk.settings.ledger, desk.settings.need_store_hash())
         secret = make_receiver_secret(file, secrets.token_urlsafe)
-        desk.console.say(
+        desk.console.info(
             f"Made the secret that callbacks carry, and kept it in {file}. The user that runs "
             "the receiver must be able to read it."
         )
@@ -437,7 +448,7 @@ def _warn_of_typos(console: Console, scopes: Iterable[str]) -> None:
         check_scope(scope)
         near = nearest_scope(scope)
         if near is not None:
-            console.warn(f"BigCommerce documents no scope {scope}; did you mean {near}?")
+            console.warning(f"BigCommerce documents no scope {scope}; did you mean {near}?")
 
 
 def _choose(desk: Desk, ids: tuple[int, ...], *, every: bool, yes: bool) -> tuple[int, ...]:
@@ -454,15 +465,15 @@ def _choose(desk: Desk, ids: tuple[int, ...], *, every: bool, yes: bool) -> tupl
         ids = tuple(hook.id for hook in found)
     if not found:
         if every:
-            desk.console.say(f"There is no hook to delete. {INVISIBLE}")
+            desk.console.info(f"There is no hook to delete. {INVISIBLE}")
         return ids
     if yes:
         return ids
     for hook in found:
-        desk.console.urgent(f"  {hook_line(desk, hook)}")
+        desk.console.error(f"  {hook_line(desk, hook)}")
     if desk.console.confirm(f"Delete {plural(len(found), 'hook')}?"):
         return ids
-    desk.console.say("Nothing is deleted.")
+    desk.console.info("Nothing is deleted.")
     return ()
 
 

@@ -6,10 +6,33 @@ from typing import Any
 
 import click
 
-from onetribe_bc.cli.invocation import Invocation, ended_by_sigterm, pass_invocation
+from onetribe_bc.cli.context import Context
+from onetribe_bc.cli.options import command
+from onetribe_bc.cli.setup import Options, Setup, prefilled
+from onetribe_bc.cli.signals import ended_by_sigterm
 
 
-@click.command
+@command(
+    "init",
+    help="""Ask for the store, its access token and One Tribe's URL, check them, write the file.
+
+    Each question says where to find the answer. The checks send no order. The file is written at
+    the end, readable only by you, to --config or BC2OT_CONFIG, or else where you choose.
+
+    With --no-input, options say where the values are. Without them, BC2OT_STORE_HASH,
+    BC2OT_ACCESS_TOKEN and BC2OT_ONETRIBE_URL are used; the file then names the variables and does
+    not hold the secrets. Without --config, the file is `config.yaml` in your configuration
+    directory, or `bc2ot.yaml` in the working directory if that exists.
+
+    \b
+    Examples:
+      bc2ot init
+      bc2ot --config shop.yaml init
+      bc2ot --no-input init --store-hash abc123 \\
+          --access-token-env BIGCOMMERCE_ACCESS_TOKEN \\
+          --onetribe-url-file /run/secrets/onetribe-url --hook
+    """,
+)
 @click.option("--store-hash", metavar="HASH", help="Store hash, or the whole API path.")
 @click.option("--access-token-env", metavar="NAME", help="Variable that holds the access token.")
 @click.option(
@@ -31,37 +54,15 @@ from onetribe_bc.cli.invocation import Invocation, ended_by_sigterm, pass_invoca
     help="Check the answers with both services.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the file; keep the old one as .bak.")
-@pass_invocation
-def init(invocation: Invocation, **given: Any) -> int:
-    """Ask for the store, its access token and One Tribe's URL, check them, write the file.
-
-    Each question says where to find the answer. The checks send no order. The file is written at
-    the end, readable only by you, to --config or BC2OT_CONFIG, or else where you choose.
-
-    With --no-input, options say where the values are. Without them, BC2OT_STORE_HASH,
-    BC2OT_ACCESS_TOKEN and BC2OT_ONETRIBE_URL are used; the file then names the variables and does
-    not hold the secrets. Without --config, the file is `config.yaml` in your configuration
-    directory, or `bc2ot.yaml` in the working directory if that exists.
-
-    \b
-    Examples:
-      bc2ot init
-      bc2ot --config shop.yaml init
-      bc2ot --no-input init --store-hash abc123 \\
-          --access-token-env BIGCOMMERCE_ACCESS_TOKEN \\
-          --onetribe-url-file /run/secrets/onetribe-url --hook
-    """
-    # Imported here so that `init --help` does not load the HTTP clients.
-    from onetribe_bc.cli.setup import Options, Setup, prefilled
-
+def init(cli: Context, **given: Any) -> int:
     options = Options(**given)
     options.refuse_contradictions()
-    if invocation.store is not None:
+    if cli.store is not None:
         raise click.UsageError(
             "`init` sets up the store at the top of a file; add others by hand, under `stores:`."
         )
-    console = invocation.console()
-    if not (invocation.no_input or console.can_ask):
+    console = cli.console()
+    if not (cli.no_input or console.can_ask):
         raise click.UsageError(
             "`init` asks questions and needs a terminal. In scripts, run `bc2ot --no-input init` "
             "with options; see `bc2ot init --help`."
@@ -69,9 +70,9 @@ def init(invocation: Invocation, **given: Any) -> int:
     setup = Setup(console, prefilled(options), options)
     with ended_by_sigterm():
         try:
-            if invocation.no_input:
-                return setup.from_options(invocation.config)
-            return setup.from_questions(invocation.config)
+            if cli.no_input:
+                return setup.from_options(cli.config)
+            return setup.from_questions(cli.config)
         except (click.Abort, KeyboardInterrupt):
-            console.urgent(f"{setup.written or 'Nothing'} was written.")
+            console.error(f"{setup.written or 'Nothing'} was written.")
             raise

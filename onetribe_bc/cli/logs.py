@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from typing import IO
 
-_LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
+_LEVELS = {0: logging.WARNING, 1: logging.INFO}
 
 
 class _JsonFormatter(logging.Formatter):
@@ -18,7 +18,7 @@ class _JsonFormatter(logging.Formatter):
 
 
 class _StderrHandler(logging.StreamHandler[IO[str]]):
-    """Writes to what is stderr at that moment: a progress bar stands in for it while it moves."""
+    """Writes to the current `sys.stderr`, which a progress bar replaces while it is shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
@@ -26,14 +26,14 @@ class _StderrHandler(logging.StreamHandler[IO[str]]):
 
 
 def json_line(level: str, logger: str, message: str, at: datetime) -> str:
-    """One line of a log for programs; ASCII, so that no terminal acts on what it holds."""
+    """Return one log line as JSON; in ASCII, so that a terminal interprets nothing in it."""
     time = at.isoformat(timespec="milliseconds")
     return json.dumps({"time": time, "level": level, "logger": logger, "message": message})
 
 
-def set_up_logging(verbosity: int, log_format: str) -> None:
-    """Send the package's log to stderr: warnings, with -v requests, with -vv waits."""
-    # Nothing that is shown tells them, and to find them out for each line takes its time.
+def set_up_logging(verbose: int, log_format: str, *, quiet: bool) -> None:
+    """Log to stderr: warnings; with -v requests; with -vv waits; with -q errors only."""
+    # No format shows these, and finding them takes time on every line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = _StderrHandler()
     text = logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -41,4 +41,4 @@ def set_up_logging(verbosity: int, log_format: str) -> None:
     logger = logging.getLogger("onetribe_bc")
     logger.handlers[:] = [handler]
     logger.propagate = False
-    logger.setLevel(_LEVELS.get(verbosity, logging.DEBUG))
+    logger.setLevel(logging.ERROR if quiet else _LEVELS.get(verbose, logging.DEBUG))

@@ -1,12 +1,19 @@
-"""Options and values that several commands share."""
+"""What commands are built from: the decorator, the global options, shared options and values."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
+
+from onetribe_bc.cli.completers import complete_stores
+from onetribe_bc.cli.context import Context
+from onetribe_bc.errors import InputError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -15,39 +22,113 @@ if TYPE_CHECKING:
     from onetribe_bc.ids import IdRange
 
 
+# The global options, which every command accepts
+
+
+class _GlobalOption(click.Option):
+    """An option whose value goes into the Context. Only the help of bc2ot itself shows it."""
+
+    def __init__(self, *names: str, **attributes: Any) -> None:
+        super().__init__(names, expose_value=False, callback=_store_in_context, **attributes)
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        return None if ctx.parent else super().get_help_record(ctx)
+
+
+def _store_in_context(ctx: click.Context, option: click.Parameter, value: Any) -> None:
+    assert option.name is not None  # noqa: S101 - click names every option
+    if ctx.get_parameter_source(option.name) is ParameterSource.DEFAULT:
+        return
+    context = ctx.ensure_object(Context)
+    if option.name == "verbose":
+        value += context.verbose
+    ctx.obj = ctx.find_root().obj = context = replace(context, **{option.name: value})
+    if context.verbose and context.quiet:
+        raise click.UsageError("-v and -q contradict each other.")
+
+
+GLOBAL_OPTIONS = (
+    _GlobalOption(
+        "--config",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The configuration file.  [default: ./bc2ot.yaml, else the user's]",
+    ),
+    _GlobalOption(
+        "--store",
+        metavar="NAME",
+        shell_complete=complete_stores,
+        help="A store of the file, by its name there.  [default: the one at its top]",
+    ),
+    _GlobalOption(
+        "-v", "--verbose", count=True, help="Show each request; -vv shows waits as well."
+    ),
+    _GlobalOption("-q", "--quiet", is_flag=True, help="Print nothing unless something is wrong."),
+    _GlobalOption(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="Format of messages on stderr.",
+    ),
+    _GlobalOption("--no-input", is_flag=True, help="Never ask; fail where an answer is needed."),
+)
+
+
+class Command(click.Command):
+    """A command that accepts the global options after its name as well."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(ctx), *GLOBAL_OPTIONS]
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_epilog(ctx, formatter)
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(
+                "The options of bc2ot itself (-v, -q, --store NAME ...) are accepted here, too."
+            )
+
+
+class Group(Command, click.Group):
+    """A command of subcommands that accepts the global options as well."""
+
+
+def command(
+    name: str,
+    *,
+    help: str,  # noqa: A002 - click's name
+    epilog: str | None = None,
+    group: Group | None = None,
+) -> Callable[[Callable[..., int]], click.Command]:
+    """Turn a function of a Context and its options into a command, of `group` if there is one."""
+
+    def decorate(function: Callable[..., int]) -> click.Command:
+        made = click.command(name, cls=Command, help=help, epilog=epilog)(click.pass_obj(function))
+        if group is not None:
+            group.add_command(made)
+        return made
+
+    return decorate
+
+
+# Options and types that several commands share
+
+
 class Whole(click.IntRange):
-    """A whole number within bounds, named as people name it."""
+    """A whole number within bounds; the name is for error messages."""
 
     name = "whole number"
 
 
 class Number(click.FloatRange):
-    """A number within bounds, named as people name it."""
+    """A number within bounds; the name is for error messages."""
 
     name = "number"
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-
-workers_option = click.option(
-    "--workers",
-    type=Whole(1, 64),
-    metavar="N",
-    help="How many orders to send at a time.  [default: delivery.workers, else 8]",
-)
-
-WHEN = (
-    "WHEN is a date (2026-03-01), a time (2026-03-01T12:00, in the configured timezone unless it "
-    "ends in an offset), a while ago (36h, 7d, 2w), today or yesterday."
-)
-"""What a date may look like, for the end of a help text."""
-
-force_option = click.option("--force", is_flag=True, help="Send again what was delivered before.")
-
-
 def order_id(text: str) -> int:
-    """The type of an argument that is one order's id. Raises click.BadParameter."""
-    from onetribe_bc.errors import InputError
+    """Convert an argument to one order's ID. Raises click.BadParameter."""
     from onetribe_bc.ids import parse_ids
 
     try:
@@ -59,26 +140,50 @@ def order_id(text: str) -> int:
     return found[0].first
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+force_option = click.option("--force", is_flag=True, help="Send delivered orders again.")
+all_stores_option = click.option(
+    "--all-stores", is_flag=True, help="Run for each store of the file, one after the other."
+)
+workers_option = click.option(
+    "--workers",
+    type=Whole(1, 64),
+    metavar="N",
+    help="How many orders to send at a time.  [default: delivery.workers, else 8]",
+)
+until_option = click.option(
+    "--until", metavar="WHEN", help="End of the range, inclusive.  [default: now]"
+)
+
+WHEN = (
+    "WHEN is a date (2026-03-01), a time (2026-03-01T12:00, in the configured timezone unless it "
+    "ends in an offset), an age (36h, 7d, 2w), today or yesterday."
+)
+"""For the end of a help text."""
+
+
+# Values
+
+
 def read_ids(texts: Sequence[str]) -> list[IdRange]:
-    """Ids and ranges from arguments; `-` stands for what stdin holds. Raises InputError."""
-    from onetribe_bc.errors import InputError
+    """Parse IDs and ranges; `-` stands for the content of stdin. Raises InputError."""
     from onetribe_bc.ids import parse_ids
 
     ranges = parse_ids([_read_stdin() if text == "-" else text for text in texts])
     if not ranges:
-        raise InputError("No order id was given.", hint="Give ids such as 218, or - for stdin.")
+        raise InputError("No order ID was given.", hint="Pass IDs such as 218, or - for stdin.")
     return ranges
 
 
 def _read_stdin() -> str:
-    """All of it. Spreadsheets begin a file with a byte order mark."""
+    # Spreadsheets begin a file with a byte order mark.
     return sys.stdin.buffer.read().decode("utf-8-sig", "replace")
 
 
 def window_bounds(
     since: str | None, until: str | None, *, now: datetime, timezone: ZoneInfo
 ) -> tuple[datetime | None, datetime | None]:
-    """`--since` and `--until` as aware UTC moments. Raises InputError, also when inverted."""
+    """Parse `--since` and `--until` to UTC. Raises InputError, also for an inverted window."""
     from onetribe_bc.dates import Window, parse_time
 
     first = None if since is None else parse_time(since, now=now, timezone=timezone)
@@ -88,13 +193,12 @@ def window_bounds(
 
 
 def fill_in(text: str, environ: Mapping[str, str]) -> str:
-    """`text` with each `${NAME}` replaced by that environment variable, and `$$` by `$`.
+    """Replace each `${NAME}` with that environment variable, and `$$` with `$`.
 
-    What an option holds shows in the list of processes; what a variable holds does not. Raises
-    InputError for a variable that is not set or empty; it quotes no value.
+    Other users see the options of a process, but not its environment. Raises InputError for a
+    variable that is unset or empty; the error quotes no value.
     """
     from onetribe_bc.config.sources import expand
-    from onetribe_bc.errors import InputError
 
     try:
         return expand(text, environ)

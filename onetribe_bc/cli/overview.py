@@ -1,60 +1,66 @@
-"""What `bc2ot` alone shows: the commands by task, and what makes sense next."""
+"""What `bc2ot` alone prints: the commands by task, and the next step."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import click
 
-if TYPE_CHECKING:
-    from onetribe_bc.config import Settings
+from onetribe_bc.clock import SystemClock
+from onetribe_bc.config import Settings, UserDirectories, load
+from onetribe_bc.config.paths import find_file
+from onetribe_bc.config.settings import SETTINGS
+from onetribe_bc.doctor.finding import CHECK_ERRORS, Level
+from onetribe_bc.doctor.ledger import check_ledger
+from onetribe_bc.errors import Bc2otError
+from onetribe_bc.ledger.peek import peek
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How things stand, in a sentence, and command lines with what each of them does."""
+    """The situation, and the commands for it with what each does."""
 
     situation: str
     commands: Sequence[tuple[str, str]]
 
 
-BEGIN = Step(
+SET_UP = Step(
     "Nothing is set up yet.",
     (
-        ("bc2ot init", "asks for what it needs, checks it, and writes it down"),
-        ("bc2ot demo", "shows all of it at work, with simulated services"),
+        ("bc2ot init", "asks for what it needs, checks it and writes the configuration"),
+        ("bc2ot demo", "shows it all at work, with simulated services"),
     ),
 )
-MEND = Step(
-    "The configuration cannot be used as it is.",
-    (("bc2ot doctor", "says what is wrong, and how to mend it"),),
+FIX = Step(
+    "The configuration is incomplete or invalid.",
+    (("bc2ot doctor", "reports each problem with its fix"),),
 )
 TRY = Step(
-    "It is set up, and nothing was sent yet.",
+    "bc2ot is set up and has sent nothing yet.",
     (
-        ("bc2ot doctor", "checks that all is well"),
-        ("bc2ot backfill --since 30d --dry-run", "says what would be sent"),
+        ("bc2ot doctor", "checks the setup"),
+        ("bc2ot backfill --since 30d --dry-run", "shows what would be sent"),
     ),
 )
-LOOK = Step(
-    "It is set up and in use, and something waits for you.",
-    (("bc2ot doctor", "says what, and how to mend it"),),
+INSPECT = Step(
+    "bc2ot is set up and in use, and something needs your attention.",
+    (("bc2ot doctor", "reports each problem with its fix"),),
 )
-KEEP_UP = Step(
-    "It is set up and in use, but no sync has sent what is new.",
-    (("bc2ot sync --since 30d", "sends what changed; cron can run it from then on"),),
+SCHEDULE = Step(
+    "bc2ot is set up and in use, but no sync has sent new orders.",
+    (("bc2ot sync --since 30d", "sends what changed; schedule it with cron from then on"),),
 )
-GO_ON = Step(
-    "It is set up and in use.",
+CONTINUE = Step(
+    "bc2ot is set up and in use.",
     (("bc2ot status", "shows what was delivered and what is owed"),),
 )
 
 
 def show_overview(context: click.Context) -> None:
-    """Print it. Looks at the configuration and whether there is a ledger, and changes nothing."""
+    """Print the commands and the next step; changes nothing."""
     group = context.command
     assert isinstance(group, click.Group)  # noqa: S101 - only the group shows its commands
     formatter = context.make_formatter()
@@ -64,54 +70,42 @@ def show_overview(context: click.Context) -> None:
     formatter.write_paragraph()
     formatter.write_text(step.situation)
     with formatter.section("Next"):
-        for command, about in step.commands:
+        for command, effect in step.commands:
             formatter.write_text(command)
             with formatter.indentation():
-                formatter.write_text(about)
+                formatter.write_text(effect)
     formatter.write_paragraph()
     formatter.write_text("bc2ot COMMAND --help explains a command, with examples.")
     click.echo(formatter.getvalue().rstrip("\n"))
 
 
 def next_step() -> Step:
-    """What someone should do next, as far as this machine's files and variables tell."""
-    from pathlib import Path
-
-    from onetribe_bc.config import UserDirectories, load
-    from onetribe_bc.config.paths import find_file
-    from onetribe_bc.config.settings import SETTINGS
-    from onetribe_bc.errors import Bc2otError
-
+    """Choose the next step by the environment, the configuration file and the ledger."""
     try:
         cwd, directories = Path.cwd(), UserDirectories.of_user()
-        named = os.environ.get(SETTINGS["bigcommerce.store_hash"].variable)
-        if not named and find_file(None, os.environ, cwd, directories) is None:
-            return BEGIN
+        store_hash = os.environ.get(SETTINGS["bigcommerce.store_hash"].variable)
+        if not store_hash and find_file(None, os.environ, cwd, directories) is None:
+            return SET_UP
         settings = load(path=None, environ=os.environ, cwd=cwd, directories=directories)
     except (Bc2otError, OSError):
-        return MEND
+        return FIX
     store = settings.bigcommerce
     if not settings.stores and not (
         store.store_hash and store.access_token and settings.onetribe.url
     ):
-        return MEND
+        return FIX
     return _in_use(settings) if settings.ledger.exists() else TRY
 
 
 def _in_use(settings: Settings) -> Step:
-    """What the ledger tells, by the judgement of `doctor`."""
-    from onetribe_bc.clock import SystemClock
-    from onetribe_bc.doctor.finding import CHECK_ERRORS, Level
-    from onetribe_bc.doctor.ledger import check_ledger
-    from onetribe_bc.ledger.peek import peek
-
+    """Choose by what `doctor` finds in the ledger."""
     try:
         look = peek(settings.ledger, settings.bigcommerce.store_hash)
         findings = list(check_ledger(settings, look, now=SystemClock().now()))
     except CHECK_ERRORS:
-        return LOOK
+        return INSPECT
     if any(finding.level in (Level.WARN, Level.FAIL) for finding in findings):
-        return LOOK
+        return INSPECT
     if any(one.check == "ledger.sync" and one.level is Level.NOTE for one in findings):
-        return KEEP_UP
-    return GO_ON
+        return SCHEDULE
+    return CONTINUE

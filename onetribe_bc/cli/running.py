@@ -1,4 +1,4 @@
-"""Showing a run: what it is about, how far it has come, what it did."""
+"""Showing a run: which orders it covers, its progress, and its outcome."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 from onetribe_bc.cli.console import Console
 from onetribe_bc.cli.summary import (
     alarm_text,
+    id_ranges,
     problem_lines,
-    spans,
     summary_json,
     summary_text,
 )
@@ -24,12 +24,12 @@ from onetribe_bc.text import plural
 
 T = TypeVar("T")
 
-SHOWN_SPANS = 100
-"""How many ids and ranges a terminal is given."""
+SHOWN_RANGES = 100
+"""How many IDs and ranges are printed on a terminal."""
 
 
 def describe(store_hash: str, selection: Selection, timezone: ZoneInfo) -> str:
-    """What a run is about to look at."""
+    """Say which orders a run covers."""
     if selection.window is None:
         return f"Store {store_hash}, orders by id."
     window = selection.window.describe(timezone)
@@ -37,8 +37,8 @@ def describe(store_hash: str, selection: Selection, timezone: ZoneInfo) -> str:
     return f"Store {store_hash}, orders {selection.by} {window}{counted}."
 
 
-def about(store_hash: str, selection: Selection) -> dict[str, object]:
-    """The same for programs."""
+def selection_json(store_hash: str, selection: Selection) -> dict[str, object]:
+    """Return the same for JSON output."""
     window = selection.window
     return {
         "store_hash": store_hash,
@@ -51,78 +51,86 @@ def about(store_hash: str, selection: Selection) -> dict[str, object]:
 def show_run(
     console: Console,
     reports: Generator[Report],
+    facts: Mapping[str, object] | None,
     *,
-    expected: int | None,
-    facts: Mapping[str, object] | None = None,
+    expected: int | None = None,
     strict: bool = False,
     routine: bool = False,
 ) -> int:
-    """Follow a run to its end, say what it did, and return its exit code. With `facts`, say it
-    as JSON; `strict` and `routine` are the tally's. What ended the run early is raised
-    again after that.
+    """Follow a run to its end, print the outcome, and return the exit code.
+
+    JSON output begins with `facts`; None prints none. `expected` is the number of orders, if
+    known; `strict` and `routine` are those of Summary. An error that ends the run early is raised
+    after the outcome is printed.
     """
     summary = Summary(strict=strict, routine=routine)
     try:
-        # Whatever goes wrong here, the run ends before its services are closed.
+        # The run must end before its clients are closed.
         with closing(reports), console.progress(expected) as show:
             for report in reports:
                 summary.add(report)
                 show(summary)
     except Bc2otError as error:
-        _show_tally(console, summary, facts, ended=error)
+        _print_outcome(console, summary, facts, ended_by=error)
         raise
-    _show_tally(console, summary, facts, ended=None)
+    _print_outcome(console, summary, facts, ended_by=None)
     return summary.exit_code
 
 
-def _show_tally(
-    console: Console, summary: Summary, facts: Mapping[str, object] | None, ended: Bc2otError | None
+def _print_outcome(
+    console: Console,
+    summary: Summary,
+    facts: Mapping[str, object] | None,
+    ended_by: Bc2otError | None,
 ) -> None:
-    if facts is not None:
-        outcome = {"complete": ended is None, "ended_by": None if ended is None else str(ended)}
+    if console.as_json and facts is not None:
+        outcome = {
+            "complete": ended_by is None,
+            "ended_by": None if ended_by is None else str(ended_by),
+        }
         console.json({**facts, **outcome, **summary_json(summary)})
-    _tell(console, summary, summary_text(summary), ended=ended)
+    _print_summary(console, summary, summary_text(summary), ended_by)
 
 
-def _tell(console: Console, summary: Summary, text: str, ended: Bc2otError | None = None) -> None:
-    """The orders in trouble, and the summary; with -q one line, unless an error says it all."""
+def _print_summary(
+    console: Console, summary: Summary, text: str, ended_by: Bc2otError | None = None
+) -> None:
+    """Print the problems and `text`; with -q one line, unless an error follows anyway."""
     if console.quiet:
-        if summary.problem_count and ended is None:
-            console.urgent(alarm_text(summary))
+        if summary.problem_count and ended_by is None:
+            console.error(alarm_text(summary))
         return
     for line in problem_lines(summary):
-        console.say(line)
+        console.info(line)
     if summary.strict and summary.dispositions[Disposition.ALREADY_DELIVERED]:
-        console.say("What was delivered before is sent again only by bc2ot push-order ID --force.")
-    if summary.seen or ended is None:
-        console.say(text)
+        console.info("Delivered orders are sent again only by bc2ot push-order ID --force.")
+    if summary.seen or ended_by is None:
+        console.info(text)
 
 
 def until_stopped(items: Iterable[T], clock: Clock) -> Iterator[T]:
-    """The items until Ctrl-C, for work that sends nothing. Raises InterruptedRunError."""
+    """Yield the items until Ctrl-C, then raise InterruptedRunError; for work that sends nothing."""
     for item in items:
         if clock.stopping:
             raise InterruptedRunError("Interrupted.")
         yield item
 
 
-def show_preview(
-    console: Console, reports: Iterable[Report], facts: Mapping[str, object] | None
-) -> int:
-    """Say what would be sent, by count and ids."""
+def show_preview(console: Console, reports: Iterable[Report], facts: Mapping[str, object]) -> int:
+    """Print what would be sent, as a count and as IDs."""
     summary = Summary()
     ids: list[int] = []
     for report in reports:
         summary.add(report)
         if report.disposition is Disposition.TO_SEND:
             ids.append(report.order_id)
-    if facts is not None:
+    if console.as_json:
         console.json({**facts, "dry_run": True, **summary_json(summary), "ids": ids})
     elif ids:
-        parts = spans(sorted(ids))
-        shown = parts[:SHOWN_SPANS] if console.for_people else parts
+        ranges = id_ranges(sorted(ids))
+        shown = ranges[:SHOWN_RANGES] if console.is_terminal else ranges
         console.data(", ".join(shown))
-        if len(shown) < len(parts):
-            console.say("... and more; a pipe or a file gets all of them.")
-    _tell(console, summary, f"Nothing is sent. {summary_text(summary)}")
+        if len(shown) < len(ranges):
+            console.info("... and more; in a pipe or a file, all IDs are printed.")
+    _print_summary(console, summary, f"Nothing is sent. {summary_text(summary)}")
     return summary.exit_code

@@ -8,52 +8,14 @@ import tempfile
 
 import click
 
-from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocation
-from onetribe_bc.cli.options import Number, Whole
+from onetribe_bc.cli.context import Context
+from onetribe_bc.cli.options import Number, Whole, command
+from onetribe_bc.cli.signals import interruptible
 
 
-@click.command()
-@click.option(
-    "--orders",
-    type=Whole(0, 1_000_000),
-    default=1000,
-    show_default=True,
-    help="How many orders the store has.",
-)
-@click.option(
-    "--seed", type=int, default=1, show_default=True, help="Another number makes other orders."
-)
-@click.option(
-    "--port",
-    type=Whole(0, 65534),
-    default=8025,
-    show_default=True,
-    help="BigCommerce's port; One Tribe gets the next one. 0 takes free ones.",
-)
-@click.option(
-    "--latency",
-    type=Number(0, 60),
-    default=0.02,
-    show_default=True,
-    help="Seconds that One Tribe takes to answer.",
-)
-@click.option(
-    "--fault",
-    "faults",
-    multiple=True,
-    metavar="SERVICE:KIND[=RATE]",
-    help="What goes wrong and how often, see above. Repeatable.  [default: nothing]",
-)
-@pass_invocation
-def sandbox(
-    invocation: Invocation,
-    orders: int,
-    seed: int,
-    port: int,
-    latency: float,
-    faults: tuple[str, ...],
-) -> int:
-    """Simulate BigCommerce and One Tribe on this machine, until Ctrl-C.
+@command(
+    "sandbox",
+    help="""Simulate BigCommerce and One Tribe on this machine, until Ctrl-C.
 
     Prints the environment variables that point bc2ot at it: paste them into another terminal.
     They name a ledger of its own, too, so that yours is left alone; it goes when the sandbox ends.
@@ -87,11 +49,51 @@ def sandbox(
       slow      @SECONDS, else 1
     Lists of orders (bigcommerce only):
       object_for_list  row_without_id  not_ascending  date_filter_ignored
-    """
+    """,
+)
+@click.option(
+    "--orders",
+    type=Whole(0, 1_000_000),
+    default=1000,
+    show_default=True,
+    help="How many orders the store has.",
+)
+@click.option(
+    "--seed", type=int, default=1, show_default=True, help="Another number makes other orders."
+)
+@click.option(
+    "--port",
+    type=Whole(0, 65534),
+    default=8025,
+    show_default=True,
+    help="BigCommerce's port; One Tribe gets the next one. 0 takes free ones.",
+)
+@click.option(
+    "--latency",
+    type=Number(0, 60),
+    default=0.02,
+    show_default=True,
+    help="Seconds that One Tribe takes to answer.",
+)
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="SERVICE:KIND[=RATE]",
+    help="What goes wrong and how often, see above. Repeatable.  [default: nothing]",
+)
+def sandbox(
+    cli: Context,
+    orders: int,
+    seed: int,
+    port: int,
+    latency: float,
+    faults: tuple[str, ...],
+) -> int:
     from onetribe_bc.errors import InputError, InterruptedRunError
     from onetribe_bc.sandbox import FAULT_SYNTAX, Sandbox, parse_fault
 
-    console = invocation.console()
+    console = cli.console()
     try:
         parsed = [parse_fault(text) for text in faults]
     except ValueError as error:
@@ -115,9 +117,9 @@ def sandbox(
         environment = {**services.environment(), "BC2OT_LEDGER": f"{folder}/ledger.db"}
         for name, value in environment.items():
             console.data(f"export {name}={shlex.quote(value)}")
-        console.say("Both services run. Paste these lines into another terminal. Ctrl-C ends it.")
+        console.info("Both services run. Paste these lines into another terminal. Ctrl-C ends it.")
         with contextlib.suppress(InterruptedRunError):
             while True:
                 clock.sleep(3600)
-        console.say(f"One Tribe received {sum(services.onetribe.counts().values()):,} orders.")
+        console.info(f"One Tribe received {sum(services.onetribe.counts().values()):,} orders.")
     return 0

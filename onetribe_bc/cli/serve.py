@@ -10,8 +10,9 @@ from contextlib import contextmanager
 
 import click
 
-from onetribe_bc.cli.invocation import Invocation, interruptible, pass_invocation
-from onetribe_bc.cli.options import Number
+from onetribe_bc.cli.context import Context
+from onetribe_bc.cli.options import Number, command
+from onetribe_bc.cli.signals import interruptible
 from onetribe_bc.clock import SystemClock
 from onetribe_bc.errors import InputError, InterruptedRunError
 from onetribe_bc.secret import is_loopback
@@ -28,7 +29,21 @@ STOPPING = (
 )
 
 
-@click.command
+@command(
+    "serve",
+    help="""Receive BigCommerce's callbacks, and send their orders immediately.
+
+    Runs until Ctrl-C or SIGTERM, behind a proxy that terminates https. Each callback is durable
+    in the ledger before the response. Every 15 minutes (receiver.sync_every) it syncs, as `bc2ot
+    sync` does, to find orders whose callbacks never came.
+
+    \b
+    Examples:
+      bc2ot hooks create --receiver https://hooks.example.com/
+      bc2ot serve
+      bc2ot --log-format json serve --listen 127.0.0.1:9000 --path /bigcommerce
+    """,
+)
 @click.option(
     "--listen",
     "address",
@@ -54,41 +69,30 @@ STOPPING = (
 @click.option(
     "--insecure", is_flag=True, help="Verify nothing. For trying out, on this machine only."
 )
-@pass_invocation
-def serve(invocation: Invocation, address: str, path: str, grace: float, insecure: bool) -> int:
-    """Receive BigCommerce's callbacks, and send their orders immediately.
-
-    Runs until Ctrl-C or SIGTERM, behind a proxy that terminates https. Each callback is durable
-    in the ledger before the response. Every 15 minutes (receiver.sync_every) it syncs, as `bc2ot
-    sync` does, to find orders whose callbacks never came.
-
-    \b
-    Examples:
-      bc2ot hooks create --receiver https://hooks.example.com/
-      bc2ot serve
-      bc2ot --log-format json serve --listen 127.0.0.1:9000 --path /bigcommerce
-    """
-    console = invocation.console()
+def serve(cli: Context, address: str, path: str, grace: float, insecure: bool) -> int:
+    console = cli.console()
     host, port = _parse_address(address)
     if insecure and not is_loopback(host):
         raise InputError(
             f"--insecure is for this machine only, and other machines can reach {host}.",
             hint="Listen on 127.0.0.1 or [::1], or leave out --insecure.",
         )
-    settings = invocation.settings(console)
+    settings = cli.settings(console)
     with (
         _listening(host, port) as listener,
         interruptible(console, notice=STOPPING) as clock,
-        _info_logged(invocation),
+        _info_logged(cli),
         open_service(settings, clock, path=path, verify=not insecure) as service,
         Server(service.application, listener) as server,
     ):
         if insecure:
-            console.warn("Callbacks are not verified: any process on this machine can post them.")
-        console.say(f"Store {settings.need_store_hash()}: listening on {server.url}{path}")
+            console.warning(
+                "Callbacks are not verified: any process on this machine can post them."
+            )
+        console.info(f"Store {settings.need_store_hash()}: listening on {server.url}{path}")
         _wait(clock, server)
         if not service.finish(grace):
-            console.warn(
+            console.warning(
                 f"Some requests got no response within {grace:g} s. The next run finds the orders "
                 "that may have arrived."
             )
@@ -132,10 +136,10 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _info_logged(invocation: Invocation) -> Iterator[None]:
+def _info_logged(cli: Context) -> Iterator[None]:
     """Log callbacks and deliveries, unless -q or -v sets the levels."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
-    if invocation.verbosity == 0:
+    if not (cli.verbose or cli.quiet):
         for logger in loggers:
             logger.setLevel(logging.INFO)
     try:

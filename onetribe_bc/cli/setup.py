@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -23,8 +25,9 @@ from onetribe_bc.cli.answers import (
     Answers,
 )
 from onetribe_bc.cli.console import Console
+from onetribe_bc.cli.context import working_directory
 from onetribe_bc.cli.hooks import DEFAULT_SCOPES
-from onetribe_bc.cli.invocation import line_for_cron, signals_wait, working_folder
+from onetribe_bc.cli.signals import signals_wait
 from onetribe_bc.clock import Clock, SystemClock
 from onetribe_bc.commands.hooks import create_hooks
 from onetribe_bc.config import UserDirectories
@@ -76,7 +79,7 @@ class Options:
 
 def prefilled(options: Options) -> Answers:
     """Take answers from options and the environment. Raises InputError, ConfigurationError."""
-    answers = Answers(os.environ, working_folder(), UserDirectories.of_user())
+    answers = Answers(os.environ, working_directory(), UserDirectories.of_user())
     answers.take_api_url()
     answers.take_store_hash(options.store_hash)
     answers.take_secret(ACCESS_TOKEN, options.access_token_env, options.access_token_file)
@@ -122,33 +125,34 @@ class Setup:
     def from_questions(self, config: Path | None) -> int:
         """Ask for each value, check it, and ask again if it is wrong; then write the file."""
         console, answers = self.console, self.answers
-        console.explain(
+        console.info(
             "bc2ot needs three values to connect your store. Nothing is written before the end; "
-            "Ctrl-C leaves no trace."
+            "Ctrl-C leaves no trace.",
+            fold=True,
         )
         place = self._named(config) or self._ask_place()
         overwrite = self.options.overwrite
         if check_target(place) and not overwrite:
-            console.complain(f"{place} already exists.")
+            console.error(f"{place} already exists.", fold=True)
             overwrite = console.confirm(f"Replace it, and keep it as {free_backup(place).name}?")
             if not overwrite:
-                console.say("Nothing was written. To use another file: bc2ot --config FILE init")
+                console.info("Nothing was written. To use another file: bc2ot --config FILE init")
                 return 0
 
-        console.say("\n1 of 3: the store")
-        console.explain(_STORE)
+        console.info("\n1 of 3: the store")
+        console.info(_STORE, fold=True)
         answers.ask_store_hash(console)
-        console.say("\n2 of 3: the access token")
-        console.explain(_SHOWN_ONCE)
+        console.info("\n2 of 3: the access token")
+        console.info(_SHOWN_ONCE, fold=True)
         answers.ask_secret(ACCESS_TOKEN, console)
         while not self._passes(ACCESS_TOKEN.setting.name, self._check_store):
             # The hidden question first: a user who expects the token again would paste it here.
-            console.say("\nThe access token and the store")
+            console.info("\nThe access token and the store")
             answers.ask_secret(ACCESS_TOKEN, console)
             answers.ask_store_hash(console)
 
-        console.say("\n3 of 3: One Tribe's URL")
-        console.explain(_ONETRIBE)
+        console.info("\n3 of 3: One Tribe's URL")
+        console.info(_ONETRIBE, fold=True)
         answers.ask_secret(ONETRIBE_URL, console)
         while not self._passes(ONETRIBE_URL.setting.name, self._check_onetribe):
             answers.ask_secret(ONETRIBE_URL, console)
@@ -173,8 +177,8 @@ class Setup:
     def _ask_place(self) -> Path:
         cwd = self.answers.cwd
         places = places_for_new(cwd, self.answers.directories)
-        self.console.say("")
-        self.console.explain("Where should the configuration file be?")
+        self.console.info("")
+        self.console.info("Where should the configuration file be?", fold=True)
         choices = [
             f"{place} (found from {'this directory only' if place.parent == cwd else 'everywhere'})"
             for place in places
@@ -198,35 +202,37 @@ class Setup:
         else:
             self.passed.add(name)
             return True
-        self.console.explain("Try again; Enter keeps the previous answer.")
+        self.console.info("Try again; Enter keeps the previous answer.", fold=True)
         return False
 
     def _complain(self, error: Bc2otError) -> None:
-        self.console.complain(f"{error} {error.hint}".rstrip())
+        self.console.error(f"{error} {error.hint}".rstrip(), fold=True)
 
     def _check_store(self) -> None:
         """Check that the token reads the store's orders. Raises Bc2otError."""
         clock = SystemClock()
-        self.console.say("Checking with BigCommerce ...")
+        self.console.info("Checking with BigCommerce ...")
         with closing(self._bigcommerce(clock)) as client:
             name = store_name(client)
             orders = plural(client.count_orders(OrderQuery()), "order")
             clock_finding = check_clock(client, clock)
         if name:
-            self.console.explain(f'OK: the store is "{name}"; the token reads its {orders}.')
+            self.console.info(
+                f'OK: the store is "{name}"; the token reads its {orders}.', fold=True
+            )
         else:
             unread = " It cannot read the store's name, which is fine." if name is None else ""
-            self.console.explain(f"OK: the token reads the store's {orders}.{unread}")
+            self.console.info(f"OK: the token reads the store's {orders}.{unread}", fold=True)
         self._show(clock_finding)
 
     def _check_onetribe(self) -> None:
         """Check that One Tribe responds; this does not verify the merchant key."""
         url = self._onetribe_url()
-        self.console.say("Checking with One Tribe, without sending an order ...")
+        self.console.info("Checking with One Tribe, without sending an order ...")
         with closing(OneTribeClient(url, clock=SystemClock())) as client:
             self._show(reach_onetribe(client))
         if not looks_like_onetribe(url):
-            self.console.warn(
+            self.console.warning(
                 "the URL does not have the form …/direct/webhook/big-commerce/order/KEY that One "
                 "Tribe's page shows. Compare them."
             )
@@ -235,11 +241,11 @@ class Setup:
         """Show a finding as `doctor` does. It never stops the setup; errors are raised."""
         text = f"{finding.text} {finding.hint}".rstrip()
         if finding.level is Level.OK:
-            self.console.explain(f"OK: {text}")
+            self.console.info(f"OK: {text}", fold=True)
         elif finding.level is Level.NOTE:
-            self.console.explain(text)
+            self.console.info(text, fold=True)
         else:
-            self.console.warn(text)
+            self.console.warning(text)
 
     def _bigcommerce(self, clock: Clock) -> BigCommerceClient:
         return BigCommerceClient(
@@ -261,14 +267,14 @@ class Setup:
             ACCESS_TOKEN.setting.name not in self.passed
             or ONETRIBE_URL.setting.name in self.answers.unchecked
         ):
-            self.console.say("")
-            self.console.explain(_LATER)
+            self.console.info("")
+            self.console.info(_LATER, fold=True)
             return False
         if self.options.hook is False or not self._hook_possible(required=False):
             return False
         if self.options.hook is None:
-            self.console.say("\nA webhook")
-            self.console.explain(_HOOK)
+            self.console.info("\nA webhook")
+            self.console.info(_HOOK, fold=True)
         return self.options.hook or self.console.confirm("Create the webhook?", default=True)
 
     def _hook_possible(self, *, required: bool) -> bool:
@@ -285,8 +291,8 @@ class Setup:
             raise InputError(
                 f"{problem} Nothing was written.", hint="Set another URL, or pass --no-hook."
             )
-        self.console.say("")
-        self.console.explain(problem)
+        self.console.info("")
+        self.console.info(problem, fold=True)
         return False
 
     def _create_hook(self) -> int:
@@ -296,15 +302,16 @@ class Setup:
             with closing(self._bigcommerce(SystemClock())) as client:
                 outcomes = list(create_hooks(client, DEFAULT_SCOPES, url.reveal()))
         except Bc2otError as error:
-            self.console.fail(f"{error}", f"{error.hint} {_LATER}".lstrip())
+            self.console.error(f"bc2ot: {error}", f"{error.hint} {_LATER}".lstrip())
             return error.exit_code
         for outcome in outcomes:
-            self.console.explain(
+            self.console.info(
                 f"Webhook {outcome.hook_id} {outcome.change}: {', '.join(DEFAULT_SCOPES)} to "
-                f"{mask_destination(url.reveal(), url)}"
+                f"{mask_destination(url.reveal(), url)}",
+                fold=True,
             )
             if outcome.differs:
-                self.console.urgent(
+                self.console.error(
                     f"BigCommerce returned a different {', '.join(outcome.differs)} than "
                     "requested: see `bc2ot hooks list`."
                 )
@@ -318,10 +325,10 @@ class Setup:
         with signals_wait():
             backup = write(place, text, overwrite=overwrite)
             self.written = place
-        self.console.say("")
-        self.console.explain(f"Written, readable only by you: {place}")
+        self.console.info("")
+        self.console.info(f"Written, readable only by you: {place}", fold=True)
         if backup is not None:
-            self.console.explain(f"Previous file: {backup}")
+            self.console.info(f"Previous file: {backup}", fold=True)
         code = self._create_hook() if hook else 0
         self._show_variables()
         self._show_next_steps(place)
@@ -330,12 +337,13 @@ class Setup:
     def _show_variables(self) -> None:
         """Name the variables that must be set, and those that override the file."""
         if variables := self.answers.variables():
-            self.console.explain(
+            self.console.info(
                 f"Set and export {' and '.join(variables)} wherever bc2ot runs, also for cron: "
-                "the file takes the values from there."
+                "the file takes the values from there.",
+                fold=True,
             )
         for variable in self.answers.overridden():
-            self.console.warn(
+            self.console.warning(
                 f"the environment sets {variable} to a different value and overrides the file: "
                 "unset it."
             )
@@ -346,13 +354,24 @@ class Setup:
         found = is_found(place, answers.environ, answers.cwd, answers.directories)
         here = "" if found else config
         anywhere = "" if place == answers.directories.config_file else config
-        self.console.say(
+        self.console.info(
             "\nNext:\n"
             f"  bc2ot {here}doctor\n"
             f"  bc2ot {here}backfill --since 30d --dry-run\n"
             f"  bc2ot {here}backfill --since 30d\n"
             f"  bc2ot {here}sync --since 30d\n"
             "From then on by cron (docs/scheduling.md):\n"
-            f"  */5 * * * *  {line_for_cron(f'-q {anywhere}sync')}"
+            f"  */5 * * * *  {_cron_command(f'-q {anywhere}sync')}"
         )
-        self.console.explain(_BUTTON)
+        self.console.info(_BUTTON, fold=True)
+
+
+def _cron_command(arguments: str) -> str:
+    """Return a crontab's command for bc2ot with its full path, as cron does not know your PATH."""
+    started = Path(sys.argv[0]).name == "bc2ot"
+    program = sys.argv[0] if started else shutil.which("bc2ot")
+    if program:
+        command = shlex.quote(str(Path(program).absolute()))
+    else:
+        command = f"{shlex.quote(sys.executable)} -m onetribe_bc"
+    return f"{command} {arguments}".replace("%", r"\%")  # cron ends a command at a bare %

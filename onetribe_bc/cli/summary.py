@@ -1,4 +1,4 @@
-"""What a run did, in words and as JSON."""
+"""The outcome of a run, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RECONCILED_ONLY = (Disposition.NOT_SENT, Disposition.CHANGED)
 
 
 def progress_text(summary: Summary, elapsed_s: float) -> str:
-    """One line for a bar: delivered, skipped, failed and the rate."""
+    """Return the text beside a progress bar: delivered, skipped, failed and the rate."""
     counts = summary.dispositions
     failed = sum(n for each, n in counts.items() if MEANINGS[each].severity is Severity.FAILURE)
     skipped = counts[Disposition.SKIPPED] + counts[Disposition.ALREADY_DELIVERED]
@@ -27,7 +27,7 @@ def progress_text(summary: Summary, elapsed_s: float) -> str:
 
 
 def summary_text(summary: Summary) -> str:
-    """One sentence whose numbers add up to the orders seen."""
+    """Return one sentence whose numbers add up to the orders seen."""
     parts = []
     for disposition, meaning in MEANINGS.items():
         number = summary.dispositions[disposition]
@@ -46,22 +46,22 @@ def summary_text(summary: Summary) -> str:
 
 
 def problem_lines(summary: Summary) -> Iterator[str]:
-    """Each order in trouble with its reason, the first of them at least, and what comes next."""
-    # Those that the run did not get to are not in trouble themselves: their number says it all.
+    """Yield the first problems with their reasons, and the next steps."""
+    # Orders that the run did not reach are only counted.
     tried = [report for report in summary.problems if report.reason != NOT_TRIED]
-    troubled = summary.problem_count - (len(summary.problems) - len(tried))
+    count = summary.problem_count - (len(summary.problems) - len(tried))
     for report in tried[:SHOWN_PROBLEMS]:
         yield problem_line(report)
-    if troubled > SHOWN_PROBLEMS:
-        named = f"the first {KEPT_PROBLEMS:,}" if troubled > KEPT_PROBLEMS else "them"
-        yield f"... and {troubled - SHOWN_PROBLEMS:,} more; --json names {named}."
+    if count > SHOWN_PROBLEMS:
+        named = f"the first {KEPT_PROBLEMS:,}" if count > KEPT_PROBLEMS else "them"
+        yield f"... and {count - SHOWN_PROBLEMS:,} more; --json names {named}."
     for disposition, meaning in MEANINGS.items():
         if meaning.next_step and summary.dispositions[disposition]:
             yield meaning.next_step
 
 
 def alarm_text(summary: Summary) -> str:
-    """All of that in one line, for -q."""
+    """Return the outcome in one line, for -q."""
     first = problem_line(summary.problems[0]).rstrip(".")
     if summary.seen == 1 and not summary.possible_duplicates:
         return f"{first}."
@@ -70,13 +70,13 @@ def alarm_text(summary: Summary) -> str:
 
 
 def problem_line(report: Report) -> str:
-    """One order's trouble in a line."""
+    """Return what became of one order, and why."""
     reason = f": {report.reason}" if report.reason else ""
     return f"Order {report.order_id} {MEANINGS[report.disposition].text}{reason}"
 
 
 def summary_json(summary: Summary) -> dict[str, object]:
-    """The same for programs; the counts by disposition add up to `seen`."""
+    """Return the outcome for JSON output; the counts by disposition add up to `seen`."""
     counts = {
         disposition.value.replace(" ", "_"): summary.dispositions[disposition]
         for disposition in MEANINGS
@@ -94,8 +94,8 @@ def summary_json(summary: Summary) -> dict[str, object]:
     }
 
 
-def spans(ids: Iterable[int]) -> list[str]:
-    """Ascending ids as people write them: `218`, `300-310`."""
+def id_ranges(ids: Iterable[int]) -> list[str]:
+    """Combine ascending IDs into ranges: `218`, `300-310`."""
     parts: list[tuple[int, int]] = []
     for order_id in ids:
         if parts and order_id == parts[-1][1] + 1:
