@@ -1,4 +1,4 @@
-"""`bc2ot handle-callback`: one callback in, one order out, and an exit code for a queue."""
+"""`bc2ot handle-callback`: one callback, one order, and an exit code for a queue."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def shared(shell: Shell) -> Shell:
 
 @contextmanager
 def held_up(shell: Shell, *arguments: str) -> Iterator[None]:
-    """Another process is at it, and One Tribe has its first order and answers at the end only."""
+    """Run another process whose first order gets no response from One Tribe until the end."""
     gate = Gate()
     hold = Fault(Service.ONETRIBE, FaultKind.HOLD, times=1, gate=gate)
     shell.sandbox.faults.replace([hold])
@@ -75,7 +75,7 @@ def held_up(shell: Shell, *arguments: str) -> Iterator[None]:
     assert shell.finish(other).code == 0
 
 
-# What it does
+# Delivery
 
 
 def test_the_order_is_fetched_and_sent(shell: Shell) -> None:
@@ -102,12 +102,12 @@ def test_with_on_change_a_changed_order_is_sent_again(shell: Shell) -> None:
     assert shell.sandbox.onetribe.counts() == {218: 2}
 
 
-def test_a_file_is_read_as_well(shell: Shell) -> None:
+def test_the_callback_may_come_from_a_file(shell: Shell) -> None:
     shell.write(payload(shell), name="callback.json")
     shell.run("handle-callback", "callback.json", "--trusted").says(0, "1 delivered")
 
 
-def test_an_incomplete_order_is_skipped_and_the_queue_is_done_with_it(shell: Shell) -> None:
+def test_an_incomplete_order_is_skipped_with_exit_code_0(shell: Shell) -> None:
     shell.sandbox.store.modify(218, status_id=0)
     trusted(shell).says(0, "1 skipped (1 status Incomplete)")
     shell.sandbox.store.complete(218)
@@ -122,7 +122,7 @@ def test_an_incomplete_order_is_skipped_and_the_queue_is_done_with_it(shell: She
     ],
 )
 def test_other_scopes_are_ignored_with_a_reason(shell: Shell, scope: str, why: str) -> None:
-    trusted(shell, scope=scope).says(0, f"Ignored: {scope}", why)
+    trusted(shell, scope=scope).says(0, f"Ignored {scope}", why)
     assert shell.sandbox.requests == ()
     told = handle(shell, payload(shell, scope=scope), "--trusted", "--json")
     assert (told.code, told.json["seen"], told.json["order_id"]) == (0, 0, None)
@@ -130,7 +130,7 @@ def test_other_scopes_are_ignored_with_a_reason(shell: Shell, scope: str, why: s
     assert not shell.ledger.exists()
 
 
-def test_as_json_it_says_what_was_done(shell: Shell) -> None:
+def test_json_reports_the_delivery(shell: Shell) -> None:
     told = handle(shell, payload(shell), "--trusted", "--json")
     assert told.json["delivered"] == 1
     assert told.json["complete"] is True
@@ -142,17 +142,17 @@ def test_as_json_it_says_what_was_done(shell: Shell) -> None:
     }
 
 
-def test_quiet_it_says_nothing_when_all_is_well(shell: Shell) -> None:
+def test_quiet_prints_nothing_on_success(shell: Shell) -> None:
     told = shell.run("-q", "handle-callback", "--trusted", stdin=payload(shell))
     assert (told.code, told.stdout, told.stderr) == (0, b"", b"")
 
 
-def test_it_works_beside_a_run_that_holds_the_store(shell: Shell) -> None:
+def test_it_works_while_another_run_holds_the_store(shell: Shell) -> None:
     with held_up(shell, "backfill", "--to-id", "217"):
         trusted(shell).says(0, "1 delivered")
 
 
-def test_what_queues_wrap_it_in_is_taken_off(shell: Shell) -> None:
+def test_a_callback_wrapped_by_a_queue_is_unwrapped(shell: Shell) -> None:
     body = payload(shell)
     event = {"detail-type": "bigCommerceWebhook", "detail": json.loads(body)}
     handle(shell, json.dumps(event).encode(), "--trusted").says(0, "1 delivered")
@@ -163,7 +163,7 @@ def test_what_queues_wrap_it_in_is_taken_off(shell: Shell) -> None:
 # Authenticity
 
 
-def test_a_signed_callback_is_believed(shell: Shell) -> None:
+def test_a_signed_callback_is_accepted(shell: Shell) -> None:
     body = payload(shell)
     headers = [f"--header={name}: {value}" for name, value in signed(shell, body).items()]
     handle(shell, body, *headers).says(0, "1 delivered")
@@ -187,7 +187,7 @@ def test_headers_may_come_from_a_file_as_lines_or_as_json(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"webhook-signature": "v1,AAAA"}, "its body was changed on the way"),
+        ({"webhook-signature": "v1,AAAA"}, "its body was changed in transit"),
         ({"webhook-timestamp": "1614265330"}, "more than five minutes ago"),
         ({"webhook-signature": ""}, "has no signature"),
     ],
@@ -211,33 +211,35 @@ def test_the_shared_secret_is_enough_and_stays_out_of_the_process_list(shared: S
 
 def test_a_secret_in_the_process_list_is_warned_of(shared: Shell) -> None:
     told = handle(shared, payload(shared), "--header", f"{SECRET_HEADER}:{SHARED}")
-    told.says(0, "Warning: the value of the header X-Bc2ot-Secret can be seen")
+    told.says(
+        0, "Warning: other users of this machine can see the value of the header X-Bc2ot-Secret"
+    )
     assert SHARED not in told.err
 
 
-def test_another_secret_or_none_is_refused(shared: Shell) -> None:
+def test_a_wrong_or_missing_secret_is_refused(shared: Shell) -> None:
     shared.set(SEEN="x")
     told = handle(shared, payload(shared), "--header", f"{SECRET_HEADER}:${{SEEN}}")
-    told.says(2, "not authentic", "is another one")
+    told.says(2, "not authentic", "X-Bc2ot-Secret is wrong")
     handle(shared, payload(shared), "--header", "host:a").says(2, "has no header X-Bc2ot-Secret")
     twice = ("--header", f"{SECRET_HEADER}:{SHARED}", "--header", f"{SECRET_HEADER}:x")
-    handle(shared, payload(shared), *twice).says(2, "given twice")
+    handle(shared, payload(shared), *twice).says(2, "passed twice")
 
 
-def test_headers_left_out_by_whoever_calls_cost_no_callback(shell: Shell) -> None:
+def test_missing_headers_keep_the_callback_in_the_queue(shell: Shell) -> None:
     told = handle(shell, payload(shell))
     told.says(3, "cannot be verified without its headers", "--headers-file", "--trusted")
     assert shell.sandbox.requests == ()
 
 
-def test_with_nothing_to_check_by_it_is_taken_at_its_word_with_a_warning(shell: Shell) -> None:
+def test_without_a_secret_a_callback_is_accepted_with_a_warning(shell: Shell) -> None:
     shell.set(BC2OT_CLIENT_SECRET=None)
     told = handle(shell, payload(shell), "--header", "host:example.com")
-    told.says(0, "Warning: nothing is set to check callbacks by", "1 delivered")
+    told.says(0, "Warning: no secret is set to verify callbacks with", "1 delivered")
     assert "Warning" not in trusted(shell).err
 
 
-# What is no good, and never will be
+# Exit code 2
 
 
 @pytest.mark.parametrize(
@@ -249,12 +251,12 @@ def test_with_nothing_to_check_by_it_is_taken_at_its_word_with_a_warning(shell: 
         (b'{"scope": "[/x]\\u001b[31m"}', "scope is invalid"),
     ],
 )
-def test_what_is_no_callback_is_refused_for_good(shell: Shell, body: bytes, why: str) -> None:
+def test_an_invalid_callback_is_refused(shell: Shell, body: bytes, why: str) -> None:
     handle(shell, body, "--trusted").says(2, why)
     assert shell.sandbox.requests == ()
 
 
-def test_another_stores_callback_is_refused_for_good(shell: Shell) -> None:
+def test_a_callback_of_a_different_store_is_refused(shell: Shell) -> None:
     told = trusted(shell, producer="stores/another1")
     told.says(2, "about store another1", shell.sandbox.store_hash, "--store")
     assert shell.sandbox.requests == ()
@@ -263,16 +265,14 @@ def test_another_stores_callback_is_refused_for_good(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("--trusted", "--header", "a:b"), "--trusted checks nothing"),
-        (("--trusted", "--headers-file", "h"), "--trusted checks nothing"),
+        (("--trusted", "--header", "a:b"), "--trusted verifies nothing"),
+        (("--trusted", "--headers-file", "h"), "--trusted verifies nothing"),
         (("--headers-file", "-"), "both come from stdin"),
         (("--header", "webhook-id"), "lacks its name or its colon"),
         (("--header", ":v"), "lacks its name or its colon"),
     ],
 )
-def test_what_was_asked_for_wrongly_is_said(
-    shell: Shell, arguments: tuple[str, ...], why: str
-) -> None:
+def test_wrong_usage_is_reported(shell: Shell, arguments: tuple[str, ...], why: str) -> None:
     handle(shell, payload(shell), *arguments).says(2, why)
     assert shell.sandbox.requests == ()
 
@@ -282,27 +282,27 @@ def test_what_was_asked_for_wrongly_is_said(
     [
         (("--header", "a:${NOT_SET}"), "NOT_SET is not set"),
         (("--header", "a:${"), "Expected a variable name"),
-        (("--headers-file", "not-there"), "The file of headers cannot be read"),
-        (("--headers-file", "."), "The file of headers cannot be read"),
-        (("not-there",), "The callback cannot be read"),
-        ((".",), "The callback cannot be read"),
+        (("--headers-file", "not-there"), "Cannot read the headers file"),
+        (("--headers-file", "."), "Cannot read the headers file"),
+        (("not-there",), "Cannot read the callback"),
+        ((".",), "Cannot read the callback"),
     ],
 )
-def test_what_whoever_calls_has_not_got_ready_costs_no_callback(
+def test_mistakes_of_the_caller_keep_the_callback_in_the_queue(
     shell: Shell, arguments: tuple[str, ...], why: str
 ) -> None:
     handle(shell, payload(shell), *arguments).says(3, why)
     assert shell.sandbox.requests == ()
 
 
-def test_a_stranger_who_sends_the_name_of_the_secret_is_not_given_its_value(
+def test_a_header_that_names_the_secrets_variable_is_not_expanded(
     shared: Shell,
 ) -> None:
-    # A function may well hand in what came with the request by --header.
+    # A function may pass a request's header with --header.
     told = handle(
         shared, payload(shared), "--header", f"{SECRET_HEADER}:${{BC2OT_RECEIVER_SECRET}}"
     )
-    told.says(2, "BC2OT_RECEIVER_SECRET", "cannot be filled into one")
+    told.says(2, "BC2OT_RECEIVER_SECRET", "--header cannot use it")
     assert shared.sandbox.requests == ()
 
 
@@ -311,30 +311,30 @@ def test_a_stranger_who_sends_the_name_of_the_secret_is_not_given_its_value(
     [
         ("POST / HTTP/1.1", "lacks its name or its colon"),
         ("[]", "lacks its name or its colon"),
-        ('{"a": ["b"]}', "no text"),
-        ('{"a": null}', "no text"),
-        ('{"a": ', "begins like a JSON object"),
-        ('{"a":' * 5000, "begins like a JSON object"),
+        ('{"a": ["b"]}', "not a string"),
+        ('{"a": null}', "not a string"),
+        ('{"a": ', "starts like a JSON object"),
+        ('{"a":' * 5000, "starts like a JSON object"),
     ],
 )
-def test_a_file_of_headers_that_is_none_is_said(shell: Shell, text: str, why: str) -> None:
+def test_an_invalid_headers_file_is_reported(shell: Shell, text: str, why: str) -> None:
     shell.write(text, name="headers")
     told = handle(shell, payload(shell), "--headers-file", "headers")
     told.says(3, why, "NAME: VALUE")
     assert shell.sandbox.requests == ()
 
 
-# What to hand in again
+# Retries
 
 
-def test_an_order_that_bigcommerce_does_not_have_yet_is_to_be_handed_in_again(
+def test_an_order_that_bigcommerce_does_not_have_yet_is_to_be_retried(
     shell: Shell,
 ) -> None:
     trusted(shell, 99999).says(1, "Order 99999 not in the store")
     assert shell.sandbox.onetribe.counts() == {}
 
 
-def test_an_order_that_is_refused_is_to_be_handed_in_again_until_it_is_taken(
+def test_a_refused_order_is_to_be_retried_until_one_tribe_accepts_it(
     shell: Shell,
 ) -> None:
     shell.sandbox.faults.add("onetribe:status@422#218")
@@ -346,14 +346,14 @@ def test_an_order_that_is_refused_is_to_be_handed_in_again_until_it_is_taken(
     trusted(shell, scope="store/order/updated").says(0, "1 delivered")
 
 
-def test_an_order_whose_answer_was_lost_is_to_be_handed_in_again(shell: Shell) -> None:
+def test_an_order_whose_response_was_lost_is_to_be_retried(shell: Shell) -> None:
     shell.sandbox.faults.add("onetribe:lost_reply#218")
     trusted(shell).says(1, "1 unknown")
     shell.sandbox.faults.clear()
     trusted(shell).says(0, "1 delivered", "1 possible duplicate")
 
 
-def test_an_order_that_another_run_is_sending_is_to_be_handed_in_again(shell: Shell) -> None:
+def test_an_order_that_another_run_is_sending_is_to_be_retried(shell: Shell) -> None:
     with held_up(shell, "push-order", "218"):
         trusted(shell).says(1, "Order 218 still owed: another run is sending it")
     trusted(shell).says(0, "1 already delivered")
@@ -364,7 +364,7 @@ def test_an_order_that_another_run_is_sending_is_to_be_handed_in_again(shell: Sh
     ("fault", "code"),
     [("bigcommerce:status@401", 4), ("onetribe:status@404", 4), ("bigcommerce:5xx", 5)],
 )
-def test_trouble_that_is_not_the_callbacks_is_never_exit_code_2(
+def test_problems_other_than_the_callbacks_never_give_exit_code_2(
     shell: Shell, fault: str, code: int
 ) -> None:
     shell.sandbox.faults.add(fault)
@@ -373,24 +373,24 @@ def test_trouble_that_is_not_the_callbacks_is_never_exit_code_2(
     trusted(shell).says(0, "1 delivered")
 
 
-def test_a_status_that_the_store_does_not_have_is_the_configurations_fault(shell: Shell) -> None:
+def test_an_unknown_order_status_is_a_configuration_error(shell: Shell) -> None:
     shell.configure(orders={"skip_statuses": ["Nonsense"]})
     trusted(shell).says(3, "no order status 'Nonsense'")
 
 
-def test_a_request_that_bigcommerce_will_not_carry_out_may_be_carried_out_later(
+def test_a_request_that_bigcommerce_rejects_is_to_be_retried(
     shell: Shell,
 ) -> None:
     shell.sandbox.faults.add("bigcommerce:status@400")
     assert trusted(shell).code == 5
 
 
-def test_a_ledger_that_cannot_be_used_keeps_the_callback_in_the_queue(shell: Shell) -> None:
+def test_an_unusable_ledger_keeps_the_callback_in_the_queue(shell: Shell) -> None:
     shell.ledger.write_bytes(b"this is no ledger" * 500)
     assert trusted(shell).code == 3
 
 
-# What is kept, whatever the queue does
+# The ledger, when the queue drops the callback
 
 
 def test_an_order_that_showed_up_late_is_sent_by_a_sync_without_another_callback(
@@ -417,7 +417,7 @@ def test_an_order_that_could_not_be_fetched_is_sent_by_a_sync(shell: Shell, faul
     assert shell.sandbox.onetribe.counts() == {218: 1}
 
 
-def test_with_on_change_a_change_that_could_not_be_fetched_stays_named(shell: Shell) -> None:
+def test_with_on_change_a_change_that_could_not_be_fetched_stays_in_the_inbox(shell: Shell) -> None:
     shell.configure(orders={"resend": "on-change"})
     trusted(shell).says(0)
     shell.sandbox.store.modify(218, staff_notes="changed")
@@ -431,7 +431,7 @@ def test_with_on_change_a_change_that_could_not_be_fetched_stays_named(shell: Sh
     assert (shell.sandbox.onetribe.counts(), _inbox(shell)) == ({218: 2}, [])
 
 
-def test_what_was_looked_at_is_not_kept(shell: Shell) -> None:
+def test_a_processed_order_leaves_the_inbox(shell: Shell) -> None:
     trusted(shell).says(0)
     shell.sandbox.faults.add("onetribe:status@422")
     refused = next(i for i in shell.sandbox.store.ids() if shell.sandbox.store.row(i).status_id)
@@ -439,7 +439,7 @@ def test_what_was_looked_at_is_not_kept(shell: Shell) -> None:
     assert _inbox(shell) == []
 
 
-def test_what_was_delivered_costs_no_request(shell: Shell) -> None:
+def test_a_delivered_order_costs_no_request(shell: Shell) -> None:
     trusted(shell).says(0)
     before = len(shell.sandbox.requests)
     trusted(shell, scope="store/order/updated").says(0, "1 already delivered")
@@ -452,6 +452,6 @@ def _inbox(shell: Shell) -> list[int]:
 
 
 def _make_due(shell: Shell) -> None:
-    """Time passes."""
+    """Make every order in the inbox due."""
     with closing(sqlite3.connect(shell.ledger)) as ledger, ledger:
         ledger.execute("UPDATE callbacks SET due_at = received_at")
