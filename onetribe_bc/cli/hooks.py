@@ -3,59 +3,77 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any
 
 import click
 
-from onetribe_bc.cli.completers import complete_scopes
-from onetribe_bc.cli.context import Context
-from onetribe_bc.cli.hook_view import (
-    Desk,
-    exit_code_of,
-    follow,
-    hook_json,
-    hook_line,
-    print_hook,
-    print_listing,
-    print_listing_json,
-    say_state,
-    say_what_comes_next,
+from onetribe_bc.api.bigcommerce import ApiVersion, BigCommerceClient
+from onetribe_bc.api.hooks import (
+    check_destination,
+    check_header,
+    check_scope,
+    destination_secrets,
+    nearest_scope,
 )
+from onetribe_bc.api.webhook import SECRET_HEADER
+from onetribe_bc.cli.completers import complete_scopes
+from onetribe_bc.cli.console import Console
+from onetribe_bc.cli.context import Context
+from onetribe_bc.cli.hook_view import HookView
 from onetribe_bc.cli.options import Group, Whole, command, fill_in, json_option
-
-if TYPE_CHECKING:
-    from onetribe_bc.api.bigcommerce import ApiVersion
-    from onetribe_bc.cli.console import Console
+from onetribe_bc.cli.signals import interruptible
+from onetribe_bc.clock import Clock
+from onetribe_bc.commands.hooks import (
+    INVISIBLE,
+    Change,
+    Outcome,
+    Wanted,
+    create_hooks,
+    delete_hooks,
+    get_hook,
+    list_hooks,
+    switch_hooks,
+    update_hook,
+)
+from onetribe_bc.config.receiver_secret import make_receiver_secret, receiver_secret_file
+from onetribe_bc.delivery.context import connect_bigcommerce
+from onetribe_bc.errors import InputError
+from onetribe_bc.text import plural
 
 DEFAULT_SCOPES = ("store/order/created",)
 RECEIVER_SCOPES = ("store/order/created", "store/order/updated")
-"""A new order is told of by the first, also while it is incomplete; whatever becomes of it then,
-its status included, by the second.
-"""
+"""The first reports a new order, even an incomplete one; the second each change of it."""
 
 _api_version_option = click.option(
     "--api-version",
     type=click.Choice(["v3", "v2"]),
     default="v3",
     show_default=True,
-    help="Which of BigCommerce's hooks APIs; both know the same hooks.",
+    help="Version of BigCommerce's webhooks API; both manage the same webhooks.",
 )
 _header_option = click.option(
     "--header",
     "headers",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Sent along with each callback. Repeatable. '${NAME}' takes an environment variable.",
+    help="Header to send with each callback. Repeatable. '${NAME}' takes an environment variable.",
 )
 _activity_option = click.option("--active/--inactive", "is_active", default=None)
 _ids_argument = click.argument("ids", nargs=-1, required=True, type=Whole(min=1), metavar="ID...")
+_id_argument = click.argument("hook_id", type=Whole(min=1), metavar="ID")
+
+
+def _scope_option(text: str) -> Callable[[Any], Any]:
+    return click.option("--scope", metavar="SCOPE", shell_complete=complete_scopes, help=text)
 
 
 hooks = Group(
     "hooks",
-    help="""The store's webhooks: what makes BigCommerce tell of each order.
+    help="""The store's webhooks, which make BigCommerce report each order.
 
     \b
     Examples:
@@ -67,14 +85,14 @@ hooks = Group(
 
 @command(
     "create",
-    help="""Bring a hook about for each scope.
+    help="""Create or update webhooks, without duplicates.
 
-    What exists already is left or corrected and never made twice, so that it can be run again at
-    any time. Without --header an existing hook keeps its headers; with it, it has just those.
-    --receiver adds the header X-Bc2ot-Secret. Its secret is receiver.secret or, where that is not
-    set, made once and kept beside the ledger.
+    There is one webhook for each scope and destination: an existing one is updated if needed, so
+    the command is safe to repeat. Without --header an existing webhook keeps its headers; with
+    --header it has only those. --receiver adds the header X-Bc2ot-Secret. Its secret is
+    receiver.secret or, if that is not set, created once and kept next to the ledger.
 
-    The exit code is 1 when BigCommerce answers with another hook than it was asked for.
+    The exit code is 1 if BigCommerce returns a webhook that differs from the request.
 
     \b
     Examples:
@@ -92,22 +110,22 @@ hooks = Group(
     multiple=True,
     metavar="SCOPE",
     shell_complete=complete_scopes,
-    help="What BigCommerce is to tell of. Repeatable.  [default: store/order/created; with "
-    "--receiver store/order/updated, too]",
+    help="Event to subscribe to. Repeatable.  [default: store/order/created; with --receiver "
+    "store/order/updated, too]",
 )
 @click.option(
     "--destination",
     metavar="URL",
-    help="Where to: https, port 443. '${NAME}' works here, too.  [default: One Tribe's URL]",
+    help="URL to call: https, port 443. '${NAME}' works here, too.  [default: One Tribe's URL]",
 )
 @click.option(
     "--receiver",
     metavar="URL",
-    help="The same, to your `bc2ot serve` or `handle-callback`: callbacks carry a secret by which "
-    "it knows them.",
+    help="URL of your `bc2ot serve` or `handle-callback`, as the destination: callbacks carry a "
+    "secret that proves where they come from.",
 )
 @_header_option
-@click.option("--inactive", is_flag=True, help="Switched off; `hooks enable` switches it on.")
+@click.option("--inactive", is_flag=True, help="Create it disabled; enable it with `hooks enable`.")
 @_api_version_option
 @json_option
 def create(
@@ -120,39 +138,37 @@ def create(
     api_version: ApiVersion,
     as_json: bool,
 ) -> int:
-    from onetribe_bc.commands.hooks import create_hooks
-
     if receiver is not None and destination is not None:
-        raise click.UsageError("--receiver is the destination; leave --destination out.")
-    desk = _open_desk(cli, api_version, as_json)
-    wanted_headers = _headers(desk, headers)
+        raise click.UsageError("--receiver is the destination; remove --destination.")
+    view = _open_view(cli, as_json)
+    wanted_headers = _parse_headers(view.console, headers)
     given = receiver if destination is None else destination
-    target = _onetribe_destination(desk) if given is None else _destination(desk, given)
+    url = _onetribe_url(view) if given is None else _fill_in_destination(view.console, given)
     scopes = scopes or (DEFAULT_SCOPES if receiver is None else RECEIVER_SCOPES)
-    _warn_of_typos(desk.console, scopes)
+    _check_scopes(view.console, scopes)
     if receiver is not None:
-        wanted_headers = _with_secret(desk, target, wanted_headers)
-    with desk.connect() as (client, clock):
+        wanted_headers = _with_secret(view, url, wanted_headers)
+    with _connect(view) as (client, clock):
         outcomes = create_hooks(
             client,
             scopes,
-            target,
+            url,
             is_active=not inactive,
             headers=wanted_headers,
             adds_headers=receiver is not None and not headers,
             api_version=api_version,
         )
-        done = follow(desk, outcomes, clock)
-    say_what_comes_next(desk, done, to_receiver=receiver is not None)
-    return exit_code_of(done)
+        done, code = view.follow(outcomes, clock)
+    _print_next_step(view, done, to_receiver=receiver is not None)
+    return code
 
 
 @command(
     "list",
-    help="""List the hooks that the token can see: those that its own API account made.
+    help="""List the webhooks that the token can see.
 
-    Keys in destinations and the values of headers are masked. Hooks that BigCommerce switched
-    off are shown as deactivated (v3 only).
+    A token sees the webhooks that its own API account created. Keys in destinations and values of
+    headers are masked. Webhooks that BigCommerce disabled are shown as deactivated (v3 only).
 
     \b
     Examples:
@@ -162,13 +178,8 @@ def create(
     """,
     group=hooks,
 )
-@click.option(
-    "--scope",
-    metavar="SCOPE",
-    shell_complete=complete_scopes,
-    help="Only hooks with this scope.",
-)
-@click.option("--destination", metavar="URL", help="Only hooks to this address. '${NAME}' works.")
+@_scope_option("Only webhooks with this scope.")
+@click.option("--destination", metavar="URL", help="Only webhooks to this URL. '${NAME}' works.")
 @_activity_option
 @_api_version_option
 @json_option
@@ -180,24 +191,19 @@ def list_(
     api_version: ApiVersion,
     as_json: bool,
 ) -> int:
-    from onetribe_bc.commands.hooks import list_hooks
-
-    desk = _open_desk(cli, api_version, as_json)
-    where = None if destination is None else _destination(desk, destination)
-    with desk.connect() as (client, _):
+    view = _open_view(cli, as_json)
+    url = None if destination is None else _fill_in_destination(view.console, destination)
+    with _connect(view) as (client, _):
         listing = list_hooks(
-            client, scope=scope, destination=where, is_active=is_active, api_version=api_version
+            client, scope=scope, destination=url, is_active=is_active, api_version=api_version
         )
-    if as_json:
-        print_listing_json(desk, listing)
-    else:
-        print_listing(desk, listing)
+    view.print_listing(listing)
     return 0
 
 
 @command(
     "show",
-    help="""Show one hook, its key and its headers' values masked.
+    help="""Show one webhook, with its key and its headers' values masked.
 
     \b
     Example:
@@ -205,27 +211,20 @@ def list_(
     """,
     group=hooks,
 )
-@click.argument("hook_id", type=Whole(min=1), metavar="ID")
+@_id_argument
 @_api_version_option
 @json_option
 def show(cli: Context, hook_id: int, api_version: ApiVersion, as_json: bool) -> int:
-    from onetribe_bc.commands.hooks import get_hook
-
-    desk = _open_desk(cli, api_version, as_json)
-    with desk.connect() as (client, _):
-        listing = get_hook(client, hook_id, api_version=api_version)
-    (hook,) = listing.hooks
-    if as_json:
-        desk.console.json(hook_json(desk, hook, listing.status(hook)))
-    else:
-        print_hook(desk, hook, listing.status(hook))
-    say_state(desk, listing)
+    view = _open_view(cli, as_json)
+    with _connect(view) as (client, _):
+        view.print_hook(get_hook(client, hook_id, api_version=api_version))
     return 0
 
 
 @command(
     "update",
-    help="""Change a hook. What is not given stays as it is; --header replaces all of its headers.
+    help="""Change a webhook. Without an option, that part stays as it is; --header replaces all
+    headers.
 
     \b
     Examples:
@@ -234,14 +233,9 @@ def show(cli: Context, hook_id: int, api_version: ApiVersion, as_json: bool) -> 
     """,
     group=hooks,
 )
-@click.argument("hook_id", type=Whole(min=1), metavar="ID")
-@click.option(
-    "--scope",
-    metavar="SCOPE",
-    shell_complete=complete_scopes,
-    help="What BigCommerce is to tell of.",
-)
-@click.option("--destination", metavar="URL", help="Where to. '${NAME}' works here, too.")
+@_id_argument
+@_scope_option("Event to subscribe to.")
+@click.option("--destination", metavar="URL", help="URL to call. '${NAME}' works here, too.")
 @_header_option
 @_activity_option
 @_api_version_option
@@ -256,31 +250,31 @@ def update(
     api_version: ApiVersion,
     as_json: bool,
 ) -> int:
-    from onetribe_bc.commands.hooks import Wanted, update_hook
-
     if scope is None and destination is None and not headers and is_active is None:
         raise click.UsageError(
-            "Nothing to change: give --scope, --destination, --header, --active or --inactive."
+            "Nothing to change: pass --scope, --destination, --header, --active or --inactive."
         )
-    desk = _open_desk(cli, api_version, as_json)
+    view = _open_view(cli, as_json)
+    console = view.console
     wanted = Wanted(
         scope=scope,
-        destination=None if destination is None else _destination(desk, destination),
+        destination=None if destination is None else _fill_in_destination(console, destination),
         is_active=is_active,
-        headers=_headers(desk, headers),
+        headers=_parse_headers(console, headers),
     )
     wanted.check()
-    _warn_of_typos(desk.console, [scope] if scope else [])
-    with desk.connect() as (client, clock):
+    _check_scopes(console, [scope] if scope else [])
+    with _connect(view) as (client, clock):
         outcome = update_hook(client, hook_id, wanted, api_version=api_version)
-        return exit_code_of(follow(desk, [outcome], clock))
+        _, code = view.follow([outcome], clock)
+    return code
 
 
 @command(
     "enable",
-    help="""Switch hooks on, also those that BigCommerce deactivated.
+    help="""Enable webhooks, also those that BigCommerce deactivated.
 
-    Each id is tried; the exit code is 1 when one of them failed.
+    Every ID is tried; the exit code is 1 if one of them fails.
 
     \b
     Example:
@@ -292,14 +286,14 @@ def update(
 @_api_version_option
 @json_option
 def enable(cli: Context, ids: tuple[int, ...], api_version: ApiVersion, as_json: bool) -> int:
-    return _switch(_open_desk(cli, api_version, as_json), ids, is_active=True)
+    return _switch(_open_view(cli, as_json), ids, api_version, is_active=True)
 
 
 @command(
     "disable",
-    help="""Switch hooks off, without deleting them: BigCommerce calls them no more.
+    help="""Disable webhooks without deleting them.
 
-    Each id is tried; the exit code is 1 when one of them failed.
+    BigCommerce stops calling them. Every ID is tried; the exit code is 1 if one of them fails.
 
     \b
     Example:
@@ -311,15 +305,15 @@ def enable(cli: Context, ids: tuple[int, ...], api_version: ApiVersion, as_json:
 @_api_version_option
 @json_option
 def disable(cli: Context, ids: tuple[int, ...], api_version: ApiVersion, as_json: bool) -> int:
-    return _switch(_open_desk(cli, api_version, as_json), ids, is_active=False)
+    return _switch(_open_view(cli, as_json), ids, api_version, is_active=False)
 
 
 @command(
     "delete",
-    help="""Delete hooks, after showing them and asking.
+    help="""Delete webhooks, after showing them and asking.
 
-    Each id is tried; the exit code is 1 when one of them failed. --all takes hooks for other
-    things than orders as well.
+    Every ID is tried; the exit code is 1 if one of them fails. --all includes webhooks that are
+    not about orders.
 
     \b
     Examples:
@@ -329,7 +323,7 @@ def disable(cli: Context, ids: tuple[int, ...], api_version: ApiVersion, as_json
     group=hooks,
 )
 @click.argument("ids", nargs=-1, type=Whole(min=1), metavar="[ID...]")
-@click.option("--all", "every", is_flag=True, help="All hooks that the token can see.")
+@click.option("--all", "every", is_flag=True, help="All webhooks that the token can see.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_api_version_option
 @json_option
@@ -341,61 +335,114 @@ def delete(
     api_version: ApiVersion,
     as_json: bool,
 ) -> int:
-    from onetribe_bc.commands.hooks import delete_hooks
-
     if bool(ids) is every:
-        raise click.UsageError("Give the ids of hooks, or --all.")
+        raise click.UsageError("Pass the IDs of webhooks, or --all.")
     if not yes and (cli.no_input or not sys.stdin.isatty()):
-        raise click.UsageError("`hooks delete` asks first, and nobody can be asked: add --yes.")
-    desk = _open_desk(cli, api_version, as_json)
+        raise click.UsageError("`hooks delete` asks first and needs a terminal; or pass --yes.")
+    view = _open_view(cli, as_json)
     if every or not yes:
-        ids = _choose(desk, ids, every=every, yes=yes)
-    with desk.connect() as (client, clock):
-        outcomes = delete_hooks(client, ids, api_version=api_version)
-        return exit_code_of(follow(desk, outcomes, clock))
+        ids = _choose(view, ids, api_version, every=every, yes=yes)
+    with _connect(view) as (client, clock):
+        _, code = view.follow(delete_hooks(client, ids, api_version=api_version), clock)
+    return code
 
 
-def _open_desk(cli: Context, api_version: ApiVersion, as_json: bool) -> Desk:
+# What the commands share
+
+
+def _open_view(cli: Context, as_json: bool) -> HookView:
     console = cli.console(json=as_json)
-    return Desk(console, cli.settings(console), api_version, as_json)
+    return HookView(console, cli.settings(console))
 
 
-# What was asked for
+@contextmanager
+def _connect(view: HookView) -> Iterator[tuple[BigCommerceClient, Clock]]:
+    with (
+        interruptible(view.console) as clock,
+        closing(connect_bigcommerce(view.settings, clock)) as client,
+    ):
+        yield client, clock
 
 
-def _onetribe_destination(desk: Desk) -> str:
-    """The configured URL. Raises InputError when BigCommerce could not call it."""
-    from onetribe_bc.api.hooks import check_destination
-    from onetribe_bc.errors import InputError
+def _switch(
+    view: HookView, ids: tuple[int, ...], api_version: ApiVersion, *, is_active: bool
+) -> int:
+    with _connect(view) as (client, clock):
+        outcomes = switch_hooks(client, ids, is_active=is_active, api_version=api_version)
+        _, code = view.follow(outcomes, clock)
+    return code
 
-    url = desk.settings.need_onetribe_url().reveal()
+
+def _choose(
+    view: HookView, ids: tuple[int, ...], api_version: ApiVersion, *, every: bool, yes: bool
+) -> tuple[int, ...]:
+    """Show the webhooks to delete, ask, and return their IDs.
+
+    An ID that the token cannot see stays among them, to be reported like the others.
+    """
+    with _connect(view) as (client, _):
+        visible = client.list_hooks(api_version=api_version)
+    found = [hook for hook in visible if every or hook.id in ids]
+    if every:
+        ids = tuple(hook.id for hook in found)
+        if not found:
+            view.console.info(f"There is no webhook to delete. {INVISIBLE}")
+    if yes or not found:
+        return ids
+    for hook in found:
+        view.console.error(f"  {view.line(hook)}")
+    if view.console.confirm(f"Delete {plural(len(found), 'webhook')}?"):
+        return ids
+    view.console.info("Nothing was deleted.")
+    return ()
+
+
+def _print_next_step(view: HookView, outcomes: Iterable[Outcome], *, to_receiver: bool) -> None:
+    created = [o.hook for o in outcomes if o.change is Change.CREATED and o.hook is not None]
+    if not created or view.console.as_json:
+        return
+    view.console.info("BigCommerce may take a minute until it calls a new webhook.")
+    if to_receiver:
+        view.console.info("Next, start the receiver if it is not running: bc2ot serve")
+        return
+    view.console.info(
+        "A callback carries only an order ID; bc2ot sends the order itself: "
+        "bc2ot backfill --since 7d"
+    )
+    if any(view.is_onetribe(hook) for hook in created):
+        view.console.info(
+            '"Check Integration" on One Tribe\'s site confirms that the webhook works.'
+        )
+
+
+# The values of options
+
+
+def _onetribe_url(view: HookView) -> str:
+    """Return the configured URL. Raises InputError if BigCommerce could not call it."""
+    url = view.settings.need_onetribe_url().reveal()
     try:
         check_destination(url)
     except InputError as error:
         error.hint = (
-            f"Without --destination a hook leads to One Tribe, and onetribe.url is "
-            f"{desk.shown(url)}. Give one: --destination https://hooks.example.com/orders"
+            f"Without --destination a webhook points to One Tribe, and onetribe.url is "
+            f"{view.masked(url)}. Pass one: --destination https://hooks.example.com/orders"
         )
         raise
     return url
 
 
-def _destination(desk: Desk, text: str) -> str:
-    from onetribe_bc.api.hooks import destination_secrets
-
+def _fill_in_destination(console: Console, text: str) -> str:
     if "${" not in text and destination_secrets(text):
-        desk.console.warning(
+        console.warning(
             "the destination seems to hold a key, which other users of this machine can see in "
             "the list of processes. Better: --destination '${NAME}', with single quotes."
         )
     return fill_in(text, os.environ)
 
 
-def _headers(desk: Desk, texts: Iterable[str]) -> Mapping[str, str] | None:
-    """Headers from NAME=VALUE; None for none given. Raises InputError, which quotes no value."""
-    from onetribe_bc.api.hooks import check_header
-    from onetribe_bc.errors import InputError
-
+def _parse_headers(console: Console, texts: Iterable[str]) -> Mapping[str, str] | None:
+    """Parse NAME=VALUE; None if there are none. Raises InputError, which quotes no value."""
     headers: dict[str, str] = {}
     for text in texts:
         name, equals, given = text.partition("=")
@@ -404,7 +451,7 @@ def _headers(desk: Desk, texts: Iterable[str]) -> Mapping[str, str] | None:
         if name.lower() in (known.lower() for known in headers):
             raise InputError(f"The header {name} is given twice.")
         if "${" not in given:
-            desk.console.warning(
+            console.warning(
                 f"the value of the header {name} can be seen by other users of this machine in "
                 f"the list of processes. Better: --header '{name}=${{NAME}}', with single quotes."
             )
@@ -412,17 +459,13 @@ def _headers(desk: Desk, texts: Iterable[str]) -> Mapping[str, str] | None:
     return headers or None
 
 
-def _with_secret(desk: Desk, receiver: str, headers: Mapping[str, str] | None) -> Mapping[str, str]:
-    """The headers with the one that the receiver knows its callbacks by. Its secret is made where
-    there is none yet. Raises InputError and ConfigurationError.
+def _with_secret(
+    view: HookView, receiver: str, headers: Mapping[str, str] | None
+) -> Mapping[str, str]:
+    """Add the header that the receiver verifies; create its secret if there is none.
+
+    Raises InputError and ConfigurationError.
     """
-    import secrets
-
-    from onetribe_bc.api.hooks import check_destination
-    from onetribe_bc.api.webhook import SECRET_HEADER
-    from onetribe_bc.config.receiver_secret import make_receiver_secret, receiver_secret_file
-    from onetribe_bc.errors import InputError
-
     check_destination(receiver)
     headers = headers or {}
     if SECRET_HEADER.lower() in (name.lower() for name in headers):
@@ -430,56 +473,21 @@ def _with_secret(desk: Desk, receiver: str, headers: Mapping[str, str] | None) -
             f"--receiver sets the header {SECRET_HEADER} itself.",
             hint="To choose its value, set receiver.secret in the configuration.",
         )
-    secret = desk.settings.receiver.secret
+    secret = view.settings.receiver.secret
     if secret is None:
-        file = receiver_secret_file(desk.settings.ledger, desk.settings.need_store_hash())
+        file = receiver_secret_file(view.settings.ledger, view.settings.need_store_hash())
         secret = make_receiver_secret(file, secrets.token_urlsafe)
-        desk.console.info(
-            f"Made the secret that callbacks carry, and kept it in {file}. The user that runs "
+        view.console.info(
+            f"Created the secret that callbacks carry, and kept it in {file}. The user that runs "
             "the receiver must be able to read it."
         )
     return {**headers, SECRET_HEADER: secret.reveal()}
 
 
-def _warn_of_typos(console: Console, scopes: Iterable[str]) -> None:
-    from onetribe_bc.api.hooks import check_scope, nearest_scope
-
+def _check_scopes(console: Console, scopes: Iterable[str]) -> None:
+    """Raise InputError for an invalid scope, and warn about a probable typo."""
     for scope in scopes:
         check_scope(scope)
         near = nearest_scope(scope)
         if near is not None:
             console.warning(f"BigCommerce documents no scope {scope}; did you mean {near}?")
-
-
-def _choose(desk: Desk, ids: tuple[int, ...], *, every: bool, yes: bool) -> tuple[int, ...]:
-    """Show what is to be deleted and ask; the ids to delete. An id that nobody can see is kept
-    among them, to be reported with the others.
-    """
-    from onetribe_bc.commands.hooks import INVISIBLE
-    from onetribe_bc.text import plural
-
-    with desk.connect() as (client, _):
-        visible = client.list_hooks(api_version=desk.api_version)
-    found = [hook for hook in visible if every or hook.id in ids]
-    if every:
-        ids = tuple(hook.id for hook in found)
-    if not found:
-        if every:
-            desk.console.info(f"There is no hook to delete. {INVISIBLE}")
-        return ids
-    if yes:
-        return ids
-    for hook in found:
-        desk.console.error(f"  {hook_line(desk, hook)}")
-    if desk.console.confirm(f"Delete {plural(len(found), 'hook')}?"):
-        return ids
-    desk.console.info("Nothing is deleted.")
-    return ()
-
-
-def _switch(desk: Desk, ids: tuple[int, ...], *, is_active: bool) -> int:
-    from onetribe_bc.commands.hooks import switch_hooks
-
-    with desk.connect() as (client, clock):
-        outcomes = switch_hooks(client, ids, is_active=is_active, api_version=desk.api_version)
-        return exit_code_of(follow(desk, outcomes, clock))

@@ -1,4 +1,4 @@
-"""Hooks: brought about, looked at, switched and deleted, without ever making one twice."""
+"""Create, list, enable, disable and delete webhooks; creating is idempotent."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from onetribe_bc.errors import (
 )
 
 INVISIBLE = (
-    "A token sees only the hooks that its own API account made. Those of other accounts and apps "
-    "cannot be seen or changed with it."
+    "A token can see and change only the webhooks that its own API account created, not those of "
+    "other accounts and apps."
 )
-_RUN_AGAIN = "The hook may have been made. Run it again: what exists is found and not made twice."
-_ROOM = (
-    f"An API account may have {HOOKS_PER_SCOPE} hooks for a scope, and one for a scope and "
-    "destination. `bc2ot hooks list` shows those that there are."
+_RUN_AGAIN = "The webhook may exist now. Run it again: existing webhooks are not duplicated."
+_LIMITS = (
+    f"An API account may have {HOOKS_PER_SCOPE} webhooks for a scope, and one for a scope and "
+    "destination. `bc2ot hooks list` shows them."
 )
 
 
 class Change(StrEnum):
-    """What became of one hook."""
+    """What was done to a hook."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -51,10 +51,9 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How a hook should be; None leaves a field as it is.
+    """The wanted fields of a hook; None leaves a field as it is.
 
-    `headers` are all the headers that it should have: what is not among them goes. With
-    `adds_headers` they are set beside those that it has.
+    `headers` replace all headers of the hook, or with `adds_headers` are added to them.
     """
 
     scope: str | None = None
@@ -64,14 +63,14 @@ class Wanted:
     adds_headers: bool = False
 
     def check(self) -> None:
-        """Raise InputError for a scope or destination that BigCommerce would not take."""
+        """Raise InputError for a scope or destination that BigCommerce would not accept."""
         if self.scope is not None:
             check_scope(self.scope)
         if self.destination is not None:
             check_destination(self.destination)
 
     def changes(self, hook: Hook) -> dict[str, object]:
-        """The fields, by BigCommerce's names, in which `hook` is not as wanted."""
+        """Return the fields of `hook` to change, by BigCommerce's names."""
         changes: dict[str, object] = {}
         if self.scope not in (None, hook.scope):
             changes["scope"] = self.scope
@@ -87,7 +86,7 @@ class Wanted:
         return changes
 
     def _headers_of(self, hook: Hook) -> dict[str, str]:
-        """All headers that `hook` should have."""
+        """Return all headers that `hook` should have."""
         if self.headers is None:
             return dict(hook.headers)
         own = _names_lowered(self.headers)
@@ -97,11 +96,11 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one hook.
+    """What was done to one hook.
 
-    `hook` is what BigCommerce answered; None when it `FAILED`, with the reason in `problem`.
-    `changed` names the fields that an update changed, `differs` those in which BigCommerce's
-    answer is not what it was asked for, and `asked` is what it was asked for.
+    `hook` is what BigCommerce returned, or None if the change failed, with the reason in
+    `problem`. `changed` names the fields that an update changed, `differs` those in which
+    `hook` differs from `asked`.
     """
 
     change: Change
@@ -114,16 +113,16 @@ class Outcome:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the hook is now as it was asked for."""
+        """Whether the hook is now as requested."""
         return self.change is not Change.FAILED and not self.differs
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Hooks that the token sees, and what BigCommerce itself did to them.
+    """Hooks that the token can see, and what BigCommerce itself did to them.
 
-    `deactivated` are ids of hooks that BigCommerce switched off. `problem` says why nothing is
-    known of that, if so.
+    `deactivated` are the IDs of hooks that BigCommerce disabled. `problem` says why these could
+    not be read, if so.
     """
 
     hooks: tuple[Hook, ...]
@@ -132,7 +131,7 @@ class Listing:
     problem: str = ""
 
     def status(self, hook: Hook) -> str:
-        """In BigCommerce's words: active, inactive, or deactivated (by BigCommerce)."""
+        """Return active, inactive, or deactivated (by BigCommerce), as BigCommerce calls it."""
         if hook.id in self.deactivated:
             return "deactivated"
         return "active" if hook.is_active else "inactive"
@@ -146,9 +145,9 @@ def list_hooks(
     is_active: bool | None = None,
     api_version: ApiVersion = "v3",
 ) -> Listing:
-    """The hooks that meet all conditions. BigCommerce tells of deactivation on v3 only."""
+    """List the hooks that match. Only v3 reports deactivated ones."""
     hooks = client.list_hooks(scope=scope, is_active=is_active, api_version=api_version)
-    # Not left to BigCommerce: a query travels in addresses, and a destination can hold a key.
+    # Filter here: a destination can hold a key, which must not appear in a request's URL.
     found = [
         h for h in hooks if destination is None or same_destination(destination, h.destination)
     ]
@@ -156,18 +155,16 @@ def list_hooks(
 
 
 def get_hook(client: BigCommerceClient, hook_id: int, *, api_version: ApiVersion = "v3") -> Listing:
-    """One hook. Raises NotFoundError."""
+    """Return one hook. Raises NotFoundError."""
     return _with_state(client, [find_hook(client, hook_id, api_version)], api_version)
 
 
 def find_hook(client: BigCommerceClient, hook_id: int, api_version: ApiVersion = "v3") -> Hook:
-    """One hook, without its state. Raises NotFoundError that speaks of other accounts' hooks."""
+    """Return one hook, without its state. Raises NotFoundError."""
     try:
         return client.get_hook(hook_id, api_version=api_version)
     except NotFoundError:
-        raise NotFoundError(
-            f"There is no hook {hook_id} that this token can see.", hint=INVISIBLE
-        ) from None
+        raise NotFoundError(f"The token can see no webhook {hook_id}.", hint=INVISIBLE) from None
 
 
 def create_hooks(
@@ -180,11 +177,11 @@ def create_hooks(
     adds_headers: bool = False,
     api_version: ApiVersion = "v3",
 ) -> Iterator[Outcome]:
-    """One hook to `destination` for each scope: what exists is left or corrected. It then has
-    just these `headers` (its own with None), or with `adds_headers` these beside its own.
+    """Create a hook to `destination` for each scope, or update the existing one.
 
-    Nothing is changed before everything was checked. Raises InputError for a scope or destination
-    that cannot be, and RejectedError when BigCommerce takes no further hook.
+    Each hook then has only these `headers`, or with `adds_headers` these and its own; with None
+    it keeps its own. Everything is checked before the first change. Raises InputError for an
+    invalid scope or destination, and RejectedError if the API account has too many hooks.
     """
     targets = {s: Wanted(s, destination, is_active, headers, adds_headers) for s in scopes}
     for target in targets.values():
@@ -195,26 +192,26 @@ def create_hooks(
         same_scope = sum(h.scope == scope for h in listing.hooks)
         if hook is None and same_scope >= HOOKS_PER_SCOPE:
             raise RejectedError(
-                f"There are {same_scope} hooks for {scope} already, which is all that "
-                "BigCommerce allows an API account.",
-                hint=f"`bc2ot hooks list --scope '{scope}'` shows them; delete one.",
+                f"There are already {same_scope} webhooks for {scope}, the most that BigCommerce "
+                "allows an API account.",
+                hint=f"Delete one; `bc2ot hooks list --scope '{scope}'` shows them.",
             )
     for scope, target in targets.items():
         hook = existing[scope]
         if hook is None:
             yield _create(client, scope, destination, target, api_version)
         else:
-            yield _correct(client, hook, target, api_version, deactivated=listing.deactivated)
+            yield _update(client, hook, target, api_version, deactivated=listing.deactivated)
 
 
 def update_hook(
     client: BigCommerceClient, hook_id: int, wanted: Wanted, *, api_version: ApiVersion = "v3"
 ) -> Outcome:
-    """Change what is not as wanted. Raises InputError, NotFoundError and RejectedError."""
+    """Change what differs. Raises InputError, NotFoundError and RejectedError."""
     wanted.check()
     listing = get_hook(client, hook_id, api_version=api_version)
     (hook,) = listing.hooks
-    return _correct(client, hook, wanted, api_version, deactivated=listing.deactivated)
+    return _update(client, hook, wanted, api_version, deactivated=listing.deactivated)
 
 
 def switch_hooks(
@@ -224,13 +221,13 @@ def switch_hooks(
     is_active: bool,
     api_version: ApiVersion = "v3",
 ) -> Iterator[Outcome]:
-    """Enable or disable each. One that fails does not keep the others from being tried."""
+    """Enable or disable each hook; one that fails does not stop the others."""
     deactivated = _with_state(client, (), api_version).deactivated if is_active else frozenset()
 
     def switch(hook_id: int) -> Outcome:
         hook = find_hook(client, hook_id, api_version)
         wanted = Wanted(is_active=is_active)
-        return _correct(client, hook, wanted, api_version, deactivated=deactivated)
+        return _update(client, hook, wanted, api_version, deactivated=deactivated)
 
     return _each(hook_ids, switch)
 
@@ -238,7 +235,7 @@ def switch_hooks(
 def delete_hooks(
     client: BigCommerceClient, hook_ids: Iterable[int], *, api_version: ApiVersion = "v3"
 ) -> Iterator[Outcome]:
-    """Delete each. One that fails does not keep the others from being tried."""
+    """Delete each hook; one that fails does not stop the others."""
 
     def delete(hook_id: int) -> Outcome:
         hook = find_hook(client, hook_id, api_version)
@@ -257,10 +254,10 @@ def _each(hook_ids: Iterable[int], act: Callable[[int], Outcome]) -> Iterator[Ou
 
 
 def _existing(hooks: Sequence[Hook], scope: str, destination: str) -> Hook | None:
-    """The hook that is meant, the likeliest first.
+    """Return the hook to update, best match first; None if there is none.
 
-    One Tribe's page shows an answer with another path to the same key: such a hook is corrected,
-    since a second one would have One Tribe called twice.
+    One Tribe's page shows another path to the same merchant key. Such a hook is updated, as a
+    second one would call One Tribe twice.
     """
     same_scope = [hook for hook in hooks if hook.scope == scope]
     for is_same in (str.__eq__, same_destination, same_merchant):
@@ -287,7 +284,7 @@ def _create(
         )
     except RejectedError as error:
         if nearest_scope(scope) is None:
-            error.hint = _ROOM
+            error.hint = _LIMITS
         raise
     except UnreachableError as error:
         if _may_have_worked(error):
@@ -297,12 +294,12 @@ def _create(
 
 
 def _may_have_worked(error: UnreachableError) -> bool:
-    """Whether a request may have been carried out although it failed."""
+    """Whether BigCommerce may have executed the failed request."""
     refused = isinstance(error, RetryLaterError) and error.status == HTTPStatus.TOO_MANY_REQUESTS
     return not (refused or isinstance(error, NoConnectionError))
 
 
-def _correct(
+def _update(
     client: BigCommerceClient,
     hook: Hook,
     wanted: Wanted,
@@ -312,24 +309,24 @@ def _correct(
 ) -> Outcome:
     changes = wanted.changes(hook)
     if wanted.is_active and hook.id in deactivated:
-        # Said in any case: BigCommerce may call a hook active that it has switched off.
+        # Set it in any case: BigCommerce may report a deactivated hook as active.
         changes["is_active"] = True
     if not changes:
         return Outcome(Change.UNCHANGED, hook.id, hook, asked=wanted)
-    answered = client.update_hook(hook.id, changes, api_version=api_version)
+    returned = client.update_hook(hook.id, changes, api_version=api_version)
     return Outcome(
         Change.UPDATED,
         hook.id,
-        answered,
+        returned,
         changed=tuple(changes),
-        differs=_differs(wanted, answered),
+        differs=_differs(wanted, returned),
         asked=wanted,
     )
 
 
-def _differs(asked: Wanted, answered: Hook) -> tuple[str, ...]:
-    """Headers are left out: a service does well not to repeat what is secret."""
-    return tuple(name for name in asked.changes(answered) if name != "headers")
+def _differs(asked: Wanted, returned: Hook) -> tuple[str, ...]:
+    """Compare all fields but the headers, which a service need not return."""
+    return tuple(name for name in asked.changes(returned) if name != "headers")
 
 
 def _with_state(
@@ -346,5 +343,5 @@ def _with_state(
 
 
 def _names_lowered(headers: Mapping[str, str]) -> dict[str, str]:
-    """HTTP does not tell upper from lower case in a header's name."""
+    """Names of headers are case-insensitive."""
     return {name.lower(): value for name, value in headers.items()}
