@@ -181,18 +181,3 @@ def test_ctrl_c_ends_the_demo(shell: Shell) -> None:
     demo.send_signal(signal.SIGINT)
     shell.finish(demo).says(130, "Interrupted.")
     assert not list(temporary.iterdir())
-
-
-def test_the_readme_shows_what_the_demo_prints(shell: Shell) -> None:
-    """Ports, ids, and where the two streams meet aside."""
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-    shown = re.search(r"<!-- begin demo -->\n```text\n(.*?)```", readme, re.DOTALL)
-    assert shown
-    told = shell.run("demo")
-
-    def plain(text: str) -> list[str]:
-        lines = re.sub(r"127\.0\.0\.1:\d+|hook \d+|\d+ answers", "…", text).splitlines()
-        return [line for line in lines if line]
-
-    printed = set(plain(told.err) + plain(told.out))
-    assert set(plain(shown[1])) <= printed

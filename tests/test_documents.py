@@ -163,7 +163,7 @@ def test_only_what_a_test_cannot_have_is_not_run() -> None:
                 assert commands & {
                     *("bc2ot init", "bc2ot serve", "bc2ot doctor", "docker", "git", "gunicorn"),
                     *("journalctl", "make", "pip", "pipx", "sudo", "systemctl", "uv", "gcloud"),
-                    *("aws", "curl", "caddy"),
+                    *("aws", "curl", "caddy", "sqlite3"),
                 }, (path.name, block)
 
 

@@ -105,7 +105,7 @@ def shots(sandbox: Sandbox) -> list[Shot]:
             "backfill",
             ["bc2ot backfill --since 30d --dry-run", "bc2ot backfill --since 30d"],
         ),
-        Shot("status", ["bc2ot sync --since 1d", "bc2ot status"]),
+        Shot("status", ["bc2ot sync --since 30d", "bc2ot status"]),
     ]
 
 

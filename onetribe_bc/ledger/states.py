@@ -1,7 +1,7 @@
 """What the ledger knows of one order, and how that may change: pure values and functions.
 
 Each transition takes an entry and returns the next one; nothing here reads a clock, a database
-or the network. The states and their meaning are those of docs/guarantees.md.
+or the network. docs/ledger.md explains the states.
 """
 
 from __future__ import annotations
