@@ -34,7 +34,7 @@ def _mend(shell: Shell, *arguments: str) -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 308, 401, 403, 404, 405, 410])
-def test_a_wrong_address_stops_the_run_and_all_stays_owed(shell: Shell, status: int) -> None:
+def test_a_wrong_url_stops_the_run_and_all_orders_stay_owed(shell: Shell, status: int) -> None:
     location = (("Location", "/direct/elsewhere"),)
     shell.sandbox.faults.add(Fault("onetribe", "status", status=status, headers=location))
     told = shell.run("backfill", "--workers", "2")
@@ -56,7 +56,7 @@ def test_an_order_that_is_refused_does_not_stop_the_others(shell: Shell, status:
     shell.run("push-order", "218").says(0, "1 delivered")
 
 
-def test_500_for_one_order_is_told_when_it_is_out_of_tries(shell: Shell) -> None:
+def test_500_for_one_order_is_reported_after_the_last_attempt(shell: Shell) -> None:
     shell.configure(delivery={"attempts": 3})
     shell.sandbox.faults.add("onetribe:status@500#218")
     told = shell.run("backfill")
@@ -78,7 +78,7 @@ def test_a_one_tribe_that_is_down_stops_the_run_early(shell: Shell, kind: str) -
 
 
 @pytest.mark.parametrize("kind", ["status@500*3", "html@503*3", "bare_429*3", "reset*1"])
-def test_what_passes_is_not_even_mentioned(shell: Shell, kind: str) -> None:
+def test_transient_failures_are_not_reported(shell: Shell, kind: str) -> None:
     shell.sandbox.faults.add(f"onetribe:{kind}")
     told = shell.run("backfill", "--workers", "2")
     if kind.startswith("reset"):  # nobody can tell whether it arrived
@@ -93,7 +93,7 @@ def test_html_with_200_counts_as_delivered(shell: Shell) -> None:
     shell.run("push-order", "218").says(0, "1 delivered")
 
 
-def test_no_answer_leaves_the_order_unknown_and_the_next_run_sends_it_again(shell: Shell) -> None:
+def test_no_response_leaves_the_order_unknown_and_the_next_run_sends_it_again(shell: Shell) -> None:
     shell.sandbox.faults.add("onetribe:lost_reply*1#218")
     told = shell.run("push-order", "218")
     told.says(1, "Order 218 unknown: ", "It may have arrived", "the next run sends them again")
@@ -102,7 +102,7 @@ def test_no_answer_leaves_the_order_unknown_and_the_next_run_sends_it_again(shel
     assert shell.sandbox.onetribe.counts() == {218: 2}
 
 
-def test_a_connection_that_closes_without_an_answer_leaves_the_order_unknown(
+def test_a_connection_closed_without_a_response_leaves_the_order_unknown(
     shell: Shell,
 ) -> None:
 
@@ -115,7 +115,7 @@ def test_a_connection_that_closes_without_an_answer_leaves_the_order_unknown(
         assert shell.state(218)["state"] == "unknown"
 
 
-def test_a_port_where_nobody_listens_leaves_all_owed(shell: Shell) -> None:
+def test_a_refused_connection_leaves_all_orders_owed(shell: Shell) -> None:
     url = shell.sandbox.onetribe_url
     with WireServer([b""]) as gone:
         port = gone.port
@@ -166,7 +166,7 @@ def test_a_bigcommerce_that_fails_once_loses_no_order(shell: Shell, kind: str) -
     assert set(shell.sandbox.onetribe.counts().values()) == {1}
 
 
-def test_a_bigcommerce_that_fails_in_mid_run_tells_what_was_done(shell: Shell) -> None:
+def test_a_bigcommerce_failure_during_the_run_reports_what_was_done(shell: Shell) -> None:
     for _ in range(300):
         shell.sandbox.store.add()
     shell.sandbox.faults.add(Fault("bigcommerce", "cut_json", skip=2, path="/orders"))
@@ -177,21 +177,21 @@ def test_a_bigcommerce_that_fails_in_mid_run_tells_what_was_done(shell: Shell) -
 
 
 @pytest.mark.parametrize("answered", [b"<html>", b"[]", b'{"id": 219}', b"null"])
-def test_a_single_order_that_is_none_is_told(shell: Shell, answered: bytes) -> None:
+def test_a_malformed_order_is_reported(shell: Shell, answered: bytes) -> None:
     with WireServer([answer(answered)]) as server:
         shell.set(BC2OT_API_URL=server.url)
         shell.run("push-order", "218").says(5, "bc2ot: BigCommerce")
     assert not shell.sandbox.onetribe.received
 
 
-def test_a_bigcommerce_that_nobody_answers_for_is_told(shell: Shell) -> None:
+def test_an_unreachable_bigcommerce_is_reported(shell: Shell) -> None:
     with WireServer([b""]) as gone:
         port = gone.port
     shell.set(BC2OT_API_URL=f"http://127.0.0.1:{port}")
     shell.run("push-order", "218").says(5, "No connection to 127.0.0.1", "firewall")
 
 
-def test_an_answer_about_no_order_of_ours_is_no_reason_to_send(shell: Shell) -> None:
+def test_a_response_with_another_order_is_not_sent(shell: Shell) -> None:
     empty = answer(b"", status="204 No Content")
     with WireServer([answer(json.dumps({"count": 0}).encode()), empty]) as server:
         shell.set(BC2OT_API_URL=server.url)
@@ -201,14 +201,14 @@ def test_an_answer_about_no_order_of_ours_is_no_reason_to_send(shell: Shell) -> 
 # The ledger
 
 
-def test_a_damaged_ledger_is_told_and_left_as_it_is(shell: Shell) -> None:
+def test_a_damaged_ledger_is_reported_and_left_unchanged(shell: Shell) -> None:
     shell.ledger.write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)
     before = shell.ledger.read_bytes()
     shell.run("backfill").says(3, f"The ledger {shell.ledger} is damaged", "restore a copy")
     assert shell.ledger.read_bytes() == before
 
 
-def test_a_file_that_is_no_ledger_is_told(shell: Shell) -> None:
+def test_a_file_that_is_not_a_ledger_is_reported(shell: Shell) -> None:
     shell.ledger.write_bytes(b"orders,of,another,kind\n" * 100)
     shell.run("push-order", "218").says(3, str(shell.ledger), "damaged")
 
@@ -222,18 +222,18 @@ def test_a_newer_ledger_is_refused(shell: Shell) -> None:
     shell.run("push-order", "218").says(3, "version 99", "newer bc2ot", "Upgrade")
 
 
-def test_a_folder_that_cannot_be_made_is_told(shell: Shell) -> None:
+def test_a_ledger_directory_that_cannot_be_created_is_reported(shell: Shell) -> None:
     (shell.folder / "file").write_text("")
     shell.set(BC2OT_LEDGER=str(shell.folder / "file" / "ledger.db"))
     shell.run("backfill").says(3, "cannot be opened for writing", "BC2OT_LEDGER")
 
 
-def test_a_ledger_that_is_a_folder_is_told(shell: Shell) -> None:
+def test_a_directory_instead_of_the_ledger_is_reported(shell: Shell) -> None:
     shell.ledger.mkdir()
     shell.run("backfill").says(3, "cannot be opened for writing: Is a directory")
 
 
-def test_a_ledger_that_is_read_only_is_told(shell: Shell) -> None:
+def test_a_read_only_ledger_is_reported(shell: Shell) -> None:
     shell.run("push-order", "218").says(0)
     # Whatever the rights say, root may write: a place where nobody can is /proc or /sys.
     readonly = Path("/proc/bc2ot/ledger.db")
@@ -242,13 +242,13 @@ def test_a_ledger_that_is_read_only_is_told(shell: Shell) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_ledger_without_write_permission_is_told(shell: Shell) -> None:
+def test_a_ledger_without_write_permission_is_reported(shell: Shell) -> None:
     shell.run("push-order", "218").says(0)
     shell.ledger.chmod(0o400)
     shell.run("push-order", "218").says(3, str(shell.ledger), "Permission denied")
 
 
-def test_a_lock_folder_that_cannot_be_made_is_told(shell: Shell) -> None:
+def test_a_lock_directory_that_cannot_be_created_is_reported(shell: Shell) -> None:
     shell.ledger.with_name("ledger.db.locks").write_text("")
     told = shell.run("push-order", "218").says(3, "lock folder", "write permission")
     assert "seen" not in told.err

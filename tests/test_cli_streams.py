@@ -5,17 +5,14 @@ from __future__ import annotations
 import io
 import os
 import pty
-import re
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-from onetribe_bc.cli import main, open_missing_streams
 from onetribe_bc.cli.app import run
 from onetribe_bc.cli.console import Console, printable
 from tests.conftest import SandboxFactory
@@ -59,30 +56,13 @@ def _on_terminal(shell: Shell, *arguments: str, columns: int = 80) -> tuple[int,
     return code, text
 
 
-def _without_reader() -> int:
-    reading, writing = os.pipe()
-    os.close(reading)
-    return writing
-
-
-@pytest.mark.parametrize("columns", [100, 60])
-def test_a_terminal_shows_a_bar(shell: Shell, columns: int) -> None:
-    code, text = _on_terminal(shell, "backfill", columns=columns)
-    assert code == 0
-    assert "━" in text
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
-    assert f"{shell.eligible} delivered, {len(shell.sandbox.store) - shell.eligible} skipped" in (
-        re.sub(r"\s+", " ", plain)
-    )
-
-
-def test_a_bar_without_an_end_where_nobody_counted(shell: Shell) -> None:
+def test_a_bar_without_a_total_when_the_number_is_unknown(shell: Shell) -> None:
     code, text = _on_terminal(shell, "push-order", "218")
     assert code == 0
     assert "1 delivered" in text
 
 
-def test_messages_go_over_the_bar_of_a_terminal(shell: Shell) -> None:
+def test_a_message_from_a_signal_replaces_the_bar(shell: Shell) -> None:
     master, slave = pty.openpty()
     with _streams(shell, slave, "stdout", "stderr"):
         Console().notify_from_signal("stop")
@@ -95,22 +75,7 @@ def test_messages_go_over_the_bar_of_a_terminal(shell: Shell) -> None:
     os.close(master)
 
 
-def test_a_reader_that_left_is_no_error(shell: Shell) -> None:
-    with _streams(shell, _without_reader(), "stdout"):
-        assert run(["backfill", "--json"]) == 0
-        console = Console()
-        console.data("gone")
-        console.data("gone for good")
-    assert shell.states()["delivered"] == shell.eligible
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["sandbox", "-h"]])
-def test_nobody_reads_the_help(shell: Shell, arguments: list[str]) -> None:
-    with _streams(shell, _without_reader(), "stdout"):
-        assert run(arguments) == 0
-
-
-def test_ctrl_c_before_the_work_began(shell: Shell) -> None:
+def test_ctrl_c_while_reading_stdin_interrupts(shell: Shell) -> None:
     class Pressed(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
             os.kill(os.getpid(), signal.SIGINT)
@@ -121,51 +86,15 @@ def test_ctrl_c_before_the_work_began(shell: Shell) -> None:
     assert shell.capture.readouterr().err.strip() == b"bc2ot: Interrupted."
 
 
-def test_a_terminal_is_not_flooded_with_ids(shell: Shell, make_sandbox: SandboxFactory) -> None:
+def test_a_terminal_gets_at_most_a_hundred_id_ranges(
+    shell: Shell, make_sandbox: SandboxFactory
+) -> None:
     shell.use(make_sandbox(1200))
     code, text = _on_terminal(shell, "backfill", "--dry-run")
     assert code == 0
     assert "... and more; in a pipe or a file, all IDs are printed." in text
     assert text.count(",") < 130
     assert shell.run("backfill", "--dry-run").out.count(",") > 130
-
-
-def test_nobody_reads_the_messages(shell: Shell) -> None:
-    with _streams(shell, _without_reader(), "stderr"):
-        assert run(["backfill"]) == 0
-    with _streams(shell, _without_reader(), "stderr"):
-        assert run(["backfil"]) == 2
-    with _streams(shell, _without_reader(), "stderr"):
-        Console().notify_from_signal("nobody hears it")
-    assert shell.states()["delivered"] == shell.eligible
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_told(shell: Shell) -> None:
-    with _streams(shell, os.open("/dev/full", os.O_WRONLY), "stdout"):
-        assert run(["backfill", "--json"]) == 3
-    told = shell.capture.readouterr().err
-    assert b"The output cannot be written: No space left on device." in told
-
-
-def test_closed_streams_are_replaced(shell: Shell) -> None:
-    with shell.monkeypatch.context() as patch:
-        for name in ("stdin", "stdout", "stderr"):
-            patch.setattr(sys, name, None)
-        open_missing_streams()
-        opened = (sys.stdin, sys.stdout, sys.stderr)
-        assert sys.stdin.read() == ""
-        assert run(["push-order", "-"]) == 2
-        assert run(["push-order", "218"]) == 0
-    for stream in opened:
-        stream.close()
-
-
-def test_the_command_ends_with_the_exit_code(shell: Shell) -> None:
-    shell.monkeypatch.setattr(sys, "argv", ["bc2ot", "backfil"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ from tests.shell import Shell, shell_fixture  # noqa: F401
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_usage_is_told_with_exit_code_2(
+def test_wrong_usage_exits_with_2_and_explains(
     shell: Shell, arguments: list[str], words: list[str]
 ) -> None:
     assert not shell.run(*arguments).says(2, *words).stdout
@@ -97,20 +97,20 @@ def _next(shell: Shell) -> str:
     return told.out.partition("Next:")[2]
 
 
-def test_alone_it_shows_how_to_begin(shell: Shell) -> None:
+def test_without_arguments_it_shows_how_to_set_up(shell: Shell) -> None:
     shell.unset_all()
     told = _next(shell)
     assert "bc2ot init" in told
     assert "bc2ot demo" in told
 
 
-def test_alone_it_sends_whoever_has_set_it_up_to_a_dry_run(shell: Shell) -> None:
+def test_without_arguments_it_suggests_a_dry_run_after_setup(shell: Shell) -> None:
     told = _next(shell)
     assert "bc2ot doctor" in told
     assert "bc2ot backfill --since 30d --dry-run" in told
 
 
-def test_alone_it_shows_the_status_to_whoever_uses_it(shell: Shell) -> None:
+def test_without_arguments_it_suggests_sync_and_then_status(shell: Shell) -> None:
     shell.run("push-order", "218").says(0)
     shell.sandbox.reset()
     assert "bc2ot sync --since 30d" in _next(shell)
@@ -119,7 +119,7 @@ def test_alone_it_shows_the_status_to_whoever_uses_it(shell: Shell) -> None:
     assert "bc2ot status" in _next(shell)
 
 
-def test_alone_it_sends_whoever_has_something_to_mend_to_the_doctor(shell: Shell) -> None:
+def test_without_arguments_it_suggests_doctor_for_a_problem(shell: Shell) -> None:
     shell.sandbox.faults.add("onetribe:status@422#218")
     shell.run("sync", "--since", "2000-01-01").says(1)
     shell.sandbox.reset()
@@ -129,14 +129,14 @@ def test_alone_it_sends_whoever_has_something_to_mend_to_the_doctor(shell: Shell
 
 
 @pytest.mark.parametrize("text", ["", "no: [yaml", "bigcommerce: {store_hash: abc}"])
-def test_alone_it_sends_whoever_has_a_broken_file_to_the_doctor(shell: Shell, text: str) -> None:
+def test_without_arguments_it_suggests_doctor_for_an_invalid_file(shell: Shell, text: str) -> None:
     shell.unset_all()
     shell.write(text)
     assert "bc2ot doctor" in _next(shell)
     assert "incomplete or invalid" in shell.run().out
 
 
-def test_alone_it_works_in_a_folder_that_is_gone(shell: Shell) -> None:
+def test_without_arguments_it_works_in_a_deleted_directory(shell: Shell) -> None:
     told = shell.pipe('mkdir gone && cd gone && rmdir ../gone && "$@"')
     assert told.code == 0
     assert "bc2ot doctor" in told.out
@@ -145,7 +145,7 @@ def test_alone_it_works_in_a_folder_that_is_gone(shell: Shell) -> None:
 # Our own options, on either side of the command
 
 
-def test_our_options_may_stand_behind_the_command(shell: Shell) -> None:
+def test_global_options_are_accepted_after_the_command(shell: Shell) -> None:
     file = shell.configure(stores={"uk": {"bigcommerce": {"store_hash": "abc"}}})
     moved = file.rename(shell.folder / "else.yaml")
     told = shell.run("push-order", "218", "-q", "--no-input")
@@ -159,7 +159,7 @@ def test_our_options_may_stand_behind_the_command(shell: Shell) -> None:
     shell.run("hooks", "--store", "ku", "--config", moved.name, "list").says(3, '"ku"', "uk")
 
 
-def test_our_options_add_up_on_both_sides(shell: Shell) -> None:
+def test_global_options_on_both_sides_add_up(shell: Shell) -> None:
     shell.sandbox.faults.add("bigcommerce:status@500*1")
     shell.run("-v", "push-order", "218", "-v").says(0, "Trying again in 0.0 s")
     told = shell.run("--log-format", "json", "push-order", "218").says(0)
@@ -168,23 +168,23 @@ def test_our_options_add_up_on_both_sides(shell: Shell) -> None:
     assert all(line.startswith("{") for line in told.lines)
 
 
-def test_each_commands_help_says_so(shell: Shell) -> None:
+def test_the_help_of_a_command_mentions_the_global_options(shell: Shell) -> None:
     assert "The options of bc2ot itself (-v, -q, --store NAME ...)" in shell.run("sync", "-h").out
     assert "--no-input" not in shell.run("sync", "-h").out
 
 
 @pytest.mark.parametrize("command", [[], ["sync"], ["hooks", "create"]], ids=" ".join)
-def test_help_may_be_asked_for_by_a_word(shell: Shell, command: list[str]) -> None:
+def test_help_is_a_word_as_well_as_an_option(shell: Shell, command: list[str]) -> None:
     told = shell.run("help", *command)
     assert told.code == 0
     assert told.out == shell.run(*command, "--help").out
 
 
-def test_stdin_that_is_no_text_is_told(shell: Shell) -> None:
+def test_binary_stdin_is_wrong_usage(shell: Shell) -> None:
     shell.run("push-order", "-", stdin=b"\xff\xfe").says(2, "is not an order id")
 
 
-def test_closed_stdin_is_an_empty_one(shell: Shell) -> None:
+def test_closed_stdin_counts_as_empty(shell: Shell) -> None:
     shell.pipe('"$@" <&-', "push-order", "-").says(2, "No order ID")
 
 
@@ -199,35 +199,35 @@ def test_control_characters_in_an_argument_never_reach_the_terminal(shell: Shell
 # Configuration: exit code 3
 
 
-def test_no_configuration_says_how_to_begin(shell: Shell) -> None:
+def test_a_missing_configuration_is_reported_with_a_first_step(shell: Shell) -> None:
     shell.unset_all()
     shell.run("backfill").says(
         3, "No configuration found", "bc2ot.yaml", "BC2OT_STORE_HASH", "bc2ot init"
     )
 
 
-def test_a_missing_file_is_named(shell: Shell) -> None:
+def test_a_missing_configuration_file_is_reported_by_name(shell: Shell) -> None:
     shell.run("--config", "nowhere.yaml", "backfill").says(3, "nowhere.yaml", "--config")
 
 
-def test_an_empty_file_says_how_to_begin(shell: Shell) -> None:
+def test_an_empty_file_is_reported_with_a_first_step(shell: Shell) -> None:
     shell.unset_all()
     shell.write("")
     shell.run("push-order", "218").says(3, "bc2ot.yaml is empty", "bc2ot init")
 
 
-def test_a_malformed_file_names_the_line_and_quotes_nothing(shell: Shell) -> None:
+def test_a_malformed_file_is_reported_by_line_without_its_content(shell: Shell) -> None:
     shell.write("bigcommerce:\n  access_token: hunter2: x\n")
     told = shell.run("backfill").says(3, "bc2ot.yaml, line 2")
     assert "hunter2" not in told.err
 
 
-def test_a_file_that_is_not_text_is_told(shell: Shell) -> None:
+def test_a_binary_file_is_reported(shell: Shell) -> None:
     shell.write(b"bigcommerce:\n  store_hash: \xff\n")
     shell.run("backfill").says(3, "line 2", "UTF-8")
 
 
-def test_a_folder_in_the_place_of_the_file_is_told(shell: Shell) -> None:
+def test_a_directory_instead_of_the_file_is_reported(shell: Shell) -> None:
     (shell.folder / "bc2ot.yaml").mkdir()
     shell.run("backfill").says(3, "Cannot read the configuration file", "directory")
 
@@ -248,13 +248,13 @@ def test_each_missing_setting_is_named(shell: Shell, name: str) -> None:
     shell.run("push-order", "218").says(3, f"BC2OT_{name}")
 
 
-def test_an_unknown_store_names_those_there_are(shell: Shell) -> None:
+def test_an_unknown_store_is_reported_with_the_known_ones(shell: Shell) -> None:
     shell.unset_all()
     shell.configure(stores={"uk": {"bigcommerce": {"store_hash": "abc"}}})
     shell.run("--store", "ku", "backfill").says(3, '"ku"', "uk")
 
 
-def test_a_file_open_to_others_is_warned_of_with_the_mend(shell: Shell) -> None:
+def test_a_file_readable_by_others_is_reported_with_the_fix(shell: Shell) -> None:
     shell.configure(delivery={"workers": 2}).chmod(0o644)
     told = shell.run("push-order", "218").says(0, "Warning:", "chmod 600 ", "bc2ot.yaml")
     assert "1 delivered" in told.err
@@ -263,7 +263,7 @@ def test_a_file_open_to_others_is_warned_of_with_the_mend(shell: Shell) -> None:
     assert "Warning" not in shell.run("push-order", "218").err
 
 
-def test_a_working_folder_that_is_gone_is_told(shell: Shell) -> None:
+def test_a_deleted_working_directory_is_reported(shell: Shell) -> None:
     told = shell.pipe('mkdir gone && cd gone && rmdir ../gone && "$@"', "backfill")
     told.says(3, "working directory was deleted", "cd")
 
@@ -271,18 +271,18 @@ def test_a_working_folder_that_is_gone_is_told(shell: Shell) -> None:
 # Refused: exit code 4
 
 
-def test_a_bad_token_is_told(shell: Shell) -> None:
+def test_an_invalid_token_is_reported(shell: Shell) -> None:
     shell.set(BC2OT_ACCESS_TOKEN="not-the-token")
     told = shell.run("backfill").says(4, "401", "access token is not valid", "access_token")
     assert "not-the-token" not in told.err
 
 
-def test_a_missing_scope_is_named(shell: Shell) -> None:
+def test_a_missing_scope_is_reported_by_name(shell: Shell) -> None:
     shell.sandbox.scopes.clear()
     shell.run("push-order", "218").says(4, "403", ORDERS_SCOPE, "Orders: read-only")
 
 
-def test_a_wrong_store_hash_is_told(shell: Shell) -> None:
+def test_a_wrong_store_hash_is_reported(shell: Shell) -> None:
     shell.set(BC2OT_STORE_HASH="another")
     shell.run("backfill").says(4, "store_hash")
 
@@ -308,7 +308,7 @@ def test_every_help_text_survives_python_without_docstrings(shell: Shell) -> Non
     assert helps[0].stdout.count(b"Usage: bc2ot") > len(COMMANDS)
 
 
-def test_version_names_ours_and_pythons(shell: Shell) -> None:
+def test_version_prints_the_versions_of_bc2ot_and_python(shell: Shell) -> None:
     told = shell.run("--version")
     assert told.code == 0
     assert re.fullmatch(r"bc2ot \d+\.\d+\.\d+ \(Python 3\.\d+\.\d+\)\n", told.out)

@@ -96,7 +96,7 @@ def posts(sandbox: Sandbox, *methods: str) -> int:
 
 
 @VERSIONS
-def test_create_makes_a_hook_to_one_tribe(sandbox: Sandbox, cli: Cli, version: str) -> None:
+def test_create_creates_a_webhook_to_one_tribe(sandbox: Sandbox, cli: Cli, version: str) -> None:
     result = cli("hooks", "create", "--api-version", version)
 
     (hook,) = sandbox.hooks.all()
@@ -121,7 +121,7 @@ def test_create_again_changes_nothing(sandbox: Sandbox, cli: Cli, version: str) 
     assert posts(sandbox, "POST", "PUT") == 1
 
 
-def test_create_takes_several_scopes_each_once(sandbox: Sandbox, cli: Cli) -> None:
+def test_create_accepts_several_scopes_without_duplicates(sandbox: Sandbox, cli: Cli) -> None:
     sandbox.hooks.add(CREATED, ONETRIBE)
     scopes = ("--scope", CREATED, "--scope", UPDATED, "--scope", UPDATED)
     result = cli("hooks", "create", *scopes, "--json")
@@ -135,7 +135,7 @@ def test_create_takes_several_scopes_each_once(sandbox: Sandbox, cli: Cli) -> No
     assert len(sandbox.hooks.all()) == 2
 
 
-def test_create_to_another_destination_speaks_of_no_integration_check(
+def test_create_to_another_destination_does_not_mention_the_integration_check(
     sandbox: Sandbox, cli: Cli
 ) -> None:
     result = cli("hooks", "create", "--destination", OWN)
@@ -144,7 +144,7 @@ def test_create_to_another_destination_speaks_of_no_integration_check(
     assert "Check Integration" not in result.err
 
 
-def test_create_corrects_headers_and_activity(sandbox: Sandbox, cli: Cli) -> None:
+def test_create_updates_headers_and_activity(sandbox: Sandbox, cli: Cli) -> None:
     hook = sandbox.hooks.add(CREATED, ONETRIBE, headers={"X-Old": "1"})
     result = cli("hooks", "create", "--inactive", "--header", "X-Secret=a ${HOOK_SECRET}")
 
@@ -158,7 +158,7 @@ def test_create_corrects_headers_and_activity(sandbox: Sandbox, cli: Cli) -> Non
     assert again.out.startswith("unchanged")
 
 
-def test_create_without_headers_leaves_those_there_are(sandbox: Sandbox, cli: Cli) -> None:
+def test_create_without_headers_keeps_the_existing_ones(sandbox: Sandbox, cli: Cli) -> None:
     hook = sandbox.hooks.add(CREATED, ONETRIBE, headers={"X-Old": "1"})
 
     assert cli("hooks", "create").out.startswith("unchanged")
@@ -185,7 +185,7 @@ def state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 @VERSIONS
-def test_a_receiver_gets_hooks_that_carry_a_secret_made_and_kept_for_it(
+def test_webhooks_to_a_receiver_carry_a_secret_that_is_created_and_kept(
     sandbox: Sandbox, cli: Cli, state: Path, version: str
 ) -> None:
     umask = os.umask(0)
@@ -206,7 +206,7 @@ def test_a_receiver_gets_hooks_that_carry_a_secret_made_and_kept_for_it(
     assert secret not in result.out + result.err
 
 
-def test_a_receivers_hooks_are_made_once_and_keep_their_secret(
+def test_webhooks_to_a_receiver_are_created_once_and_keep_their_secret(
     sandbox: Sandbox, cli: Cli, state: Path
 ) -> None:
     cli("hooks", "create", "--receiver", OWN)
@@ -219,7 +219,7 @@ def test_a_receivers_hooks_are_made_once_and_keep_their_secret(
     assert posts(sandbox, "POST", "PUT") == 2
 
 
-def test_a_hook_with_another_secret_is_corrected_and_keeps_its_other_headers(
+def test_a_webhook_with_another_secret_is_updated_and_keeps_its_other_headers(
     sandbox: Sandbox, cli: Cli, state: Path
 ) -> None:
     hook = sandbox.hooks.add(CREATED, OWN, headers={"x-bc2ot-secret": "old", "X-Own": "1"})
@@ -232,7 +232,7 @@ def test_a_hook_with_another_secret_is_corrected_and_keeps_its_other_headers(
     }
 
 
-def test_a_secret_that_is_configured_is_used_and_none_is_made(
+def test_a_configured_secret_is_used_and_none_is_created(
     sandbox: Sandbox, cli: Cli, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BC2OT_RECEIVER_SECRET", HEADER_VALUE)
@@ -254,7 +254,7 @@ def test_a_secret_that_is_configured_is_used_and_none_is_made(
         (("--scope", "junk"), "not a valid scope"),
     ],
 )
-def test_what_a_receiver_cannot_have_is_said_before_a_secret_is_made(
+def test_invalid_options_with_a_receiver_are_reported_before_a_secret_is_created(
     sandbox: Sandbox, cli: Cli, state: Path, arguments: tuple[str, ...], reason: str
 ) -> None:
     result = cli("hooks", "create", "--receiver", OWN, *arguments)
@@ -289,9 +289,7 @@ def test_a_secret_that_cannot_be_read_is_not_replaced(
 
 
 @VERSIONS
-def test_create_switches_on_what_bigcommerce_deactivated(
-    sandbox: Sandbox, cli: Cli, version: str
-) -> None:
+def test_create_enables_a_deactivated_webhook(sandbox: Sandbox, cli: Cli, version: str) -> None:
     hook = sandbox.hooks.add(CREATED, ONETRIBE)
     sandbox.hooks.deactivate(hook.id)
     result = cli("hooks", "create", "--api-version", version)
@@ -300,7 +298,7 @@ def test_create_switches_on_what_bigcommerce_deactivated(
     assert sandbox.hooks.get(hook.id).status == "active"
 
 
-def test_create_finds_a_hook_whose_host_and_port_are_spelled_otherwise(
+def test_create_finds_a_webhook_with_another_spelling_of_host_and_port(
     sandbox: Sandbox, cli: Cli
 ) -> None:
     sandbox.hooks.add(CREATED, "https://Hooks.Example.com:443/orders")
@@ -308,13 +306,13 @@ def test_create_finds_a_hook_whose_host_and_port_are_spelled_otherwise(
     assert cli("hooks", "create", "--destination", OWN).out.startswith("unchanged")
 
 
-def test_create_does_not_take_another_accounts_hook_for_ours(sandbox: Sandbox, cli: Cli) -> None:
+def test_create_ignores_webhooks_of_other_accounts(sandbox: Sandbox, cli: Cli) -> None:
     sandbox.hooks.add(CREATED, ONETRIBE, foreign=True)
 
     assert cli("hooks", "create").out.startswith("created")
 
 
-def test_an_answered_destination_that_differs_is_reported(sandbox: Sandbox, cli: Cli) -> None:
+def test_a_returned_destination_that_differs_is_reported(sandbox: Sandbox, cli: Cli) -> None:
     sandbox.hooks.answer_destination = OTHER_PATH
     result = cli("hooks", "create")
 
@@ -325,7 +323,7 @@ def test_an_answered_destination_that_differs_is_reported(sandbox: Sandbox, cli:
     assert "hooks update" in result.err
 
 
-def test_after_a_differing_answer_create_corrects_that_very_hook(
+def test_after_a_differing_response_create_updates_the_same_webhook(
     sandbox: Sandbox, cli: Cli
 ) -> None:
     sandbox.hooks.answer_destination = OTHER_PATH
@@ -337,7 +335,7 @@ def test_after_a_differing_answer_create_corrects_that_very_hook(
     assert [hook.destination for hook in sandbox.hooks.all()] == [ONETRIBE]
 
 
-def test_a_difference_in_the_key_alone_is_said_to_be_there(sandbox: Sandbox, cli: Cli) -> None:
+def test_a_difference_only_in_the_masked_key_is_reported(sandbox: Sandbox, cli: Cli) -> None:
     sandbox.hooks.answer_destination = f"{ONETRIBE}x"
     result = cli("hooks", "create")
 
@@ -345,7 +343,7 @@ def test_a_difference_in_the_key_alone_is_said_to_be_there(sandbox: Sandbox, cli
     assert "they differ in what is masked" in result.err
 
 
-def test_a_lost_answer_is_not_followed_by_a_second_post(sandbox: Sandbox, cli: Cli) -> None:
+def test_a_lost_response_is_not_followed_by_a_second_post(sandbox: Sandbox, cli: Cli) -> None:
     sandbox.faults.replace([Fault(Service.BIGCOMMERCE, FaultKind.LOST_REPLY, method="POST")])
     result = cli("hooks", "create", "--json")
 
@@ -359,7 +357,9 @@ def test_a_lost_answer_is_not_followed_by_a_second_post(sandbox: Sandbox, cli: C
     assert len(sandbox.hooks.all()) == 1
 
 
-def test_what_was_refused_for_the_quota_was_not_made(sandbox: Sandbox, cli: Cli) -> None:
+def test_a_webhook_refused_for_the_quota_is_not_reported_as_possibly_created(
+    sandbox: Sandbox, cli: Cli
+) -> None:
     fault = Fault(
         Service.BIGCOMMERCE,
         FaultKind.STATUS,
@@ -374,7 +374,9 @@ def test_what_was_refused_for_the_quota_was_not_made(sandbox: Sandbox, cli: Cli)
     assert "may exist now" not in result.err
 
 
-def test_ten_hooks_of_a_scope_are_said_before_anything_is_made(sandbox: Sandbox, cli: Cli) -> None:
+def test_ten_webhooks_of_a_scope_are_reported_before_any_is_created(
+    sandbox: Sandbox, cli: Cli
+) -> None:
     for number in range(10):
         sandbox.hooks.add(UPDATED, f"{OWN}/{number}")
     result = cli("hooks", "create", "--scope", CREATED, "--scope", UPDATED)
@@ -404,7 +406,7 @@ def test_bigcommerces_refusal_comes_with_its_reason_and_its_limits(
     assert "10 webhooks for a scope" in result.err
 
 
-def test_a_scope_that_looks_mistyped_is_warned_of(sandbox: Sandbox, cli: Cli) -> None:
+def test_a_probable_typo_in_a_scope_is_reported(sandbox: Sandbox, cli: Cli) -> None:
     result = cli("hooks", "create", "--scope", "store/orders/created")
 
     assert result.code == 2
@@ -412,9 +414,7 @@ def test_a_scope_that_looks_mistyped_is_warned_of(sandbox: Sandbox, cli: Cli) ->
     assert "BigCommerce answered 422" in result.err
 
 
-def test_a_scope_for_other_things_than_orders_is_taken_without_a_word(
-    sandbox: Sandbox, cli: Cli
-) -> None:
+def test_a_scope_that_is_not_about_orders_is_accepted_silently(sandbox: Sandbox, cli: Cli) -> None:
     result = cli("hooks", "create", "--scope", "store/customer/created")
 
     assert result.code == 0
@@ -422,7 +422,7 @@ def test_a_scope_for_other_things_than_orders_is_taken_without_a_word(
 
 
 @pytest.mark.parametrize("scope", ["order/created", "junk", "store/", "store/order/created\n", ""])
-def test_junk_for_a_scope_is_a_usage_error(sandbox: Sandbox, cli: Cli, scope: str) -> None:
+def test_an_invalid_scope_is_a_usage_error(sandbox: Sandbox, cli: Cli, scope: str) -> None:
     assert cli("hooks", "create", "--scope", scope).code == 2
     assert sandbox.requests == ()
 
@@ -438,7 +438,7 @@ def test_junk_for_a_scope_is_a_usage_error(sandbox: Sandbox, cli: Cli, scope: st
         ("${not a name}", "Expected a variable name"),
     ],
 )
-def test_a_destination_that_cannot_be_is_refused_before_any_request(
+def test_an_invalid_destination_is_refused_before_any_request(
     sandbox: Sandbox, cli: Cli, destination: str, reason: str
 ) -> None:
     for command in (("create",), ("update", "7")):
@@ -460,7 +460,9 @@ def test_a_one_tribe_url_that_bigcommerce_cannot_call_is_named_as_the_default(
     assert "--destination" in result.err
 
 
-def test_a_key_typed_into_an_option_is_warned_of(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_in_an_option_is_reported_as_visible_to_others(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     typed = cli("hooks", "create", "--destination", ONETRIBE)
     assert "list of processes" in typed.err
 
@@ -470,7 +472,9 @@ def test_a_key_typed_into_an_option_is_warned_of(cli: Cli, monkeypatch: pytest.M
     assert named.out.startswith("unchanged")
 
 
-def test_a_header_typed_in_is_taken_and_warned_of(sandbox: Sandbox, cli: Cli) -> None:
+def test_a_header_value_in_an_option_is_reported_as_visible_to_others(
+    sandbox: Sandbox, cli: Cli
+) -> None:
     result = cli("hooks", "create", "--header", "X-Shop=$$5=a")
 
     assert result.code == 0
@@ -492,7 +496,7 @@ def test_a_header_typed_in_is_taken_and_warned_of(sandbox: Sandbox, cli: Cli) ->
         f"X-Secret=${{{HEADER_VALUE}",
     ],
 )
-def test_a_header_that_cannot_be_is_refused_without_quoting_it(
+def test_an_invalid_header_is_refused_without_quoting_it(
     sandbox: Sandbox, cli: Cli, header: str
 ) -> None:
     result = cli("hooks", "create", "--header", header)
@@ -582,7 +586,7 @@ def test_list_filters_by_scope_destination_and_activity(sandbox: Sandbox, cli: C
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
-def test_list_says_what_bigcommerce_switched_off_or_blocked(
+def test_list_reports_what_bigcommerce_deactivated_or_blocked(
     sandbox: Sandbox, cli: Cli, options: tuple[str, ...]
 ) -> None:
     hook = sandbox.hooks.add(CREATED, ONETRIBE)
@@ -597,7 +601,7 @@ def test_list_says_what_bigcommerce_switched_off_or_blocked(
 
 
 @pytest.mark.parametrize("command", [("list",), ("show", "20172984")])
-def test_a_failure_of_the_admin_endpoint_does_not_keep_hooks_from_being_shown(
+def test_a_failure_of_the_admin_endpoint_does_not_hide_the_webhooks(
     sandbox: Sandbox, cli: Cli, command: tuple[str, ...]
 ) -> None:
     sandbox.hooks.add(CREATED, OWN)
@@ -665,7 +669,7 @@ def test_update_changes_what_is_given(sandbox: Sandbox, cli: Cli, version: str) 
     assert changed.headers == {"X-Secret": HEADER_VALUE}
 
 
-def test_update_to_what_is_there_already_sends_nothing(sandbox: Sandbox, cli: Cli) -> None:
+def test_update_without_a_difference_sends_nothing(sandbox: Sandbox, cli: Cli) -> None:
     hook = sandbox.hooks.add(CREATED, OWN)
     result = cli("hooks", "update", str(hook.id), "--scope", CREATED, "--active", "--json")
 
@@ -681,7 +685,7 @@ def test_update_of_nothing_is_a_usage_error(sandbox: Sandbox, cli: Cli) -> None:
     assert sandbox.requests == ()
 
 
-def test_update_says_why_bigcommerce_refuses(sandbox: Sandbox, cli: Cli) -> None:
+def test_update_reports_why_bigcommerce_refuses(sandbox: Sandbox, cli: Cli) -> None:
     sandbox.hooks.add(UPDATED, OWN)
     hook = sandbox.hooks.add(CREATED, OWN)
     result = cli("hooks", "update", str(hook.id), "--scope", UPDATED)
@@ -694,7 +698,7 @@ def test_update_says_why_bigcommerce_refuses(sandbox: Sandbox, cli: Cli) -> None
 @pytest.mark.parametrize(
     "command", [("show",), ("update", "--active"), ("enable",), ("disable",), ("delete", "--yes")]
 )
-def test_an_id_that_the_token_cannot_see_is_said_to_be_perhaps_anothers(
+def test_an_id_that_the_token_cannot_see_is_reported_as_possibly_another_accounts(
     sandbox: Sandbox, cli: Cli, command: tuple[str, ...], version: str
 ) -> None:
     foreign = sandbox.hooks.add(CREATED, OWN, foreign=True)
@@ -707,7 +711,7 @@ def test_an_id_that_the_token_cannot_see_is_said_to_be_perhaps_anothers(
 
 
 @VERSIONS
-def test_disable_and_enable_switch_hooks(sandbox: Sandbox, cli: Cli, version: str) -> None:
+def test_disable_and_enable_change_the_activity(sandbox: Sandbox, cli: Cli, version: str) -> None:
     ids = [sandbox.hooks.add(scope, OWN).id for scope in (CREATED, UPDATED)]
     words = [*map(str, ids), "--api-version", version]
 
@@ -721,7 +725,7 @@ def test_disable_and_enable_switch_hooks(sandbox: Sandbox, cli: Cli, version: st
 
 
 @responses.activate
-def test_enable_switches_on_what_is_called_active_but_was_deactivated(
+def test_enable_updates_a_deactivated_webhook_that_is_reported_as_active(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BC2OT_API_URL", "https://api.bigcommerce.com")
@@ -798,7 +802,7 @@ def test_delete_shows_and_asks_first(
     assert sandbox.hooks.all() == ()
 
 
-def test_delete_of_an_unseen_hook_is_not_asked_about(
+def test_delete_does_not_ask_about_an_invisible_webhook(
     cli: Cli, type_in: Callable[[str], None]
 ) -> None:
     type_in("")
@@ -806,7 +810,7 @@ def test_delete_of_an_unseen_hook_is_not_asked_about(
     assert cli("hooks", "delete", "5").code == 1
 
 
-def test_the_end_of_the_input_is_no_consent(
+def test_the_end_of_the_input_does_not_confirm_a_deletion(
     sandbox: Sandbox, cli: Cli, type_in: Callable[[str], None]
 ) -> None:
     hook = sandbox.hooks.add(CREATED, OWN)
@@ -816,7 +820,7 @@ def test_the_end_of_the_input_is_no_consent(
     assert sandbox.hooks.all() == (hook,)
 
 
-def test_delete_all_takes_what_the_token_sees_and_no_more(sandbox: Sandbox, cli: Cli) -> None:
+def test_delete_all_deletes_only_what_the_token_sees(sandbox: Sandbox, cli: Cli) -> None:
     for scope in (CREATED, UPDATED, "store/product/updated"):
         sandbox.hooks.add(scope, OWN)
     foreign = sandbox.hooks.add(CREATED, OWN, foreign=True)
@@ -830,7 +834,7 @@ def test_delete_all_takes_what_the_token_sees_and_no_more(sandbox: Sandbox, cli:
     assert "no webhook to delete" in again.err
 
 
-def test_delete_all_asks_with_every_hook_in_view(
+def test_delete_all_shows_every_webhook_and_asks(
     sandbox: Sandbox, cli: Cli, type_in: Callable[[str], None]
 ) -> None:
     ids = [sandbox.hooks.add(scope, OWN).id for scope in (CREATED, UPDATED)]
@@ -843,7 +847,7 @@ def test_delete_all_asks_with_every_hook_in_view(
 
 
 @pytest.mark.parametrize("before", [(), ("--no-input",)])
-def test_delete_where_nobody_can_be_asked_needs_yes(
+def test_delete_without_a_terminal_needs_yes(
     sandbox: Sandbox, cli: Cli, type_in: Callable[[str], None], before: tuple[str, ...]
 ) -> None:
     if before:
@@ -856,14 +860,14 @@ def test_delete_where_nobody_can_be_asked_needs_yes(
 
 
 @pytest.mark.parametrize("arguments", [("--yes",), ("7", "--all", "--yes")])
-def test_delete_takes_either_ids_or_all(
+def test_delete_accepts_either_ids_or_all(
     sandbox: Sandbox, cli: Cli, arguments: tuple[str, ...]
 ) -> None:
     assert cli("hooks", "delete", *arguments).code == 2
     assert sandbox.requests == ()
 
 
-def test_a_delete_whose_answer_was_lost_is_a_delete(sandbox: Sandbox, cli: Cli) -> None:
+def test_a_delete_with_a_lost_response_counts_as_deleted(sandbox: Sandbox, cli: Cli) -> None:
     hook = sandbox.hooks.add(CREATED, OWN)
     sandbox.faults.replace(
         [Fault(Service.BIGCOMMERCE, FaultKind.LOST_REPLY, method="DELETE", times=1)]
@@ -915,7 +919,7 @@ def test_a_destination_is_shown_without_its_keys(destination: str, shown: str) -
     assert mask_destination(destination, Secret(ONETRIBE)) == shown
 
 
-def test_one_destination_may_be_spelled_in_two_ways() -> None:
+def test_two_spellings_of_one_destination_are_equal() -> None:
     assert same_destination("https://A.example", "https://a.example:443/")
     assert not same_destination("https://a.example/x", "https://a.example/X")
     assert not same_destination("https://[bad", "https://a.example/")
@@ -932,7 +936,7 @@ def test_one_destination_may_be_spelled_in_two_ways() -> None:
         ("store/order", "store/order/*"),
     ],
 )
-def test_a_mistyped_order_scope_is_recognised(scope: str, near: str | None) -> None:
+def test_a_mistyped_order_scope_is_recognized(scope: str, near: str | None) -> None:
     assert nearest_scope(scope) == near
 
 

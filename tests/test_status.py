@@ -59,7 +59,7 @@ def exported(shell: Shell, *arguments: str) -> list[dict[str, Any]]:
 # Status
 
 
-def test_status_answers_at_a_glance(varied: Shell) -> None:
+def test_status_shows_states_and_runs(varied: Shell) -> None:
     told = varied.run("status")
     assert told.code == 0
     store = varied.sandbox.store
@@ -104,14 +104,14 @@ def test_status_of_an_empty_ledger(shell: Shell) -> None:
     assert (found["owed"], found["runs"], found["last_sync_at"]) == (0, [], None)
 
 
-def test_status_asks_neither_service(varied: Shell) -> None:
+def test_status_calls_neither_service(varied: Shell) -> None:
     before = len(varied.sandbox.requests), len(varied.sandbox.onetribe.requests)
     for command in (["status"], ["history", "218"], ["export"]):
         varied.run(*command)
     assert (len(varied.sandbox.requests), len(varied.sandbox.onetribe.requests)) == before
 
 
-def test_what_a_stopped_run_did_and_why_it_stopped_is_told(shell: Shell) -> None:
+def test_status_shows_what_a_stopped_run_did_and_why_it_stopped(shell: Shell) -> None:
     shell.sandbox.faults.add("onetribe:status@503")
     shell.run("sync", "--since", "2000-01-01").says(5)
     assert "in a row" in shell.run("status").out
@@ -120,7 +120,7 @@ def test_what_a_stopped_run_did_and_why_it_stopped_is_told(shell: Shell) -> None
 # History
 
 
-def test_history_tells_every_attempt(varied: Shell) -> None:
+def test_history_shows_every_attempt(varied: Shell) -> None:
     told = varied.run("history", "218")
     assert "Order 218: failed (One Tribe answered 422" in told.out
     assert "422" in told.out.splitlines()[-1]
@@ -129,7 +129,7 @@ def test_history_tells_every_attempt(varied: Shell) -> None:
     assert (found["state"], found["possible_duplicates"]) == ("failed", 0)
 
 
-def test_history_flags_what_may_be_there_twice(varied: Shell) -> None:
+def test_history_flags_a_possible_duplicate(varied: Shell) -> None:
     order_id = str(real_ids(varied)[1])
     assert "One Tribe may have it 2 times." in varied.run("history", order_id).out
     found = varied.run("history", order_id, "--json").json
@@ -184,7 +184,7 @@ def test_export_status_and_history_flag_the_same_duplicates(varied: Shell) -> No
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@"])
-def test_a_spreadsheet_takes_no_answer_for_a_formula(shell: Shell, start: str) -> None:
+def test_a_spreadsheet_reads_no_response_as_a_formula(shell: Shell, start: str) -> None:
     body = f'{start}HYPERLINK("http://x","y")'.encode()
     shell.sandbox.faults.add(Fault("onetribe", "status", status=200, body=body))
     shell.run("push-order", "218").says(0)
