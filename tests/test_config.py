@@ -16,7 +16,6 @@ from onetribe_bc.config import (
     UserDirectories,
     load,
 )
-from onetribe_bc.config.paths import is_found, places_for_new
 from onetribe_bc.config.settings import SETTINGS
 from onetribe_bc.errors import ConfigurationError, ExitCode, InputError
 from tests.configuring import FULL, Desk
@@ -175,33 +174,6 @@ def test_a_tilde_in_the_variable_is_the_home(desk: Desk) -> None:
     assert desk.load().source == desk.directories.home / "mine.yaml"
     desk.environ["BC2OT_CONFIG"] = "~someone/mine.yaml"
     assert "The path in BC2OT_CONFIG starts with a ~" in desk.refusal()
-
-
-def test_a_new_file_goes_where_it_will_be_found(desk: Desk) -> None:
-    user = desk.directories.config / "config.yaml"
-    assert places_for_new(desk.cwd, desk.directories) == [user, desk.file]
-    desk.write(FULL)
-    assert places_for_new(desk.cwd, desk.directories) == [desk.file, user]
-    # What the machine does not know is a relative path.
-    homeless = UserDirectories(config=Path("bc2ot"), state=Path("state"), home=Path("~"))
-    assert places_for_new(desk.cwd, homeless) == [desk.file]
-
-
-def test_a_file_is_found_where_load_would_find_it(desk: Desk) -> None:
-    user = desk.write(FULL, desk.directories.config / "config.yaml")
-
-    def found(path: Path, variable: str = "", cwd: Path = desk.cwd) -> bool:
-        return is_found(path, {"BC2OT_CONFIG": variable}, cwd, desk.directories)
-
-    assert found(user)
-    assert not found(desk.file)
-    desk.write(FULL)
-    assert found(desk.file)
-    assert not found(user)
-    assert found(user, str(user))
-    assert not found(desk.file, str(user))
-    assert not found(desk.file, "~someone/x")
-    assert not found(user, cwd=desk.folder / ("a" * 300))
 
 
 def test_a_named_file_must_exist(desk: Desk) -> None:

@@ -12,7 +12,6 @@ from onetribe_bc.cli.console import Console
 from onetribe_bc.config import UserDirectories
 from onetribe_bc.config.kinds import PATH, store_hash_in
 from onetribe_bc.config.load import Reader
-from onetribe_bc.config.paths import resolve
 from onetribe_bc.config.settings import SETTINGS, Setting
 from onetribe_bc.config.sources import Source, from_defaults, from_environment
 from onetribe_bc.errors import ConfigurationError, InputError
@@ -203,7 +202,7 @@ class Answers:
 
     def _in_file(self, text: str, source: Source) -> Source:
         try:
-            path = resolve(PATH.read(text), folder=self.cwd, directories=self.directories)
+            path = self.directories.resolve(PATH.read(text), self.cwd)
         except ValueError as problem:
             raise source.error(str(problem)) from None
         return replace(source, raw=str(path), names_file=True)

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,12 +31,18 @@ from onetribe_bc.cli.signals import signals_wait
 from onetribe_bc.clock import Clock, SystemClock
 from onetribe_bc.commands.hooks import create_hooks
 from onetribe_bc.config import UserDirectories
-from onetribe_bc.config.paths import is_found, named_file, places_for_new
+from onetribe_bc.config.paths import exists, find_file, named_file, usual_files
 from onetribe_bc.config.write import check_target, exists_already, free_backup, render, write
 from onetribe_bc.doctor import ATTEMPTS, Finding, Level
 from onetribe_bc.doctor.onetribe import reach_onetribe
 from onetribe_bc.doctor.store import check_clock, store_name
-from onetribe_bc.errors import Bc2otError, ExitCode, InputError, UnreachableError
+from onetribe_bc.errors import (
+    Bc2otError,
+    ConfigurationError,
+    ExitCode,
+    InputError,
+    UnreachableError,
+)
 from onetribe_bc.secret import Secret, is_loopback
 from onetribe_bc.text import plural
 
@@ -104,7 +110,7 @@ class Setup:
         """Write the file without questions; anything missing or wrong ends it before."""
         self._refuse_gaps()
         answers = self.answers
-        place = self._named(config) or places_for_new(answers.cwd, answers.directories)[0]
+        place = self._named(config) or self._places()[0]
         if check_target(place) and not self.options.overwrite:
             raise exists_already(place)
         answers.value(STORE_HASH)
@@ -174,9 +180,18 @@ class Setup:
         answers = self.answers
         return named_file(config, answers.environ, answers.cwd, answers.directories)
 
+    def _places(self) -> list[Path]:
+        """Return where a new file is found without --config, the better place first.
+
+        The user's directory is found from everywhere and is in no repository, but an existing
+        file in the working directory would override it.
+        """
+        places = usual_files(self.answers.cwd, self.answers.directories)
+        return places if exists(places[0]) else places[::-1]
+
     def _ask_place(self) -> Path:
         cwd = self.answers.cwd
-        places = places_for_new(cwd, self.answers.directories)
+        places = self._places()
         self.console.info("")
         self.console.info("Where should the configuration file be?", fold=True)
         choices = [
@@ -351,8 +366,10 @@ class Setup:
     def _show_next_steps(self, place: Path) -> None:
         answers = self.answers
         config = f"--config {shlex.quote(str(place))} "
-        found = is_found(place, answers.environ, answers.cwd, answers.directories)
-        here = "" if found else config
+        here = config
+        with suppress(ConfigurationError):  # BC2OT_CONFIG names no file
+            if find_file(None, answers.environ, answers.cwd, answers.directories) == place:
+                here = ""
         anywhere = "" if place == answers.directories.config_file else config
         self.console.info(
             "\nNext:\n"

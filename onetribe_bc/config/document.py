@@ -7,7 +7,7 @@ even recursive ones, cost nothing. Errors never quote the file, since any line m
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,43 +21,39 @@ if TYPE_CHECKING:
 MASKED_KEY = "**** (a key that may be a secret)"
 
 _YAML_TAG = "tag:yaml.org,2002:"
-_NULL = f"{_YAML_TAG}null"
 # Keys and store names that errors may show: a pasted token has digits or is longer.
 _KEY = re.compile(r"<<|[A-Za-z][A-Za-z_.-]{0,29}")
 _STORE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,29}")
 # PyYAML's messages may quote the file, so they are matched and never shown.
-_PROBLEMS = (
-    ("mapping values are not allowed", "quote a value that contains a colon"),
-    ("found character '\\t'", "indent with spaces, not tabs"),
-    ("found character", "quote a value that starts with @, % or `"),
-    ("found undefined alias", "quote a value that starts with *"),
-    ("could not find expected ':'", "a key lacks its colon, or a value is not indented enough"),
-    ("found unexpected end of stream", "a quote is not closed"),
-    ("expected ',' or", "a bracket is not closed, or a value inside it needs quotes"),
-    ("expected <block end>", "a line is indented differently from its neighbors"),
-    ("found unknown escape", "double a backslash between double quotes"),
-    ("but found another document", "the file contains more than one document (---)"),
-)
+_PROBLEMS = {
+    "mapping values are not allowed": "quote a value that contains a colon",
+    "found character '\\t'": "indent with spaces, not tabs",
+    "found character": "quote a value that starts with @, % or `",
+    "found undefined alias": "quote a value that starts with *",
+    "could not find expected ':'": "a key lacks its colon, or a value is not indented enough",
+    "found unexpected end of stream": "a quote is not closed",
+    "expected ',' or": "a bracket is not closed, or a value inside it needs quotes",
+    "expected <block end>": "a line is indented differently from its neighbors",
+    "found unknown escape": "double a backslash between double quotes",
+    "but found another document": "the file contains more than one document (---)",
+}
 
 
 def located(where: str, key: str, problem: str) -> str:
     """Return the message of an error about `key`, which stands at `where`."""
-    end = "" if problem.endswith("?") else "."
-    return f"{where}: {key} {problem}{end}"
+    return f"{where}: {key} {problem}{'' if problem.endswith('?') else '.'}"
 
 
 @dataclass(frozen=True)
 class Entry:
     """A key of the file with the node that is its value.
 
-    `name` is dotted and "" for the file itself; `shown` is what errors call it: parts that may be
-    secrets are masked.
+    `name` is dotted, and "" for the file itself; its parts that may be secrets are masked.
     """
 
     file: Path
-    name: str
-    shown: str
     line: int
+    name: str
     node: yaml.Node = field(repr=False)
 
     @property
@@ -67,7 +63,7 @@ class Entry:
 
     def error(self, problem: str, *, hint: str = "") -> ConfigurationError:
         """Return an error with the file, the line and the key."""
-        key = self.shown or "the configuration"
+        key = self.name or "the configuration"
         return ConfigurationError(located(self.where, key, problem), hint=hint)
 
     def entries(self) -> dict[str, Entry]:
@@ -84,27 +80,18 @@ class Entry:
                 "must be a section of keys with values",
                 hint="Write each as `key: value`, with a space after the colon, on its own line.",
             )
+        form = _STORE_NAME if self.name == STORES else _KEY
         found: dict[str, Entry] = {}
         for key, value in self.node.value:
-            entry = self._entry(key, value)
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise replace(self, line=line).error("has a key that is not a plain word")
+            name = key.value if form.fullmatch(key.value) else MASKED_KEY
+            entry = Entry(self.file, line, f"{self.name}.{name}" if self.name else name, value)
             if key.value in found:
                 raise entry.error("is set twice")
             found[key.value] = entry
         return found
-
-    def _entry(self, key: yaml.Node, value: yaml.Node) -> Entry:
-        import yaml
-
-        line = key.start_mark.line + 1
-        if not isinstance(key, yaml.ScalarNode):
-            raise Entry(self.file, self.name, self.shown, line, key).error(
-                "has a key that is not a plain word"
-            )
-        form = _STORE_NAME if self.name == STORES else _KEY
-        own = key.value if form.fullmatch(key.value) else MASKED_KEY
-        above = f"{self.name}." if self.name else ""
-        shown = f"{self.shown}." if self.shown else ""
-        return Entry(self.file, f"{above}{key.value}", f"{shown}{own}", line, value)
 
     def raw(self) -> Raw:
         """Return the value: text or a list of texts. Raises ConfigurationError for others."""
@@ -132,36 +119,29 @@ def parse_document(file: Path, data: bytes) -> Entry | None:
 
     try:
         text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise _malformed(file, line, "the file is not UTF-8") from None
-    try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except UnicodeDecodeError as error:
+        raise _malformed(file, data.count(b"\n", 0, error.start), "the file is not UTF-8") from None
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
+        line = text.count("\n", 0, error.position)
         raise _malformed(file, line, "the file contains a control character") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise _malformed(file, mark.line + 1 if mark else 1, _problem(error)) from None
-    except RecursionError:
-        raise _malformed(file, 1, "the file is nested too deeply") from None
+        message = f"{error.context or ''} {error.problem or ''}"
+        problems = (problem for sign, problem in _PROBLEMS.items() if sign in message)
+        line = mark.line if mark else 0
+        raise _malformed(file, line, next(problems, "the file is not YAML")) from None
     if node is None or _is_null(node):
         return None
-    return Entry(file, "", "", node.start_mark.line + 1, node)
+    return Entry(file, node.start_mark.line + 1, "", node)
 
 
 def _is_null(node: yaml.Node) -> bool:
-    return bool(node.tag == _NULL)
+    return bool(node.tag == f"{_YAML_TAG}null")
 
 
-def _problem(error: yaml.MarkedYAMLError) -> str:
-    message = f"{error.context or ''} {error.problem or ''}"
-    problems = (problem for sign, problem in _PROBLEMS if sign in message)
-    return next(problems, "the file is not YAML")
-
-
-def _malformed(file: Path, line: int, problem: str) -> ConfigurationError:
+def _malformed(file: Path, lines_before: int, problem: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{file}, line {line}: invalid YAML: {problem}.",
+        f"{file}, line {lines_before + 1}: invalid YAML: {problem}.",
         hint="The mistake may also be a little above that line.",
     )

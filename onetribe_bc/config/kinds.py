@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Generic, TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from onetribe_bc.dates import parse_duration
@@ -25,7 +25,6 @@ Raw = str | tuple[str, ...]
 """A value as text, or a list of texts, with environment variables filled in."""
 
 T = TypeVar("T")
-N = TypeVar("N", int, float)
 T_co = TypeVar("T_co", covariant=True)
 
 _STORE_HASH = re.compile(r"[A-Za-z0-9]{1,64}")
@@ -36,7 +35,6 @@ _VISIBLE_ASCII = re.compile(r"[!-~]+")
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
 _DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _WHOLE = re.compile(r"[0-9]{1,9}")
-_SUGGESTED_ZONES = 3
 
 
 @dataclass(frozen=True)
@@ -56,56 +54,55 @@ def store_hash_in(text: str) -> str:
 
 def whole_number(least: int, most: int) -> Kind[int]:
     """Whole numbers from `least` to `most`."""
-    takes = f"a whole number from {least} to {most}"
-    return _number(takes, _WHOLE, int, lambda number: least <= number <= most)
+
+    def parse(text: str) -> int | None:
+        return int(text) if _WHOLE.fullmatch(text) and least <= int(text) <= most else None
+
+    return _kind(f"a whole number from {least} to {most}", parse)
 
 
 def share(most: float) -> Kind[float]:
     """Numbers from 0 to `most`."""
-    return _number(f"a number from 0 to {most:g}", _DECIMAL, float, lambda number: number <= most)
+
+    def parse(text: str) -> float | None:
+        return float(text) if _DECIMAL.fullmatch(text) and float(text) <= most else None
+
+    return _kind(f"a number from 0 to {most:g}", parse)
 
 
 def seconds(most: float) -> Kind[float]:
     """Seconds, above 0 and up to `most`."""
-    takes = f"seconds, above 0 and up to {most:g}"
-    return _number(takes, _DECIMAL, float, lambda number: 0 < number <= most)
 
+    def parse(text: str) -> float | None:
+        return float(text) if _DECIMAL.fullmatch(text) and 0 < float(text) <= most else None
 
-def _number(
-    takes: str, form: re.Pattern[str], convert: Callable[[str], N], accepts: Callable[[N], bool]
-) -> Kind[N]:
-    def read(raw: Raw) -> N:
-        text = _text(raw)
-        if not form.fullmatch(text) or not accepts(convert(text)):
-            raise ValueError(f"must be {takes}")
-        return convert(text)
-
-    return Kind(takes, read)
+    return _kind(f"seconds, above 0 and up to {most:g}", parse)
 
 
 def duration(most: timedelta) -> Kind[timedelta]:
     """Durations such as `36h`, from zero to `most`."""
-    takes = f"a duration such as 90m, 36h, 7d or 2w, up to {most.days}d"
 
-    def read(raw: Raw) -> timedelta:
-        length = parse_duration(_text(raw))
-        if length is None or length > most:
-            raise ValueError(f"must be {takes}")
-        return length
+    def parse(text: str) -> timedelta | None:
+        length = parse_duration(text)
+        return None if length is None or length > most else length
 
-    return Kind(takes, read)
+    return _kind(f"a duration such as 90m, 36h, 7d or 2w, up to {most.days}d", parse)
 
 
-def choice(*choices: T) -> Kind[T]:
+def choice(*words: T) -> Kind[T]:
     """One of a few words."""
-    takes = f"one of {', '.join(map(str, choices))}"
+    by_text = {str(word): word for word in words}
+    return _kind(f"one of {', '.join(by_text)}", by_text.get)
+
+
+def _kind(takes: str, parse: Callable[[str], T | None]) -> Kind[T]:
+    """Make a kind of what `parse` does not return None for."""
 
     def read(raw: Raw) -> T:
-        text = _text(raw)
-        for word in choices:
-            if word == text:
-                return word
-        raise ValueError(f"must be {takes}")
+        value = parse(_text(raw))
+        if value is None:
+            raise ValueError(f"must be {takes}")
+        return value
 
     return Kind(takes, read)
 
@@ -143,28 +140,27 @@ def _credential(raw: Raw) -> Secret:
 
 
 def _api_url(raw: Raw) -> str:
-    text = _text(raw)
-    if "/stores" in _split_url(text).path:
+    url = _url(raw)
+    if "/stores" in urlsplit(url).path:
         raise ValueError("must end before /stores")
-    return text.rstrip("/")
+    return url.rstrip("/")
 
 
 def _secret_url(raw: Raw) -> Secret:
-    text = _text(raw)
-    _split_url(text)
-    return Secret(text.rstrip("/"))
+    return Secret(_url(raw).rstrip("/"))
 
 
 def _onetribe_url(raw: Raw) -> Secret:
-    text = _text(raw)
-    path = _split_url(text).path
+    url = _url(raw)
+    path = urlsplit(url).path
     if not path or path.endswith(("/", "/big-commerce/order")):
         raise ValueError("lacks the merchant key, the last part of the URL")
-    return Secret(text)
+    return Secret(url)
 
 
-def _split_url(text: str) -> SplitResult:
-    """Split `text`. Raises ValueError unless it is https, or http on loopback."""
+def _url(raw: Raw) -> str:
+    """Return a URL that is https, or http on loopback."""
+    text = _text(raw)
     if not _URL_CHARACTERS.fullmatch(text):
         raise ValueError("contains a character that is invalid in a URL, such as a space, < or {")
     try:
@@ -180,19 +176,15 @@ def _split_url(text: str) -> SplitResult:
         raise ValueError("must be a URL without a user or password")
     if "?" in text or "#" in text:
         raise ValueError("must be a URL without ? or #")
-    return parts
+    return text
 
 
 def _statuses(raw: Raw) -> tuple[str | int, ...]:
     if isinstance(raw, str):
         raise ValueError("must be a list, such as [Incomplete, 5]")
-    return tuple(dict.fromkeys(_status(text) for text in raw))
-
-
-def _status(text: str) -> str | int:
     try:
-        return parse_status(_text(text))
-    except InputError:  # which quotes the text
+        return tuple(dict.fromkeys(parse_status(_text(text)) for text in raw))
+    except InputError:  # its message quotes the text
         raise ValueError(f"takes status ids from {min(STATUSES)} to {max(STATUSES)}") from None
 
 
@@ -200,28 +192,14 @@ def _timezone(raw: Raw) -> ZoneInfo:
     name = _text(raw)
     try:
         return ZoneInfo(name)
-    except (ValueError, LookupError, OSError):
-        pass  # ValueError for ../x, OSError for directories such as America
-    known = available_timezones()
-    if not known:
-        raise ValueError("is unusable: this machine has no time zone data (pip install tzdata)")
-    near = _near_zones(name, known)
-    raise ValueError(
-        "must be a time zone such as UTC or Europe/London"
-        + (f"; did you mean {' or '.join(near)}?" if near else "")
-    )
-
-
-def _near_zones(name: str, known: set[str]) -> list[str]:
-    by_folded = {zone.casefold(): zone for zone in sorted(known)}
-    folded = name.strip().casefold().replace(" ", "_")
-    if folded in by_folded:
-        return [by_folded[folded]]
-    near = [zone for key, zone in by_folded.items() if key.endswith(f"/{folded}")]
-    if not near:
-        close = difflib.get_close_matches(folded, by_folded, n=_SUGGESTED_ZONES, cutoff=0.75)
-        near = [by_folded[key] for key in close]
-    return near[:_SUGGESTED_ZONES]
+    except (ValueError, LookupError, OSError):  # ValueError for ../x, OSError for America
+        problem = "must be a time zone such as UTC or Europe/London"
+    zones = sorted(available_timezones())
+    names = {zone.rpartition("/")[2].casefold(): zone for zone in zones}
+    names |= {zone.casefold(): zone for zone in zones}
+    wanted = name.strip().casefold().replace(" ", "_")
+    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.8)
+    raise ValueError(f"{problem}; did you mean {names[near[0]]}?" if near else problem)
 
 
 PATH = Kind("a path", _path)

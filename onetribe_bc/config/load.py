@@ -10,30 +10,28 @@ from typing import Any
 
 from onetribe_bc.config.kinds import PATH, Raw
 from onetribe_bc.config.paths import (
-    ConfigurationFile,
     UserDirectories,
     access_warnings,
     find_file,
-    nothing_set,
     read_file,
-    resolve,
+    usual_files,
 )
 from onetribe_bc.config.receiver_secret import read_receiver_secret, receiver_secret_file
-from onetribe_bc.config.settings import SETTINGS, Notice, Settings, build
+from onetribe_bc.config.settings import CONFIG_VARIABLE, SETTINGS, Notice, Settings, build
 from onetribe_bc.config.sources import (
+    ConfigurationFile,
     Source,
     Sources,
     expand,
     from_defaults,
     from_environment,
     from_options,
+    read_configuration,
 )
 from onetribe_bc.errors import ConfigurationError
 from onetribe_bc.text import excerpt
 
-LEDGER_FILE = "ledger.db"
-MAX_SECRET_BYTES = 16 * 1024
-"""The largest file that holds one secret."""
+_MAX_SECRET_BYTES = 16 * 1024
 
 
 def load(
@@ -55,30 +53,39 @@ def load(
     an option's value.
     """
     directories = directories or UserDirectories.of_user()
+    file = read_configuration(find_file(path, environ, cwd, directories))
     variables = from_environment(environ, cwd)
-    file = find_file(path, environ, cwd, directories)
-    if not variables and (file is None or not (file.top or file.stores)):
-        raise nothing_set(file, cwd, directories)
-    sources = {**from_defaults(cwd), **(file.top if file else {})}
-    if store is not None:
-        sources.update(_choose(store, file))
-        _refuse_mixing(store, variables)
-    sources |= variables | from_options(overrides or {}, cwd)
-    reader = Reader(environ, directories, list(file.warnings) if file else [])
+    if not (variables or file.top or file.stores):
+        raise _nothing_set(file.path, cwd, directories)
+    sources = {
+        **from_defaults(cwd),
+        **file.top,
+        **(_choose(store, file, variables) if store is not None else {}),
+        **variables,
+        **from_options(overrides or {}, cwd),
+    }
+    reader = Reader(environ, directories, [*file.warnings])
     values = {name: reader.read(source, name) for name, source in sources.items()}
-    if "ledger" not in values:
-        values["ledger"] = _default_ledger(directories)
-    settings = build(
+    ledger = values.setdefault("ledger", directories.state / "ledger.db")
+    if not ledger.is_absolute():
+        raise ConfigurationError(
+            "There is no home directory for the ledger.",
+            hint="Set ledger in the configuration file, or BC2OT_LEDGER.",
+        )
+    store_hash = values.get("bigcommerce.store_hash")
+    if store_hash and "receiver.secret" not in values:
+        secret_file = receiver_secret_file(ledger, store_hash)
+        values["receiver.secret"], warnings = read_receiver_secret(secret_file)
+        reader.warnings += warnings
+    return build(
         Settings,
         values,
         store_name=store,
-        source=file.path if file else None,
+        source=file.path,
         variables=tuple(SETTINGS[name].variable for name in variables),
-        stores=tuple(file.stores) if file else (),
+        stores=tuple(file.stores),
+        warnings=tuple(reader.warnings),
     )
-    if settings.receiver.secret is None and settings.bigcommerce.store_hash:
-        settings = _with_receiver_secret(settings, reader)
-    return replace(settings, warnings=tuple(reader.warnings))
 
 
 def store_names(
@@ -92,8 +99,8 @@ def store_names(
 
     Raises ConfigurationError for a file that cannot be read.
     """
-    file = find_file(path, environ, cwd, directories or UserDirectories.of_user())
-    return tuple(file.stores) if file else ()
+    directories = directories or UserDirectories.of_user()
+    return tuple(read_configuration(find_file(path, environ, cwd, directories)).stores)
 
 
 @dataclass
@@ -115,12 +122,14 @@ class Reader:
         try:
             raw = self._expand(source) if source.has_variables else source.raw
             if source.names_file:
-                file = self._resolve(PATH.read(raw), source)
+                file = self.directories.resolve(PATH.read(raw), source.folder)
                 raw = self._secret_in(file)
                 where = f"{source.where}, file {file}"
                 source = replace(source, where=where, error_type=ConfigurationError)
             value = SETTINGS[name].kind.read(raw)
-            return self._resolve(value, source) if isinstance(value, Path) else value
+            if isinstance(value, Path):
+                return self.directories.resolve(value, source.folder)
+            return value
         except ValueError as problem:
             raise source.error(str(problem)) from None
 
@@ -135,18 +144,13 @@ class Reader:
                 hint="Set it, or write $$ for a dollar sign.",
             ) from None
 
-    def _resolve(self, path: Path, source: Source) -> Path:
-        return resolve(path, folder=source.folder, directories=self.directories)
-
     def _secret_in(self, file: Path) -> str:
         # Errors name a file only once it exists: the path may be a secret under the wrong key.
         try:
-            data = read_file(file, most=MAX_SECRET_BYTES)
+            text = read_file(file, most=_MAX_SECRET_BYTES).decode().rstrip("\r\n")
             self.warnings += access_warnings(file)
         except OSError as error:
             raise ValueError(f"names a file that cannot be read: {error.strerror}") from None
-        try:
-            text = data.decode().rstrip("\r\n")
         except UnicodeDecodeError:
             raise ValueError(f"names a file that is not UTF-8: {file}") from None
         if "\n" in text or "\r" in text:
@@ -154,43 +158,37 @@ class Reader:
         return text
 
 
-def _default_ledger(directories: UserDirectories) -> Path:
-    ledger = directories.state / LEDGER_FILE
-    if not ledger.is_absolute():
-        raise ConfigurationError(
-            "There is no home directory for the ledger.",
-            hint="Set ledger in the configuration file, or BC2OT_LEDGER.",
+def _nothing_set(file: Path | None, cwd: Path, directories: UserDirectories) -> ConfigurationError:
+    if file is not None:
+        message = f"The configuration file {file} is empty."
+    else:
+        files = ", ".join(map(str, usual_files(cwd, directories)))
+        message = (
+            f"No configuration found: --config and {CONFIG_VARIABLE} are not set, and none of "
+            f"these files exists: {files}."
         )
-    return ledger
+    return ConfigurationError(
+        message,
+        hint="Run `bc2ot init` to write a configuration file, or set the environment variables "
+        "BC2OT_STORE_HASH, BC2OT_ACCESS_TOKEN and BC2OT_ONETRIBE_URL.",
+    )
 
 
-def _with_receiver_secret(settings: Settings, reader: Reader) -> Settings:
-    """Add the secret that `hooks create --receiver` made for the store, if any."""
-    file = receiver_secret_file(settings.ledger, settings.bigcommerce.store_hash)
-    secret, warnings = read_receiver_secret(file)
-    reader.warnings += warnings
-    return replace(settings, receiver=replace(settings.receiver, secret=secret))
-
-
-def _choose(store: str, file: ConfigurationFile | None) -> Sources:
-    if file is None:
+def _choose(store: str, file: ConfigurationFile, variables: Sources) -> Sources:
+    """Return what the file sets for a named store."""
+    if file.path is None:
         raise ConfigurationError(
             "--store needs a configuration file, and there is none.",
             hint="Omit --store, or add the store under stores: in a file.",
         )
-    if store in file.stores:
-        return file.stores[store]
-    near = difflib.get_close_matches(store, file.stores, n=1)
-    known = ", ".join(file.stores) or "none"
-    raise ConfigurationError(
-        f'{file.path} has no store "{excerpt(store)}"'
-        + (f"; did you mean {near[0]}?" if near else "."),
-        hint=f"Its stores: {known}. Omit --store to use the one at the top of the file.",
-    )
-
-
-def _refuse_mixing(store: str, variables: Sources) -> None:
-    """Refuse variables of one store, which would send another store's orders to it."""
+    if store not in file.stores:
+        near = difflib.get_close_matches(store, file.stores, n=1)
+        raise ConfigurationError(
+            f'{file.path} has no store "{excerpt(store)}"'
+            + (f"; did you mean {near[0]}?" if near else "."),
+            hint=f"Its stores: {', '.join(file.stores) or 'none'}. Omit --store to use the one at "
+            "the top of the file.",
+        )
     mixed = [SETTINGS[name].variable for name in variables if SETTINGS[name].of_store]
     if mixed:
         raise ConfigurationError(
@@ -199,3 +197,4 @@ def _refuse_mixing(store: str, variables: Sources) -> None:
             hint="Unset the variables, or omit --store. In the file, ${NAME} can take variables "
             "with other names.",
         )
+    return file.stores[store]

@@ -7,7 +7,6 @@ To add a setting, add a field: its key, kind, meaning and default stand here and
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from datetime import timedelta
@@ -78,58 +77,37 @@ def _setting(
     return field(default_factory=lambda: kind.read(default), metadata=metadata)
 
 
+# The sections read as a table, so they are not formatted to an argument per line.
+# fmt: off
+
+
 @dataclass(frozen=True)
 class BigCommerceSettings:
     """The store and its API account."""
 
-    store_hash: str = _setting(
-        "bigcommerce.store_hash",
-        kinds.STORE_HASH,
+    store_hash: str = _setting("bigcommerce.store_hash", kinds.STORE_HASH,
         "Store hash: the part after `stores/` in the API path. The whole path works, too.",
-        unset="",
-        variable="BC2OT_STORE_HASH",
-        of_store=True,
-    )
-    access_token: Secret | None = _setting(
-        "bigcommerce.access_token",
-        kinds.CREDENTIAL,
+        unset="", variable="BC2OT_STORE_HASH", of_store=True)
+    access_token: Secret | None = _setting("bigcommerce.access_token", kinds.CREDENTIAL,
         "Access token of a store-level API account.",
-        variable="BC2OT_ACCESS_TOKEN",
-        of_store=True,
-    )
-    client_secret: Secret | None = _setting(
-        "bigcommerce.client_secret",
-        kinds.CREDENTIAL,
+        variable="BC2OT_ACCESS_TOKEN", of_store=True)
+    client_secret: Secret | None = _setting("bigcommerce.client_secret", kinds.CREDENTIAL,
         "Client secret of that API account; only needed to verify callbacks.",
-        variable="BC2OT_CLIENT_SECRET",
-        of_store=True,
-    )
-    api_url: str = _setting(
-        "bigcommerce.api_url",
-        kinds.API_URL,
+        variable="BC2OT_CLIENT_SECRET", of_store=True)
+    api_url: str = _setting("bigcommerce.api_url", kinds.API_URL,
         "URL of BigCommerce's API; `http://` is accepted for this machine only.",
-        default="https://api.bigcommerce.com",
-        variable="BC2OT_API_URL",
-    )
-    reserve: float = _setting(
-        "bigcommerce.reserve",
-        kinds.share(0.9),
-        "Share of the store's request quota left to its other apps.",
-        default="0.1",
-    )
+        default="https://api.bigcommerce.com", variable="BC2OT_API_URL")
+    reserve: float = _setting("bigcommerce.reserve", kinds.share(0.9),
+        "Share of the store's request quota left to its other apps.", default="0.1")
 
 
 @dataclass(frozen=True)
 class OneTribeSettings:
     """Where orders are sent."""
 
-    url: Secret | None = _setting(
-        "onetribe.url",
-        kinds.ONETRIBE_URL,
+    url: Secret | None = _setting("onetribe.url", kinds.ONETRIBE_URL,
         "Where orders are sent. It ends in the merchant key, so all of it is a secret.",
-        variable="BC2OT_ONETRIBE_URL",
-        of_store=True,
-    )
+        variable="BC2OT_ONETRIBE_URL", of_store=True)
 
     @property
     def masked(self) -> str:
@@ -141,109 +119,65 @@ class OneTribeSettings:
 class OrderSettings:
     """Which orders are sent."""
 
-    skip_statuses: tuple[str | int, ...] = _setting(
-        "orders.skip_statuses",
-        kinds.STATUS_LIST,
+    skip_statuses: tuple[str | int, ...] = _setting("orders.skip_statuses", kinds.STATUS_LIST,
         "Orders with these statuses are not sent; `[]` sends every order.",
-        default=("Incomplete",),
-    )
-    resend: Resend = _setting(
-        "orders.resend",
-        kinds.choice("never", "on-change"),
-        "Whether to send a delivered order again when its content changed.",
-        default="never",
-    )
+        default=("Incomplete",))
+    resend: Resend = _setting("orders.resend", kinds.choice("never", "on-change"),
+        "Whether to send a delivered order again when its content changed.", default="never")
 
 
 @dataclass(frozen=True)
 class DeliverySettings:
     """How orders are sent."""
 
-    workers: int = _setting(
-        "delivery.workers",
-        kinds.whole_number(1, 64),
-        "Number of orders sent at the same time.",
-        default="8",
-        variable="BC2OT_WORKERS",
-    )
-    attempts: int = _setting(
-        "delivery.attempts",
-        kinds.whole_number(1, 20),
-        "Attempts for one order within a run.",
-        default="5",
-    )
-    connect_timeout_s: float = _setting(
-        "delivery.timeout.connect",
-        kinds.seconds(600),
-        "Time to wait for a connection.",
-        default="5",
-    )
-    read_timeout_s: float = _setting(
-        "delivery.timeout.read", kinds.seconds(600), "Time to wait for a response.", default="30"
-    )
-    on_unknown: OnUnknown = _setting(
-        "delivery.on_unknown",
-        kinds.choice("resend", "hold"),
+    workers: int = _setting("delivery.workers", kinds.whole_number(1, 64),
+        "Number of orders sent at the same time.", default="8", variable="BC2OT_WORKERS")
+    attempts: int = _setting("delivery.attempts", kinds.whole_number(1, 20),
+        "Attempts for one order within a run.", default="5")
+    connect_timeout_s: float = _setting("delivery.timeout.connect", kinds.seconds(600),
+        "Time to wait for a connection.", default="5")
+    read_timeout_s: float = _setting("delivery.timeout.read", kinds.seconds(600),
+        "Time to wait for a response.", default="30")
+    on_unknown: OnUnknown = _setting("delivery.on_unknown", kinds.choice("resend", "hold"),
         "What to do with an order that may have arrived: send it again, or hold it for "
-        "`retry --unknown`.",
-        default="resend",
-    )
+        "`retry --unknown`.", default="resend")
 
 
 @dataclass(frozen=True)
 class SyncSettings:
     """What `sync` reads."""
 
-    overlap: timedelta = _setting(
-        "sync.overlap",
-        kinds.duration(timedelta(days=90)),
-        "How far `sync` reads back before the end of the previous one.",
-        default="48h",
-    )
+    overlap: timedelta = _setting("sync.overlap", kinds.duration(timedelta(days=90)),
+        "How far `sync` reads back before the end of the previous one.", default="48h")
 
 
 @dataclass(frozen=True)
 class MonitorSettings:
     """How each `sync` reports its outcome."""
 
-    url: Secret | None = _setting(
-        "monitor.url",
-        kinds.SECRET_URL,
+    url: Secret | None = _setting("monitor.url", kinds.SECRET_URL,
         "Requested by `sync`: with `/start` appended before, as it is after success, with `/fail` "
-        "after failure.",
-    )
-    textfile: Path | None = _setting(
-        "monitor.textfile",
-        kinds.PATH,
-        "File for Prometheus' node exporter, rewritten by each `sync`.",
-    )
+        "after failure.")
+    textfile: Path | None = _setting("monitor.textfile", kinds.PATH,
+        "File for Prometheus' node exporter, rewritten by each `sync`.")
 
 
 @dataclass(frozen=True)
 class ReceiverSettings:
     """How callbacks are verified, and what `serve` does besides."""
 
-    secret: Secret | None = _setting(
-        "receiver.secret",
-        kinds.CREDENTIAL,
+    secret: Secret | None = _setting("receiver.secret", kinds.CREDENTIAL,
         "Value of the header `X-Bc2ot-Secret` that proves a callback to be BigCommerce's.",
         default_note="made by `hooks create --receiver`: `receiver-secret-STORE_HASH` next to "
-        "the ledger",
-        variable="BC2OT_RECEIVER_SECRET",
-        of_store=True,
-    )
-    token: Secret | None = _setting(
-        "receiver.token",
-        kinds.CREDENTIAL,
-        "Bearer token that gives other machines access to `serve`'s `/readyz` and `/metrics`.",
-    )
-    sync_every: timedelta = _setting(
-        "receiver.sync_every",
-        kinds.duration(timedelta(days=1)),
+        "the ledger", variable="BC2OT_RECEIVER_SECRET", of_store=True)
+    token: Secret | None = _setting("receiver.token", kinds.CREDENTIAL,
+        "Bearer token that gives other machines access to `serve`'s `/readyz` and `/metrics`.")
+    sync_every: timedelta = _setting("receiver.sync_every", kinds.duration(timedelta(days=1)),
         "How often `serve` runs a `sync`, for callbacks that never arrived. `0m`: only at startup "
-        "and after errors.",
-        default="15m",
-    )
+        "and after errors.", default="15m")
+
+
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -309,15 +243,13 @@ class Settings:
     def _need(self, value: T | None, name: str) -> T:
         if value is not None:
             return value
-        variable = SETTINGS[name].variable
         if self.store_name is not None:  # whose identity no variable may override
-            name = f"{STORES}.{self.store_name}.{name}"
-            hint = f"Set it in {self.source}."
-        elif self.source is not None:
-            hint = f"Set it in {self.source}, or set the environment variable {variable}."
-        else:
-            hint = f"Set the environment variable {variable}."
-        if self.stores and self.store_name is None:
+            raise ConfigurationError(
+                f"{STORES}.{self.store_name}.{name} is not set.", hint=f"Set it in {self.source}."
+            )
+        place = "Set" if self.source is None else f"Set it in {self.source}, or set"
+        hint = f"{place} the environment variable {SETTINGS[name].variable}."
+        if self.stores:
             hint += f" Or choose a store of the file with --store: {', '.join(self.stores)}."
         raise ConfigurationError(f"{name} is not set.", hint=hint)
 
@@ -342,35 +274,5 @@ def _iter_settings(section: Any) -> Iterator[Setting]:
             yield from _iter_settings(one.default)
 
 
-SETTINGS: Mapping[str, Setting] = MappingProxyType(
-    {setting.name: setting for setting in _iter_settings(Settings)}
-)
+SETTINGS: Mapping[str, Setting] = MappingProxyType({s.name: s for s in _iter_settings(Settings)})
 """Every setting by its dotted name, in the order of the file."""
-
-KEYS: Mapping[str, Setting] = MappingProxyType(
-    {**SETTINGS, **{one.file_name: one for one in SETTINGS.values() if one.kind.secret}}
-)
-"""Every dotted key of a file, `…_file` included."""
-
-SECTIONS = frozenset(name.rpartition(".")[0] for name in SETTINGS) - {""}
-"""The dotted names of the file's sections."""
-
-
-def nearest_key(section: str, name: str) -> str:
-    """Return the dotted key probably meant by `name` in `section` ("" is the top), or "".
-
-    The same name comes first, in this section and then in others; similar names come after it.
-    """
-    known = [*KEYS, *SECTIONS, STORES]
-    folded = name.casefold().replace("-", "_")
-    anywhere = {key.rpartition(".")[2]: key for key in known}
-    here = {
-        last: key for key in known for start, _, last in [key.rpartition(".")] if start == section
-    }
-    for keys in (here, anywhere):
-        if folded in keys:
-            return keys[folded]
-    for keys in (here, anywhere):
-        if close := difflib.get_close_matches(folded, keys, n=1):
-            return keys[close[0]]
-    return ""

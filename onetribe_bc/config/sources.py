@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onetribe_bc.config.document import Entry, located
+from onetribe_bc.config.document import MASKED_KEY, Entry, located, parse_document
 from onetribe_bc.config.kinds import Raw
-from onetribe_bc.config.settings import KEYS, SECTIONS, SETTINGS, STORES, nearest_key
+from onetribe_bc.config.paths import access_warnings, read_file
+from onetribe_bc.config.settings import SETTINGS, STORES, Notice
 from onetribe_bc.errors import Bc2otError, ConfigurationError, InputError
 
+KEYS = {**SETTINGS, **{one.file_name: one for one in SETTINGS.values() if one.kind.secret}}
+"""The settings by the dotted keys of a file, `…_file` included."""
+
+SECTIONS = frozenset(name.rpartition(".")[0] for name in SETTINGS) - {""}
+"""The dotted names of the file's sections."""
+
+_MAX_BYTES = 256 * 1024
 _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)\})?)")
 
 
@@ -40,15 +49,51 @@ Sources = Mapping[str, Source]
 """The values of one origin by the names of their settings."""
 
 
-def from_file(section: Entry) -> dict[str, Source]:
-    """Return what a file, or one of its stores, sets. Raises ConfigurationError."""
+@dataclass(frozen=True)
+class ConfigurationFile:
+    """What a configuration file sets, at its top and for its stores; values are unchecked."""
+
+    path: Path | None = None
+    top: Sources = field(default_factory=dict)
+    stores: Mapping[str, Sources] = field(default_factory=dict)
+    warnings: tuple[Notice, ...] = ()
+
+
+def read_configuration(path: Path | None) -> ConfigurationFile:
+    """Read a file; None is one that sets nothing. Raises ConfigurationError."""
+    if path is None:
+        return ConfigurationFile()
+    try:
+        data, warnings = read_file(path, most=_MAX_BYTES), access_warnings(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Cannot read the configuration file {path}: {error.strerror}."
+        ) from None
+    document = parse_document(path, data)
+    if document is None:
+        return ConfigurationFile(path, warnings=warnings)
+    return ConfigurationFile(path, _from_section(document), _from_stores(document), warnings)
+
+
+def _from_stores(document: Entry) -> dict[str, Sources]:
+    stores = document.entries().get(STORES)
+    sources: dict[str, Sources] = {}
+    for name, entry in stores.entries().items() if stores else ():
+        if MASKED_KEY in entry.name:
+            raise entry.error("must be a store's name: letters, digits, -, _ and . (up to 30)")
+        sources[name] = _from_section(entry)
+    return sources
+
+
+def _from_section(top: Entry) -> dict[str, Source]:
+    """Return what a file, or one of its stores, sets."""
     sources: dict[str, Source] = {}
-    for name, entry in _iter_values(section, "", section):
+    for name, entry in _iter_values(top, "", top):
         setting = KEYS[name]
         if setting.name in sources:
             raise entry.error(f"is redundant: set {setting.name} or {setting.file_name}, not both")
         sources[setting.name] = Source(
-            key=entry.shown,
+            key=entry.name,
             where=entry.where,
             raw=entry.raw(),
             folder=entry.file.parent,
@@ -58,15 +103,45 @@ def from_file(section: Entry) -> dict[str, Source]:
     return sources
 
 
-def from_stores(document: Entry) -> dict[str, Sources]:
-    """Return what a file sets for each of its named stores. Raises ConfigurationError."""
-    stores = document.entries().get(STORES)
-    sources: dict[str, Sources] = {}
-    for name, entry in stores.entries().items() if stores else ():
-        if entry.shown != entry.name:
-            raise entry.error("must be a store's name: letters, digits, -, _ and . (up to 30)")
-        sources[name] = from_file(entry)
-    return sources
+def _iter_values(section: Entry, above: str, top: Entry) -> Iterator[tuple[str, Entry]]:
+    """Yield every value below `section` by its key in `KEYS`, where `section` is `above`."""
+    for own_name, entry in section.entries().items():
+        name = f"{above}.{own_name}" if above else own_name
+        if "." in own_name:
+            raise _unknown(entry, name, top)
+        if name in KEYS:
+            yield name, entry
+        elif name in SECTIONS:
+            yield from _iter_values(entry, name, top)
+        elif name != STORES or top.name:
+            raise _unknown(entry, name, top)
+
+
+def _unknown(entry: Entry, name: str, top: Entry) -> ConfigurationError:
+    if name in KEYS:
+        return entry.error(
+            "must be nested", hint="Write each part on its own line, indented, instead of the dots."
+        )
+    if name.endswith("<<"):
+        return entry.error(
+            "is not supported",
+            hint="A store inherits from the top of the file whatever it does not set.",
+        )
+    near = _nearest_key(name)
+    if near == STORES and top.name:
+        return entry.error("cannot be inside a store")
+    if near and top.name:
+        near = f"{top.name}.{near}"
+    return entry.error("is not a known key" + (f"; did you mean {near}?" if near else ""))
+
+
+def _nearest_key(name: str) -> str:
+    """Return the dotted key probably meant by `name`, from the same section if possible, or ""."""
+    section, _, own_name = name.casefold().replace("-", "_").rpartition(".")
+    keys = sorted([*KEYS, *SECTIONS, STORES], key=lambda key: key.rpartition(".")[0] == section)
+    by_own_name = {key.rpartition(".")[2]: key for key in keys}  # those of this section win
+    near = difflib.get_close_matches(own_name, by_own_name, n=1)
+    return by_own_name[near[0]] if near else ""
 
 
 def from_environment(environ: Mapping[str, str], folder: Path) -> dict[str, Source]:
@@ -87,7 +162,7 @@ def from_options(overrides: Mapping[str, object], folder: Path) -> dict[str, Sou
     """
     sources: dict[str, Source] = {}
     for name, value in overrides.items():
-        setting = KEYS.get(name)
+        setting = SETTINGS.get(name)
         if setting is None or setting.kind.secret:
             raise ValueError(f"{name} cannot be set by an option")
         if value is not None:
@@ -122,35 +197,3 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
         return environ[found["name"]]
 
     return _VARIABLE.sub(value, text)
-
-
-def _iter_values(section: Entry, name: str, top: Entry) -> Iterator[tuple[str, Entry]]:
-    """Yield every value below `section`, whose name is `name` in the table of settings."""
-    for own_name, entry in section.entries().items():
-        full_name = f"{name}.{own_name}" if name else own_name
-        if "." in own_name:
-            raise _unknown(entry, own_name, name, top)
-        if full_name in KEYS:
-            yield full_name, entry
-        elif full_name in SECTIONS:
-            yield from _iter_values(entry, full_name, top)
-        elif full_name != STORES or top.name:
-            raise _unknown(entry, own_name, name, top)
-
-
-def _unknown(entry: Entry, own_name: str, section: str, top: Entry) -> ConfigurationError:
-    if own_name == "<<":
-        return entry.error(
-            "is not supported",
-            hint="A store inherits from the top of the file whatever it does not set.",
-        )
-    if own_name in KEYS:
-        return entry.error(
-            "must be nested", hint="Write each part on its own line, indented, instead of the dots."
-        )
-    near = nearest_key(section, own_name)
-    if near == STORES and top.name:
-        return entry.error("cannot be inside a store")
-    if near and top.name:
-        near = f"{top.name}.{near}"
-    return entry.error("is not a known key" + (f"; did you mean {near}?" if near else ""))

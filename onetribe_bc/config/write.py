@@ -6,8 +6,6 @@ import itertools
 import json
 import os
 import textwrap
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from onetribe_bc.config.paths import exists
@@ -45,23 +43,21 @@ def render(sources: Sources) -> str:
     Paths should be absolute, or relative to the directory of the file.
     """
     lines = _HEAD.splitlines()
-    opened: set[str] = set()
+    opened: list[str] = []
     for setting in SETTINGS.values():
         *sections, own_name = setting.name.split(".")
-        if not sections or sections[0] not in opened:
+        if sections[:1] != opened[:1] or not sections:
             lines.append("")
         for depth, section in enumerate(sections):
-            name = ".".join(sections[: depth + 1])
-            if name not in opened:
-                opened.add(name)
+            if sections[: depth + 1] != opened[: depth + 1]:
                 lines.append(f"{'  ' * depth}{section}:")
+        opened = sections
         indent = "  " * len(sections)
         lines += textwrap.wrap(
             _comment(setting),
             _COLUMNS,
             initial_indent=f"{indent}# ",
             subsequent_indent=f"{indent}# ",
-            break_long_words=False,
             break_on_hyphens=False,
         )
         source = sources.get(setting.name)
@@ -84,9 +80,8 @@ def _comment(setting: Setting) -> str:
 
 def _scalar(source: Source) -> str:
     """Return the value in double quotes, in which YAML accepts any printable text, as in JSON."""
-    assert isinstance(source.raw, str)  # noqa: S101 - `init` sets no lists
-    text = source.raw if source.has_variables else source.raw.replace("$", "$$")
-    return json.dumps(text, ensure_ascii=False)
+    text = str(source.raw)
+    return json.dumps(text if source.has_variables else text.replace("$", "$$"), ensure_ascii=False)
 
 
 def check_target(path: Path) -> bool:
@@ -97,9 +92,7 @@ def check_target(path: Path) -> bool:
     found = exists(path)
     if found and not path.is_file():
         raise InputError(f"{path} is not a file.", hint="Pass the path of a file: --config FILE.")
-    folder = path.parent
-    while not exists(folder):
-        folder = folder.parent
+    folder = next(filter(exists, path.parents))
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise _not_written(path, f"{folder} is not a directory that you can write to")
     return found
@@ -115,9 +108,9 @@ def write(path: Path, text: str, *, overwrite: bool) -> Path | None:
     target = Path(os.path.realpath(path))
     backup = None
     try:
-        if overwrite:
-            with suppress(FileNotFoundError):
-                backup = _back_up(target, target.read_bytes())
+        if overwrite and target.exists():
+            backup = free_backup(target)
+            write_atomically(backup, target.read_bytes())
         make_directories(target.parent)
         write_atomically(target, text.encode(), replace=overwrite)
     except OSError as error:
@@ -128,9 +121,11 @@ def write(path: Path, text: str, *, overwrite: bool) -> Path | None:
 
 
 def free_backup(path: Path) -> Path:
-    """Return where the next `write` backs up what is at `path`."""
+    """Return where the next `write` backs up what is at `path`: never over an older backup."""
     target = Path(os.path.realpath(path))
-    return next(backup for backup in _backups(target) if not os.path.lexists(backup))
+    suffixes = itertools.chain([".bak"], (f".bak.{number}" for number in itertools.count(2)))
+    backups = (target.with_name(f"{target.name}{suffix}") for suffix in suffixes)
+    return next(backup for backup in backups if not os.path.lexists(backup))
 
 
 def exists_already(path: Path) -> InputError:
@@ -140,21 +135,6 @@ def exists_already(path: Path) -> InputError:
         hint=f"Replace it with --overwrite, which keeps it as {free_backup(path).name}, or choose "
         "another file with --config FILE.",
     )
-
-
-def _back_up(target: Path, before: bytes) -> Path:
-    """Write a backup, never over an older one: the first may be a file written by hand."""
-    for backup in _backups(target):
-        with suppress(FileExistsError):
-            write_atomically(backup, before)
-            break
-    return backup
-
-
-def _backups(target: Path) -> Iterator[Path]:
-    yield target.with_name(f"{target.name}.bak")
-    for number in itertools.count(2):
-        yield target.with_name(f"{target.name}.bak.{number}")
 
 
 def _not_written(path: Path, problem: str) -> ConfigurationError:
