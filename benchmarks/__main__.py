@@ -3,7 +3,7 @@
 Throughput: orders delivered per second with a durable ledger, against what 8 workers could
 deliver at most when each answer takes 20 ms. Memory: the peak of a backfill of 50,000 orders
 against that of 5,000. Quota: requests made against those that a small quota has to give.
-Receiver: callbacks durably taken in per second, against a bare waitress application.
+Receiver: durable callbacks per second, compared with a bare waitress application.
 Start-up: how long `bc2ot --version`, `--help` and completion take against `import click`.
 """
 

@@ -1,8 +1,8 @@
-"""`bc2ot serve` for as long as you like: `python -m benchmarks.soak [MINUTES]`.
+"""Load `bc2ot serve` for a long time: `python -m benchmarks.soak [MINUTES]`.
 
-New orders with three callbacks each, strangers of several kinds, clients that leave in
-mid-request, and once a minute an outage of either service. Memory, threads and open files are
-read from /proc (Linux) as it goes; in the end every order has to be at One Tribe, once.
+The load: new orders with three callbacks each, several kinds of invalid requests, clients that
+leave in the middle of a request, and every minute an outage of one service. Memory, threads and
+open files come from /proc (Linux). At the end One Tribe must have each order exactly once.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ SAMPLE_S = 15.0
 ORDERS_PER_S = 20
 OUTAGE_S = 5.0
 SETTLED = 0.25
-"""By this share of the time caches are warm: what memory is measured from."""
+"""The share of the time after which caches are warm; memory growth is measured from there."""
 
 _SCOPES = ("store/order/created", "store/order/updated", "store/order/statusUpdated")
 _OUTAGES = ("onetribe:5xx", "bigcommerce:5xx", "onetribe:bare_429", "bigcommerce:reset")
 
 
 class Load:
-    """What merchants and strangers do to a receiver until `end`."""
+    """Loads a receiver from threads of its own until `end`."""
 
     def __init__(self, sandbox: Sandbox, port: int) -> None:
         self._sandbox = sandbox
         self._port = port
         self._over = threading.Event()
         self.order_ids: list[int] = []
-        self.strangers = 0
-        self.troubles: list[str] = []
-        """What ended one of the threads before its time."""
-        works = (self._sell, self._disturb, self._break_down)
+        self.invalid = 0
+        self.errors: list[str] = []
+        """Errors that ended a thread early."""
+        works = (self._place_orders, self._disturb, self._cause_outages)
         self._threads = [threading.Thread(target=self._run, args=(work,)) for work in works]
         for thread in self._threads:
             thread.start()
@@ -57,11 +57,11 @@ class Load:
     def _run(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except BaseException as error:  # noqa: BLE001 - told at the end
-            self.troubles.append(f"{work.__name__}: {error!r}")
+        except BaseException as error:  # noqa: BLE001 - reported at the end
+            self.errors.append(f"{work.__name__}: {error!r}")
 
-    def _sell(self) -> None:
-        """A new order, and its callbacks on connections that are now and then new."""
+    def _place_orders(self) -> None:
+        """Place orders and post their callbacks, 50 orders per connection."""
         while not self._over.is_set():
             with self._connect() as connection:
                 for _ in range(50):
@@ -77,10 +77,10 @@ class Load:
         for sent in itertools.cycle(
             (
                 good.replace(SECRET.encode(), b"a-guess"),  # 401
-                good[:-20],  # leaves in mid-body
+                good[:-20],  # leaves within the body
                 b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n",  # 404
-                b"\x16\x03\x01 this is no HTTP\r\n\r\n",  # 400
-                good.replace(b"Content-Length: ", b"Content-Length: 9"),  # 413, or never whole
+                b"\x16\x03\x01 this is not HTTP\r\n\r\n",  # 400
+                good.replace(b"Content-Length: ", b"Content-Length: 9"),  # 413, or never complete
                 b"",  # connects and leaves
             )
         ):
@@ -90,9 +90,9 @@ class Load:
                 connection.settimeout(0.2)
                 connection.sendall(sent)
                 connection.recv(4096)
-            self.strangers += 1
+            self.invalid += 1
 
-    def _break_down(self) -> None:
+    def _cause_outages(self) -> None:
         for outage in itertools.cycle(_OUTAGES):
             if self._over.wait(60 - OUTAGE_S):
                 return
@@ -105,7 +105,7 @@ class Load:
 
 
 def usage(pid: int) -> tuple[float, int, int]:
-    """Resident memory in MiB, threads, open files."""
+    """Return resident memory in MiB, threads, and open files."""
     process = Path(f"/proc/{pid}")
     lines = (process / "status").read_text().splitlines()
     fields = dict(line.split(":", 1) for line in lines if ":" in line)
@@ -118,7 +118,7 @@ def metric(port: int, name: str) -> float:
         for line in answer.read().decode().splitlines():
             if line.startswith(f"{name}{{"):
                 return float(line.rpartition(" ")[2])
-    raise SystemExit(f"there is no metric {name}")
+    raise SystemExit(f"no metric {name}")
 
 
 def soak(minutes: float) -> None:
@@ -136,25 +136,25 @@ def soak(minutes: float) -> None:
             load = Load(sandbox, port)
             samples = _watch(load, port, pid, minutes * 60)
             load.end()
-            _wait_until_all_is_sent(port)
+            _wait_until_all_are_sent(port)
             counts = sandbox.onetribe.counts()
         settled, last = samples[int(len(samples) * SETTLED)], samples[-1]
         lost = set(load.order_ids) - set(counts)
-        doubled = sum(counts.values()) - len(counts)
+        duplicate = sum(counts.values()) - len(counts)
         print(
-            f"soak: {len(load.order_ids):,} orders, {load.strangers:,} strangers; "
-            f"{len(lost)} lost, {doubled} doubled\n"
+            f"soak: {len(load.order_ids):,} orders, {load.invalid:,} invalid requests; "
+            f"{len(lost)} lost, {duplicate} duplicate\n"
             f"soak: memory {settled[0]:.1f} MiB after {SETTLED:.0%} of the time, "
-            f"{last[0]:.1f} MiB in the end: ratio {last[0] / settled[0]:.3f}; "
+            f"{last[0]:.1f} MiB at the end: ratio {last[0] / settled[0]:.3f}; "
             f"threads {settled[1]} and {last[1]}, open files {settled[2]} and {last[2]}"
         )
-        if load.troubles or lost or doubled:
-            raise SystemExit(f"soak: {load.troubles or 'orders were lost or doubled'}")
+        if load.errors or lost or duplicate:
+            raise SystemExit(f"soak: {load.errors or 'lost or duplicate orders'}")
 
 
 def _watch(load: Load, port: int, pid: int, seconds: float) -> list[tuple[float, int, int]]:
     begin, samples = time.monotonic(), []
-    while (passed := time.monotonic() - begin) < seconds and not load.troubles:
+    while (passed := time.monotonic() - begin) < seconds and not load.errors:
         samples.append(usage(pid))
         memory, threads, files = samples[-1]
         owed = metric(port, "bc2ot_owed_orders")
@@ -167,7 +167,7 @@ def _watch(load: Load, port: int, pid: int, seconds: float) -> list[tuple[float,
     return samples
 
 
-def _wait_until_all_is_sent(port: int) -> None:
+def _wait_until_all_are_sent(port: int) -> None:
     for _ in range(240):
         waiting = metric(port, "bc2ot_waiting_orders") + metric(port, "bc2ot_owed_orders")
         if not waiting:

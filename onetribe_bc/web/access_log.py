@@ -110,6 +110,9 @@ class _BoundedQueue(QueueHandler):
         self._max_waiting = max_waiting
         self._dropped = 0
 
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        return record  # formatted by the writer: its arguments never change
+
     def enqueue(self, record: logging.LogRecord) -> None:
         if self._lines.qsize() < self._max_waiting:
             self._lines.put(record)
