@@ -53,7 +53,7 @@ from tests.wire import WireServer, answer
 # All of it
 
 
-def test_where_all_is_well_it_says_so_and_asks_little(well: Shell) -> None:
+def test_a_store_without_problems_is_reported_with_four_requests(well: Shell) -> None:
     before = len(well.sandbox.requests)
     report = well.run("doctor")
     assert report.code == 0
@@ -70,7 +70,7 @@ def test_where_all_is_well_it_says_so_and_asks_little(well: Shell) -> None:
     assert len(well.sandbox.requests) - before == 4
 
 
-def test_it_files_no_order_and_leaves_the_ledger_as_it_is(well: Shell) -> None:
+def test_it_sends_no_order_and_leaves_the_ledger_unchanged(well: Shell) -> None:
     filed = well.sandbox.onetribe.counts()
     before = (hashlib.sha256(well.ledger.read_bytes()).digest(), well.ledger.stat().st_mtime_ns)
     ask(well, "--fix")
@@ -81,7 +81,7 @@ def test_it_files_no_order_and_leaves_the_ledger_as_it_is(well: Shell) -> None:
     assert well.sandbox.onetribe.counts() == filed
 
 
-def test_quiet_tells_of_trouble_alone(well: Shell) -> None:
+def test_quiet_prints_only_problems(well: Shell) -> None:
     report = well.run("-q", "doctor")
     assert (report.code, report.stdout, report.stderr) == (0, b"", b"")
     well.sandbox.faults.add("bigcommerce:status@401")
@@ -92,7 +92,7 @@ def test_quiet_tells_of_trouble_alone(well: Shell) -> None:
     assert "ok " not in report.out
 
 
-def test_json_has_stable_names_and_all_that_is_said(well: Shell) -> None:
+def test_json_has_stable_keys_and_check_names(well: Shell) -> None:
     document = ask(well).document
     assert document["store_hash"] == well.sandbox.store_hash
     assert (document["complete"], document["exit_code"]) == (True, 0)
@@ -183,7 +183,7 @@ def test_markup_in_remote_text_is_shown_as_it_is(well: Shell) -> None:
     report.finds("hooks.destination", "note", "store/order/[/red] to ")
 
 
-def test_spans_are_told_in_a_unit_that_says_something() -> None:
+def test_durations_use_a_suitable_unit() -> None:
     spans = [timedelta(days=3), timedelta(hours=47), timedelta(minutes=119), timedelta(seconds=1)]
     assert [span(one) for one in spans] == ["3 days", "47 hours", "119 minutes", "1 second"]
 
@@ -277,7 +277,7 @@ def test_files_of_secrets_that_are_open_to_others_are_named_and_closed(well: She
     assert "fixed" not in well.run("doctor", "--fix").out
 
 
-def test_a_file_of_someone_elses_is_not_touched(well: Shell) -> None:
+def test_a_file_of_another_user_is_not_changed(well: Shell) -> None:
     if os.geteuid():
         pytest.skip("only root can give a file away")
     file = configured(well)
@@ -287,7 +287,7 @@ def test_a_file_of_someone_elses_is_not_touched(well: Shell) -> None:
     assert file.stat().st_mode & 0o777 == 0o640
 
 
-def test_a_file_that_vanishes_meanwhile_stops_nothing(well: Shell) -> None:
+def test_a_file_that_vanishes_during_fixes_stops_no_check(well: Shell) -> None:
     configured(well)
     report: list[str] = []
     for finding in examine(load(path=None, environ={}, cwd=well.folder), SystemClock(), fix=True):
@@ -299,7 +299,7 @@ def test_a_file_that_vanishes_meanwhile_stops_nothing(well: Shell) -> None:
     assert "No order is owed." in report
 
 
-def test_other_warnings_of_the_configuration_are_told_as_well(well: Shell) -> None:
+def test_other_configuration_warnings_are_reported(well: Shell) -> None:
     (well.folder / f"receiver-secret-{well.sandbox.store_hash}").write_text("two\nlines\n")
     report = ask(well)
     report.finds("configuration.setting", "warn", "does not contain a secret on one line")
@@ -336,14 +336,14 @@ def test_a_missing_scope_for_the_stores_name_is_only_a_note(well: Shell) -> None
     report.finds("bigcommerce.store", "note", "store_v2_information_read_only", hint="Nothing else")
 
 
-def test_a_wrong_store_is_told(well: Shell) -> None:
+def test_a_wrong_store_is_reported(well: Shell) -> None:
     well.sandbox.faults.add("bigcommerce:status@404")
     report = ask(well)
     assert report.code == 4
     report.finds("bigcommerce.token", "fail", "has no store sandbox1", code=4, hint="store_hash")
 
 
-def test_an_answer_for_another_store_is_told(well: Shell) -> None:
+def test_a_response_for_another_store_is_reported(well: Shell) -> None:
     body = b'{"id": "another", "name": "Another"}'
     well.sandbox.faults.add(
         Fault(Service.BIGCOMMERCE, FaultKind.STATUS, status=200, path="/v2/store", body=body)
@@ -353,7 +353,7 @@ def test_an_answer_for_another_store_is_told(well: Shell) -> None:
     report.finds("bigcommerce.store", "fail", "another, not sandbox1", code=4, hint="api_url")
 
 
-def test_a_host_that_is_not_there_is_unreachable(well: Shell) -> None:
+def test_a_missing_host_is_unreachable(well: Shell) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     well.set(BC2OT_API_URL=f"http://127.0.0.1:{port}")
@@ -383,7 +383,7 @@ def test_one_question_that_fails_does_not_stop_the_others(well: Shell) -> None:
     report.finds("ledger.sync", "ok")
 
 
-def test_what_bigcommerce_does_not_accept_is_no_usable_answer(well: Shell) -> None:
+def test_a_request_that_bigcommerce_rejects_is_a_failure(well: Shell) -> None:
     well.sandbox.faults.add(Fault("bigcommerce", "status", status=422, path="/v2/orders"))
     report = ask(well)
     report.finds("bigcommerce.token", "fail", "422", code=5)
@@ -391,7 +391,7 @@ def test_what_bigcommerce_does_not_accept_is_no_usable_answer(well: Shell) -> No
 
 
 @pytest.mark.parametrize(("off_s", "words"), [(150, "behind"), (-150, "ahead of")])
-def test_a_clock_that_is_off_by_more_than_a_minute_is_told(
+def test_a_clock_off_by_more_than_a_minute_is_a_warning(
     well: Shell, off_s: int, words: str
 ) -> None:
     well.sandbox.clock_offset_s = off_s
@@ -444,7 +444,7 @@ def test_one_tribe_whose_certificate_is_not_accepted_is_unreachable(
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
-def test_a_refused_look_tells_nothing_about_the_key(well: Shell, status: int) -> None:
+def test_a_refused_head_request_does_not_verify_the_key(well: Shell, status: int) -> None:
     well.sandbox.faults.add(f"onetribe:status@{status}")
     report = ask(well)
     assert report.code == 0
@@ -461,7 +461,7 @@ def test_one_tribe_that_is_down_is_a_warning(well: Shell) -> None:
 # The ledger
 
 
-def test_no_ledger_is_made(shell: Shell) -> None:
+def test_it_creates_no_ledger(shell: Shell) -> None:
     hook(shell)
     report = ask(shell, "--fix")
     assert report.code == 0
@@ -469,7 +469,7 @@ def test_no_ledger_is_made(shell: Shell) -> None:
     assert not shell.ledger.exists()
 
 
-def test_a_sound_ledger_is_told_with_version_and_size(well: Shell) -> None:
+def test_a_sound_ledger_is_reported_with_version_and_size(well: Shell) -> None:
     report = ask(well)
     size = well.ledger.stat().st_size // 1000
     orders = len(well.sandbox.store.ids())
@@ -480,7 +480,7 @@ def test_a_sound_ledger_is_told_with_version_and_size(well: Shell) -> None:
     report.finds("ledger.owed", "ok", "No order is owed")
 
 
-def test_a_large_ledger_is_told_in_megabytes(well: Shell) -> None:
+def test_a_large_ledger_is_reported_in_megabytes(well: Shell) -> None:
     change(well, "CREATE TABLE padding (x)")
     change(well, "INSERT INTO padding VALUES (zeroblob(2500000))")
     ask(well).finds("ledger.file", "ok", " MB, ")
@@ -536,7 +536,7 @@ def test_a_ledger_that_lacks_a_table_is_a_failure(well: Shell) -> None:
     report.finds("ledger.file", "fail", "could not be used", code=3)
 
 
-def test_a_ledger_with_a_broken_off_write_is_left_for_the_next_run(well: Shell) -> None:
+def test_a_ledger_with_an_interrupted_write_is_left_for_the_next_run(well: Shell) -> None:
     subprocess.run([sys.executable, "-c", HALF_A_WRITE, str(well.ledger)], check=False)
     report = ask(well)
     assert report.code == 0
@@ -601,7 +601,7 @@ def test_orders_owed_for_long_without_a_sync_are_a_failure(shell: Shell) -> None
     report.finds("ledger.owed", "fail", "2 orders owed", "known for 2 days", code=1)
 
 
-def test_unknown_orders_are_told_by_what_becomes_of_them(well: Shell) -> None:
+def test_unknown_orders_are_reported_by_what_happens_next(well: Shell) -> None:
     owe(well, "unknown", 2)
     report = ask(well)
     assert report.code == 0
@@ -622,20 +622,20 @@ def test_refused_orders_are_a_failure_with_the_way_to_send_them_again(well: Shel
     assert "refused 1 order" in well.run("-q", "doctor").says(1).out
 
 
-def test_what_was_mended_is_told_with_q_too(well: Shell) -> None:
+def test_quiet_still_reports_fixes(well: Shell) -> None:
     well.ledger.chmod(0o666)
     assert "fixed: " in well.run("-q", "doctor", "--fix").says(0).out
     assert well.run("-q", "doctor", "--fix").says(0).out == ""
 
 
-def test_variables_that_come_before_the_file_are_named(well: Shell) -> None:
+def test_variables_that_override_the_file_are_listed(well: Shell) -> None:
     configured(well)
     well.set(BC2OT_WORKERS="3")
     ask(well).finds("configuration.file", "ok", "Overridden by the environment: ")
     assert "BC2OT_WORKERS" in well.run("doctor").out
 
 
-def test_what_a_killed_run_left_is_a_note(well: Shell) -> None:
+def test_a_killed_run_is_a_note(well: Shell) -> None:
     change(well, "UPDATE runs SET ended_at = NULL, outcome = 'running'")
     report = ask(well)
     assert report.code == 0
@@ -644,7 +644,7 @@ def test_what_a_killed_run_left_is_a_note(well: Shell) -> None:
     assert ask(well).rows("ledger.runs") == []
 
 
-def test_a_lock_that_belongs_to_no_run_of_the_store_is_not_told(well: Shell) -> None:
+def test_a_lock_of_no_run_of_the_store_is_ignored(well: Shell) -> None:
     (locks_folder(well.ledger) / "run-0123456789abcdef.lock").touch()
     assert ask(well).rows("ledger.runs") == []
 
@@ -705,7 +705,7 @@ def test_a_ledger_of_another_process_stays_usable_beside_doctor(well: Shell) -> 
         database.check_writable()
 
 
-def test_levels_are_told_apart_without_colour() -> None:
+def test_levels_differ_without_color() -> None:
     assert [level.value for level in Level] == ["ok", "note", "warn", "FAIL"]
 
 
@@ -720,7 +720,7 @@ def test_a_ledger_that_cannot_be_made_is_found_before_a_run_is_refused(shell: Sh
     assert shell.run("sync").code == 3
 
 
-def test_orders_known_for_another_address_are_told_of(shell: Shell) -> None:
+def test_orders_of_another_one_tribe_url_are_reported(shell: Shell) -> None:
     shell.run("backfill").says(0)
     url = shell.sandbox.onetribe_url
     shell.set(BC2OT_ONETRIBE_URL=f"{url.rpartition('/')[0]}/another-key-of-a-merchant")

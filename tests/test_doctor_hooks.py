@@ -1,4 +1,4 @@
-"""What `bc2ot doctor` tells of hooks, and of the way to a receiver."""
+"""What `bc2ot doctor` reports about webhooks and receivers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_missing_hook_is_a_warning_since_cron_delivers_too(synced: Shell) -> N
     assert report.problems == {"hooks.present"}
 
 
-def test_a_hook_is_advised_where_one_can_be_made(synced: Shell) -> None:
+def test_the_hint_is_to_create_a_hook_if_one_can_be_created(synced: Shell) -> None:
     """The sandbox's One Tribe has no https address, and so no hook can lead there."""
     ask(synced).finds("hooks.present", "warn", hint="no webhook can point to that onetribe.url")
     synced.set(BC2OT_ONETRIBE_URL="https://127.0.0.1/direct/webhook/big-commerce/order/k")
@@ -57,7 +57,7 @@ def test_a_hook_is_advised_where_one_can_be_made(synced: Shell) -> None:
     ask(synced).finds("hooks.present", "warn", hint="bc2ot hooks create")
 
 
-def test_where_there_is_no_room_for_a_hook_the_advice_is_to_make_some_first(
+def test_at_the_limit_the_hint_is_to_delete_a_hook_first(
     synced: Shell,
 ) -> None:
     synced.set(BC2OT_ONETRIBE_URL="https://127.0.0.1/direct/webhook/big-commerce/order/k")
@@ -69,7 +69,7 @@ def test_where_there_is_no_room_for_a_hook_the_advice_is_to_make_some_first(
     assert first["mend"].endswith(advice)
 
 
-def test_an_inactive_hook_is_switched_on_again(synced: Shell) -> None:
+def test_fix_enables_an_inactive_hook(synced: Shell) -> None:
     made = hook(synced, is_active=False)
     report = ask(synced)
     assert report.code == 1
@@ -90,7 +90,7 @@ def test_an_inactive_hook_is_switched_on_again(synced: Shell) -> None:
     assert synced.sandbox.hooks.get(made.id).is_active
 
 
-def test_a_hook_that_bigcommerce_deactivated_is_switched_on_again(synced: Shell) -> None:
+def test_fix_enables_a_hook_that_bigcommerce_deactivated(synced: Shell) -> None:
     made = hook(synced)
     synced.sandbox.hooks.deactivate(made.id)
     report = ask(synced)
@@ -100,7 +100,7 @@ def test_a_hook_that_bigcommerce_deactivated_is_switched_on_again(synced: Shell)
     assert synced.sandbox.hooks.get(made.id).status == "active"
 
 
-def test_what_cannot_be_mended_is_said_and_still_counts(synced: Shell) -> None:
+def test_a_failed_fix_is_reported_and_the_failure_still_counts(synced: Shell) -> None:
     hook(synced, is_active=False)
     synced.sandbox.faults.add(Fault("bigcommerce", "status", status=422, method="PUT"))
     report = synced.run("doctor", "--fix")
@@ -109,7 +109,7 @@ def test_what_cannot_be_mended_is_said_and_still_counts(synced: Shell) -> None:
     assert "is inactive" in report.out
 
 
-def test_a_hook_that_leads_elsewhere_is_never_switched_on(synced: Shell) -> None:
+def test_fix_never_enables_a_hook_that_points_elsewhere(synced: Shell) -> None:
     made = hook(synced, destination="https://elsewhere.example.com/hook", is_active=False)
     report = ask(synced)
     assert report.code == 0
@@ -141,7 +141,7 @@ def test_a_hook_to_another_path_of_the_same_merchant_is_a_failure(synced: Shell)
     )
 
 
-def test_a_switched_off_hook_to_another_path_is_corrected_before_it_is_switched_on(
+def test_fix_does_not_enable_a_hook_to_another_path(
     synced: Shell,
 ) -> None:
     other = synced.sandbox.onetribe_url.replace("/big-commerce/", "/x/")
@@ -178,9 +178,7 @@ def test_a_hook_with_another_merchant_key_is_a_failure(synced: Shell) -> None:
         ("store/order/metafield/*", "store/order/metafield/updated"),
     ],
 )
-def test_two_hooks_that_tell_one_tribe_the_same_are_a_failure(
-    synced: Shell, scopes: tuple[str, str]
-) -> None:
+def test_duplicate_hooks_to_one_tribe_are_a_failure(synced: Shell, scopes: tuple[str, str]) -> None:
     first, second = (hook(synced, scope) for scope in scopes)
     report = ask(synced)
     assert report.code == 1
@@ -194,7 +192,7 @@ def test_two_hooks_that_tell_one_tribe_the_same_are_a_failure(
     )
 
 
-def test_two_hooks_of_different_events_are_none_too_many(synced: Shell) -> None:
+def test_hooks_of_different_events_are_no_duplicates(synced: Shell) -> None:
     hook(synced, CREATED)
     hook(synced, UPDATED)
     hook(synced, "store/channel/7/order/archived")
@@ -202,13 +200,13 @@ def test_two_hooks_of_different_events_are_none_too_many(synced: Shell) -> None:
     assert ask(synced).problems == set()
 
 
-def test_the_same_merchant_by_another_path_is_told_twice_as_well(synced: Shell) -> None:
+def test_another_path_of_the_same_merchant_is_a_duplicate(synced: Shell) -> None:
     hook(synced)
     hook(synced, destination=synced.sandbox.onetribe_url.replace("/big-commerce/", "/x/"))
     ask(synced).finds("hooks.duplicate", "fail", code=1)
 
 
-def test_a_switched_off_hook_that_another_makes_up_for_stays_off(synced: Shell) -> None:
+def test_fix_does_not_enable_a_hook_that_another_one_covers(synced: Shell) -> None:
     off = hook(synced, is_active=False)
     on = hook(synced, ANY)
     report = ask(synced)
@@ -228,7 +226,7 @@ def test_ten_hooks_for_a_scope_are_the_limit(well: Shell) -> None:
     )
 
 
-def test_a_blocked_domain_is_told_with_how_long(well: Shell) -> None:
+def test_a_blocked_domain_is_reported_with_its_time_left(well: Shell) -> None:
     well.sandbox.hooks.block("127.0.0.1", 180)
     report = ask(well)
     assert report.code == 1
@@ -245,7 +243,7 @@ def test_a_blocked_domain_that_no_hook_of_ours_leads_to_is_a_note(well: Shell) -
     assert len(report.rows("hooks.blocked", "note")) == 2
 
 
-def test_where_the_hooks_state_is_not_told_the_rest_is(well: Shell) -> None:
+def test_without_the_list_of_deactivated_hooks_the_rest_is_checked(well: Shell) -> None:
     well.sandbox.faults.add(Fault("bigcommerce", "status", status=403, path="/hooks/admin"))
     report = ask(well)
     assert report.code == 0
@@ -254,7 +252,7 @@ def test_where_the_hooks_state_is_not_told_the_rest_is(well: Shell) -> None:
 
 
 def aged(shell: Shell, days: float) -> Hook:
-    """A hook that nobody has touched for so long."""
+    """Add a hook that was last changed so long ago."""
     shell.sandbox.clock.offset_s = -days * DAY_S
     made = hook(shell)
     shell.sandbox.clock.offset_s = 0
@@ -296,7 +294,7 @@ def receiver(
     certificate: Path,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> Any:
-    """A receiver on this machine, which answers https://localhost.example.com as DNS has it."""
+    """Start a receiver on this machine that DNS knows as localhost.example.com."""
     monkeypatch.setenv("NO_PROXY", "*")
     resolve = socket.getaddrinfo
     servers: list[WireServer] = []
@@ -336,7 +334,9 @@ def test_the_way_to_a_receiver_is_followed_over_tls(synced: Shell, receiver: Any
     assert report.rows("hooks.secret") == []
 
 
-def test_a_certificate_that_nobody_vouches_for_closes_the_way(synced: Shell, receiver: Any) -> None:
+def test_an_untrusted_certificate_of_the_receiver_is_a_failure(
+    synced: Shell, receiver: Any
+) -> None:
     receiver(trusted=False)
     report = ask(synced)
     assert report.code == 1
@@ -345,7 +345,7 @@ def test_a_certificate_that_nobody_vouches_for_closes_the_way(synced: Shell, rec
     )
 
 
-def test_a_receiver_whose_name_nobody_knows_is_told(synced: Shell, receiver: Any) -> None:
+def test_a_receiver_with_an_unknown_name_is_a_failure(synced: Shell, receiver: Any) -> None:
     hook(synced, destination=RECEIVER, headers=HEADERS)
     report = ask(synced)
     assert report.code == 1
@@ -359,9 +359,7 @@ def test_a_receiver_that_redirects_is_a_failure(synced: Shell, receiver: Any) ->
     report.finds("hooks.receiver", "fail", "301", "2xx", code=1, hint="hooks create --receiver")
 
 
-def test_a_receiver_behind_a_proxy_that_finds_nobody_is_a_warning(
-    synced: Shell, receiver: Any
-) -> None:
+def test_a_proxy_that_cannot_reach_the_receiver_is_a_warning(synced: Shell, receiver: Any) -> None:
     receiver("502 Bad Gateway")
     ask(synced).finds("hooks.receiver", "warn", "responds with 502", hint="bc2ot serve")
 
@@ -375,7 +373,7 @@ def test_a_receiver_behind_a_proxy_that_finds_nobody_is_a_warning(
         ("403 Forbidden", "warn", "would respond with 401"),
     ],
 )
-def test_a_receiver_that_would_not_take_callbacks_as_ours_does_is_told(
+def test_unexpected_statuses_of_the_receiver_are_reported(
     synced: Shell, receiver: Any, status: str, level: str, words: str
 ) -> None:
     receiver(status)
@@ -384,7 +382,7 @@ def test_a_receiver_that_would_not_take_callbacks_as_ours_does_is_told(
     report.finds("hooks.receiver", level, words, code=report.code)
 
 
-def test_our_own_receiver_is_known_by_its_answer(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_bc2ots_own_receiver_passes_the_check(sandbox: Sandbox, tmp_path: Path) -> None:
     site = Site(sandbox, tmp_path / "ledger.db")
     with (
         site.serving() as service,
@@ -398,7 +396,7 @@ def test_our_own_receiver_is_known_by_its_answer(sandbox: Sandbox, tmp_path: Pat
     assert not site.states()
 
 
-def test_a_destination_that_is_no_address_is_told(synced: Shell, receiver: Any) -> None:
+def test_an_invalid_destination_is_reported(synced: Shell, receiver: Any) -> None:
     hook(synced, destination="https://[broken", headers=HEADERS)
     report = ask(synced)
     assert report.code == 1
@@ -425,7 +423,7 @@ def test_where_a_receiver_is_decides_whether_it_can_be_reached(
     assert b"Content-Type: application/json" in server.requests[0]
 
 
-def test_a_receiver_that_hangs_up_is_told() -> None:
+def test_a_receiver_that_hangs_up_is_a_failure() -> None:
     with WireServer(hang_up) as server:
         network = Network(
             lambda _host: ["93.184.216.34"], lambda _url: probe(server.url, Timeouts())
@@ -444,9 +442,7 @@ def test_a_receivers_hook_is_switched_on_again(synced: Shell, receiver: Any) -> 
     assert synced.sandbox.hooks.get(made.id).is_active
 
 
-def test_a_receiver_told_twice_is_a_warning_since_each_order_is_sent_once(
-    synced: Shell, receiver: Any
-) -> None:
+def test_duplicate_hooks_to_a_receiver_are_a_warning(synced: Shell, receiver: Any) -> None:
     first = receiver()
     hook(synced, ANY, first.destination, headers=HEADERS)
     report = ask(synced)
