@@ -302,7 +302,7 @@ def test_quiet_is_silent_when_all_is_well(shell: Shell) -> None:
     [
         ("onetribe:status@422#218", ["backfill"], 1, "Order 218 failed: One Tribe answered 422"),
         ("onetribe:status@422", ["backfill"], 1, ", and "),
-        ("onetribe:status@401", ["backfill"], 4, "Check onetribe.url"),
+        ("onetribe:status@401", ["backfill"], 4, "Compare onetribe.url"),
         ("bigcommerce:status@401", ["backfill"], 4, "Check store_hash"),
         ("", ["push-order", "9999"], 1, "Order 9999 not in the store"),
         ("", ["backfill", "--ids", "218,9999", "--dry-run"], 1, "Order 9999 not in the store"),
