@@ -162,7 +162,15 @@ def test_only_what_a_test_cannot_have_is_not_run() -> None:
                 commands = {" ".join(words[: 1 + (words[0] == "bc2ot")]) for words in lines}
                 commands |= {Path(words[0]).name for words in lines}
                 assert commands & {
-                    *("bc2ot init", "bc2ot serve", "bc2ot doctor", "docker", "git", "gunicorn"),
+                    *(
+                        "bc2ot init",
+                        "bc2ot serve",
+                        "bc2ot doctor",
+                        "bc2ot sandbox",
+                        "docker",
+                        "git",
+                        "gunicorn",
+                    ),
                     *("journalctl", "make", "pip", "pipx", "sudo", "systemctl", "uv", "gcloud"),
                     *("aws", "curl", "caddy", "sqlite3"),
                 }, (path.name, block)

@@ -11,16 +11,17 @@ import click
 from onetribe_bc.cli.context import Context
 from onetribe_bc.cli.options import Number, Whole, command
 from onetribe_bc.cli.signals import interruptible
+from onetribe_bc.errors import InputError, InterruptedRunError
+from onetribe_bc.sandbox import FAULT_SYNTAX, Sandbox, parse_fault
 
 
 @command(
     "sandbox",
     help="""Simulate BigCommerce and One Tribe on this machine, until Ctrl-C.
 
-    Prints the environment variables that point bc2ot at it: paste them into another terminal.
-    They name a ledger of its own, too, so that yours is left alone; it goes when the sandbox ends.
-    BigCommerce calls https addresses only: for a hook, give `bc2ot hooks create` such a
-    --destination.
+    Prints environment variables that point bc2ot at it: paste them into another terminal. They
+    include a ledger of its own, which is deleted when the sandbox ends. BigCommerce calls https
+    URLs only: pass one to `bc2ot hooks create` as --destination.
 
     \b
     Examples:
@@ -31,20 +32,20 @@ from onetribe_bc.cli.signals import interruptible
     \b
     A fault is SERVICE:KIND[=RATE][@ARGUMENT][*TIMES][#ID,ID...]
       SERVICE   bigcommerce or onetribe
-      RATE      how often it strikes, from 0 to 1; always without it
+      RATE      chance that it strikes, from 0 to 1 (default: 1)
       ARGUMENT  a status, or seconds, for the kinds that take one
       TIMES     how often it strikes at most
-      ID        strikes only requests about these orders
+      ID        limits it to requests about these orders
 
     \b
-    Instead of doing what was asked:
+    Instead of the request:
       5xx       500, 502, 503 or 504       status    @STATUS, else 500
-      html      a page, @STATUS or 502     bare_429  429 without a word on the quota
+      html      a page, @STATUS or 502     bare_429  429 without quota headers
       reset     the connection breaks
-    After it was done:
-      lost_reply  no answer comes          empty     200 and nothing in it
-      garbled     200 and broken JSON      truncated half an answer, cut off
-      cut_json    half an answer           drip      a byte every @SECONDS, else 0.01
+    After the request was carried out:
+      lost_reply  the connection breaks    empty     200 without a body
+      garbled     200 and broken JSON      truncated half a body, cut off
+      cut_json    half a body              drip      a byte every @SECONDS, else 0.01
     Late:
       slow      @SECONDS, else 1
     Lists of orders (bigcommerce only):
@@ -56,10 +57,14 @@ from onetribe_bc.cli.signals import interruptible
     type=Whole(0, 1_000_000),
     default=1000,
     show_default=True,
-    help="How many orders the store has.",
+    help="Orders in the store.",
 )
 @click.option(
-    "--seed", type=int, default=1, show_default=True, help="Another number makes other orders."
+    "--seed",
+    type=int,
+    default=1,
+    show_default=True,
+    help="A different number invents different orders.",
 )
 @click.option(
     "--port",
@@ -73,14 +78,14 @@ from onetribe_bc.cli.signals import interruptible
     type=Number(0, 60),
     default=0.02,
     show_default=True,
-    help="Seconds that One Tribe takes to answer.",
+    help="Seconds that One Tribe takes to respond.",
 )
 @click.option(
     "--fault",
     "faults",
     multiple=True,
     metavar="SERVICE:KIND[=RATE]",
-    help="What goes wrong and how often, see above. Repeatable.  [default: nothing]",
+    help="What goes wrong, see above. Repeatable.  [default: nothing]",
 )
 def sandbox(
     cli: Context,
@@ -90,10 +95,6 @@ def sandbox(
     latency: float,
     faults: tuple[str, ...],
 ) -> int:
-    from onetribe_bc.errors import InputError, InterruptedRunError
-    from onetribe_bc.sandbox import FAULT_SYNTAX, Sandbox, parse_fault
-
-    console = cli.console()
     try:
         parsed = [parse_fault(text) for text in faults]
     except ValueError as error:
@@ -106,7 +107,7 @@ def sandbox(
     except OSError as error:
         raise InputError(
             f"Port {port} or {onetribe_port} cannot be used: {error.strerror}.",
-            hint="Give another --port, or 0 for free ones.",
+            hint="Pass another --port, or 0 for free ones.",
         ) from None
     with (
         tempfile.TemporaryDirectory(prefix="bc2ot-sandbox-") as folder,
@@ -118,6 +119,7 @@ def sandbox(
         for name, value in environment.items():
             console.data(f"export {name}={shlex.quote(value)}")
         console.info("Both services run. Paste these lines into another terminal. Ctrl-C ends it.")
+        console.say("Both services run. Paste these lines into another terminal. Stop with Ctrl-C.")
         with contextlib.suppress(InterruptedRunError):
             while True:
                 clock.sleep(3600)
