@@ -140,9 +140,9 @@ def _broken_variables(shell: Shell) -> None:
 def test_the_demo_shows_that_both_sides_agree(shell: Shell, settings: MakeSettings) -> None:
     settings(shell)
     told = shell.run("demo", "--orders", "60").says(0, "60 orders seen", "already delivered")
-    sent, received, doubles, different = told.out.splitlines()[-1].split()
+    sent, received, duplicates, different = told.out.splitlines()[-1].split()
     assert sent == received != "0"
-    assert (doubles, different) == ("0", "0")
+    assert (duplicates, different) == ("0", "0")
     assert "****" in told.err
     assert not shell.sandbox.onetribe.received
 
@@ -175,7 +175,7 @@ def test_ctrl_c_ends_the_demo(shell: Shell) -> None:
     shell.set(TMPDIR=str(temporary))
     demo = shell.start("demo", "--orders", "20000")
     assert demo.stderr is not None
-    while b"2. A backfill" not in demo.stderr.readline():
+    while b"2. Backfill" not in demo.stderr.readline():
         pass
     demo.send_signal(signal.SIGINT)
     shell.finish(demo).says(130, "Interrupted.")

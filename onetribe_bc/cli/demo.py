@@ -6,22 +6,25 @@ import tempfile
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from onetribe_bc.cli.console import Console
 from onetribe_bc.cli.context import Context
 from onetribe_bc.cli.options import Whole, command
 from onetribe_bc.cli.signals import interruptible
-
-if TYPE_CHECKING:
-    from onetribe_bc.cli.console import Console
-    from onetribe_bc.clock import Clock
-    from onetribe_bc.config import Settings
-    from onetribe_bc.sandbox import Sandbox
+from onetribe_bc.cli.summary import problem_lines, summary_text
+from onetribe_bc.clock import Clock
+from onetribe_bc.commands.backfill import backfill
+from onetribe_bc.config import Settings, UserDirectories, load
+from onetribe_bc.delivery.context import connect_bigcommerce, open_context, policy_of
+from onetribe_bc.delivery.report import Summary
+from onetribe_bc.delivery.selection import OrderFilter, select
+from onetribe_bc.sandbox import Sandbox
+from onetribe_bc.secret import mask_url
 
 HOOK_DESTINATION = "https://onetribe.example/direct/webhook/big-commerce/order/demo-key"
-"""BigCommerce calls https addresses only, which the simulated One Tribe has none of."""
+"""BigCommerce calls https URLs only; the simulated One Tribe has none."""
 
 FAULTS = ("bigcommerce:5xx=0.2", "bigcommerce:cut_json=0.2", "onetribe:5xx=0.04")
 
@@ -30,8 +33,8 @@ FAULTS = ("bigcommerce:5xx=0.2", "bigcommerce:cut_json=0.2", "onetribe:5xx=0.04"
     "demo",
     help="""Send a few hundred orders from a simulated store to a simulated One Tribe.
 
-    Both services run on this machine and are spoken to over real HTTP, with some faults
-    switched on. Nothing leaves the machine, and nothing is left behind.
+    Both services run on this machine, over real HTTP and with faults. Nothing leaves the machine,
+    and the demo deletes its files.
 
     \b
     Example:
@@ -43,11 +46,9 @@ FAULTS = ("bigcommerce:5xx=0.2", "bigcommerce:cut_json=0.2", "onetribe:5xx=0.04"
     type=Whole(1, 100_000),
     default=300,
     show_default=True,
-    help="How many orders the simulated store has.",
+    help="Orders in the simulated store.",
 )
 def demo(cli: Context, orders: int) -> int:
-    from onetribe_bc.config import UserDirectories, load
-    from onetribe_bc.sandbox import Sandbox
 
     console = cli.console()
     with (
@@ -60,48 +61,39 @@ def demo(cli: Context, orders: int) -> int:
         home = Path(folder)
         directories = UserDirectories(config=home / "config", state=home / "state", home=home)
         settings = load(path=None, environ=environment, cwd=home, directories=directories)
-        console.info("Two simulated services run on this machine, spoken to over real HTTP:")
+        console.info("Two simulated services run on this machine, over real HTTP:")
         store = f"{len(sandbox.store):,} orders at {sandbox.api_url}"
         console.info(f"  a BigCommerce store with {store}")
         console.info(f"  One Tribe at {settings.onetribe.masked}")
-        console.info("\n1. A hook, so that BigCommerce tells of new orders")
+        console.info("\n1. Create a webhook: BigCommerce will report new orders")
         _create_hook(console, settings, clock)
         faults = [sandbox.faults.add(fault) for fault in FAULTS]
-        console.info("\n2. A backfill, while both services fail now and then")
+        console.info("\n2. Backfill, while both services fail now and then")
         first = _backfill(console, settings, clock)
         struck = sum(fault.struck for fault in faults)
-        console.info(f"  Faults among the answers: {struck}; each was tried again.")
-        console.info("\n3. The same again: nothing is sent twice")
+        console.info(f"  {struck} requests failed; bc2ot retried each.")
+        console.info("\n3. Backfill again: nothing is sent twice")
         second = _backfill(console, settings, clock)
-        console.info("\n4. Both sides")
+        console.info("\n4. Compare both sides")
         agree = _compare(console, sandbox, sent=first["delivered"] + second["delivered"])
         console.info(
-            "\nYour own store: bc2ot init asks for what it needs, then\n"
-            "  bc2ot backfill --since 7d --dry-run"
+            "\nFor your own store, run bc2ot init, then\n  bc2ot backfill --since 7d --dry-run"
         )
         return 0 if agree else 1
 
 
 def _create_hook(console: Console, settings: Settings, clock: Clock) -> None:
-    from onetribe_bc.delivery.context import connect_bigcommerce
-    from onetribe_bc.secret import mask_url
 
     client = connect_bigcommerce(settings, clock)
     try:
         hook = client.create_hook(scope="store/order/created", destination=HOOK_DESTINATION)
     finally:
         client.close()
-    console.info(f"  hook {hook.id}: {hook.scope} to {mask_url(hook.destination)}, active")
+    console.info(f"  webhook {hook.id}: {hook.scope} to {mask_url(hook.destination)}, active")
 
 
 def _backfill(console: Console, settings: Settings, clock: Clock) -> Counter[str]:
-    """Run one backfill of everything; returns its counts by disposition."""
-    from onetribe_bc.cli.summary import problem_lines, summary_text
-    from onetribe_bc.commands.backfill import backfill
-    from onetribe_bc.delivery.context import open_context, policy_of
-    from onetribe_bc.delivery.report import Summary
-    from onetribe_bc.delivery.selection import OrderFilter, select
-
+    """Backfill everything; return the number of orders by disposition."""
     summary = Summary()
     with open_context(settings, clock, policy_of(settings)) as context:
         selection = select(context.bigcommerce, OrderFilter(), now=clock.now)
@@ -119,12 +111,12 @@ def _backfill(console: Console, settings: Settings, clock: Clock) -> Counter[str
 
 def _compare(console: Console, sandbox: Sandbox, *, sent: int) -> bool:
     counts = sandbox.onetribe.counts()
-    doubles = sum(number - 1 for number in counts.values())
+    duplicates = sum(number - 1 for number in counts.values())
     different = sum(
         sandbox.store.raw(order_id) not in sandbox.onetribe.bodies(order_id) for order_id in counts
     )
     console.table(
-        ("sent", "received", "doubles", "different bytes"),
-        [(f"{sent:,}", f"{len(counts):,}", doubles, different)],
+        ("sent", "received", "duplicates", "different bytes"),
+        [(f"{sent:,}", f"{len(counts):,}", duplicates, different)],
     )
-    return sent == len(counts) and not doubles and not different
+    return sent == len(counts) and not duplicates and not different

@@ -95,6 +95,7 @@ def sandbox(
     latency: float,
     faults: tuple[str, ...],
 ) -> int:
+    console = cli.console()
     try:
         parsed = [parse_fault(text) for text in faults]
     except ValueError as error:
@@ -118,8 +119,7 @@ def sandbox(
         environment = {**services.environment(), "BC2OT_LEDGER": f"{folder}/ledger.db"}
         for name, value in environment.items():
             console.data(f"export {name}={shlex.quote(value)}")
-        console.info("Both services run. Paste these lines into another terminal. Ctrl-C ends it.")
-        console.say("Both services run. Paste these lines into another terminal. Stop with Ctrl-C.")
+        console.info("Both services run. Paste these lines into another terminal. Ctrl-C to stop.")
         with contextlib.suppress(InterruptedRunError):
             while True:
                 clock.sleep(3600)
