@@ -8,20 +8,18 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import click
 
+from onetribe_bc.cli.console import Console
 from onetribe_bc.cli.context import Context
 from onetribe_bc.cli.options import all_stores_option, command, json_option
+from onetribe_bc.cli.running import until_stopped
 from onetribe_bc.cli.signals import interruptible
 from onetribe_bc.cli.stores import for_stores
+from onetribe_bc.config import Settings
+from onetribe_bc.doctor import Finding, Level, examine, failed, worst
 from onetribe_bc.errors import ConfigurationError, ExitCode
-
-if TYPE_CHECKING:
-    from onetribe_bc.cli.console import Console
-    from onetribe_bc.config import Settings
-    from onetribe_bc.doctor import Finding
 
 _INDENT = 2
 _MARK = 4
@@ -69,9 +67,6 @@ def doctor(cli: Context, fix: bool, all_stores: bool, as_json: bool) -> int:
 
 
 def _examine(console: Console, settings: Settings, *, fix: bool, as_json: bool) -> int:
-    from onetribe_bc.cli.running import until_stopped
-    from onetribe_bc.doctor import examine, worst
-
     found: list[Finding] = []
     complete = False
     try:
@@ -94,8 +89,6 @@ def _examine(console: Console, settings: Settings, *, fix: bool, as_json: bool) 
 
 def _show_unusable(console: Console, error: ConfigurationError, *, as_json: bool) -> int:
     """Report that the settings cannot be loaded, as the only finding."""
-    from onetribe_bc.doctor import failed, worst
-
     finding = failed("configuration.file", error)
     _Shown(console, as_json=as_json).add(finding)
     if as_json:
@@ -115,8 +108,6 @@ class _Shown:
         self._width = width if width >= _NARROWEST else 0
 
     def add(self, finding: Finding) -> None:
-        from onetribe_bc.doctor import Level
-
         harmless = finding.level in (Level.OK, Level.NOTE) and not finding.fixed
         if self._silent or (self._console.quiet and harmless):
             return
@@ -146,8 +137,6 @@ class _Shown:
 
 
 def _summary(findings: Iterable[Finding], *, fixed: bool) -> str:
-    from onetribe_bc.doctor import Level
-
     found = list(findings)
     levels = Counter(finding.level for finding in found)
     counted = ", ".join(
@@ -164,8 +153,6 @@ def _summary(findings: Iterable[Finding], *, fixed: bool) -> str:
 def _as_json(
     findings: Iterable[Finding], *, store_hash: str | None, complete: bool
 ) -> dict[str, object]:
-    from onetribe_bc.doctor import worst
-
     found = list(findings)
     return {
         "store_hash": store_hash,
