@@ -15,6 +15,7 @@ from onetribe_bc.sandbox.faults import Faults
 from onetribe_bc.sandbox.hooks import HookStore
 from onetribe_bc.sandbox.hooks_api import respond_to_hooks
 from onetribe_bc.sandbox.messages import (
+    KEEP_REQUESTS,
     Request,
     RequestRecord,
     Response,
@@ -55,8 +56,7 @@ _STORE = {
 class BigCommerce:
     """Responds to `/stores/{store_hash}/v2/…` and `/v3/…`.
 
-    `scopes` are the token's OAuth scopes. `on_request`, if set, is called before a request is
-    carried out, in the thread that does it. An unknown store is a 401, as is a wrong token:
+    `scopes` are the token's OAuth scopes. An unknown store is a 401, as is a wrong token:
     BigCommerce speaks of their combination.
     """
 
@@ -71,10 +71,8 @@ class BigCommerce:
         *,
         store_hash: str,
         access_token: str,
-        keep_requests: int,
     ) -> None:
-        self.on_request: Callable[[Request], None] | None = None
-        self.requests: deque[RequestRecord] = deque(maxlen=keep_requests)
+        self.requests: deque[RequestRecord] = deque(maxlen=KEEP_REQUESTS)
         self._store = store
         self._hooks = hooks
         self._faults = faults
@@ -86,8 +84,6 @@ class BigCommerce:
 
     def respond(self, request: Request) -> Response:
         """Respond to a request, under quota and faults, and record it."""
-        if self.on_request is not None:
-            self.on_request(request)
         _, version, resource = _parts(request.path)
         name, _, order_id = resource.partition("/")
         reads_orders = request.method == "GET" and (version, name) == ("v2", "orders")

@@ -12,6 +12,8 @@ from http import HTTPStatus
 from urllib.parse import parse_qsl
 
 REASONS = {status.value: status.phrase for status in HTTPStatus}
+KEEP_REQUESTS = 10_000
+"""How many of its last requests a service remembers."""
 _API_MESSAGES = {
     401: "Unauthorized - the Auth client ID or token in the request are not a valid combination "
     "for this store.",

@@ -13,7 +13,13 @@ from email.message import Message
 
 from onetribe_bc.sandbox.fault import Service
 from onetribe_bc.sandbox.faults import Faults
-from onetribe_bc.sandbox.messages import Request, RequestRecord, Response, json_response
+from onetribe_bc.sandbox.messages import (
+    KEEP_REQUESTS,
+    Request,
+    RequestRecord,
+    Response,
+    json_response,
+)
 
 PATH = "/direct/webhook/big-commerce/order/"
 _MESSAGES = {
@@ -60,7 +66,6 @@ class OneTribe:
         faults: Faults,
         stopping: threading.Event,
         keep_bodies: int,
-        keep_requests: int,
     ) -> None:
         self.deduplicate = False
         self.latency_s = 0.0
@@ -71,7 +76,7 @@ class OneTribe:
         self._keep_bodies = keep_bodies
         self._lock = threading.Lock()
         self._received: list[Received] = []
-        self._requests: deque[RequestRecord] = deque(maxlen=keep_requests)
+        self._requests: deque[RequestRecord] = deque(maxlen=KEEP_REQUESTS)
         self._keys: set[str] = set()
 
     @property

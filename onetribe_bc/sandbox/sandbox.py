@@ -35,6 +35,7 @@ class Sandbox:
 
     - `store`: the orders; `hooks`: the hooks; `onetribe`: what arrived there, and how it behaves
     - `faults`: what goes wrong
+    - `on_request`: called with each BigCommerce request before it is carried out, in its thread
     - `scopes`: the token's OAuth scopes, a set that may be changed
     - `clock`: the server's clock
     - `store_hash`, `access_token`, `client_secret`, `merchant_key`: fake credentials
@@ -43,8 +44,7 @@ class Sandbox:
     the invented orders is spread over the `days` before it. `example` adds order 218 of
     BigCommerce's reference. `quota=None` is a store without limits, whose responses carry no quota
     headers; `monotonic` times the quota's window. Bodies are kept of the first `keep_bodies` orders
-    that arrive, and the last `keep_requests` requests. Port 0 is any free one; raises OSError for
-    one in use.
+    that arrive. Port 0 is any free one; raises OSError for one in use.
     """
 
     def __init__(
@@ -58,7 +58,6 @@ class Sandbox:
         quota: Quota | None = PRO_QUOTA,
         faults: Iterable[Fault | str] = (),
         keep_bodies: int = 5_000,
-        keep_requests: int = 10_000,
         port: int = 0,
         onetribe_port: int = 0,
         monotonic: Callable[[], float] = time.monotonic,
@@ -68,6 +67,7 @@ class Sandbox:
         self.client_secret = CLIENT_SECRET
         self.merchant_key = MERCHANT_KEY
         self.scopes = {ORDERS_SCOPE, INFORMATION_SCOPE}
+        self.on_request: Callable[[Request], None] | None = None
         self.clock = ServerClock(now)
         self._stopping = threading.Event()
         self.faults = Faults(seed, self._stopping, faults)
@@ -78,9 +78,7 @@ class Sandbox:
                 self.store.remove(EXAMPLE_ORDER_ID)
             self.store.add(example_order(STORE_HASH))
         self.hooks = HookStore(STORE_HASH, self.clock.now)
-        self.onetribe = OneTribe(
-            MERCHANT_KEY, self.faults, self._stopping, keep_bodies, keep_requests
-        )
+        self.onetribe = OneTribe(MERCHANT_KEY, self.faults, self._stopping, keep_bodies)
         self._quota = QuotaWindow(quota, monotonic)
         self._bigcommerce = BigCommerce(
             self.store,
@@ -91,7 +89,6 @@ class Sandbox:
             self.scopes,
             store_hash=STORE_HASH,
             access_token=ACCESS_TOKEN,
-            keep_requests=keep_requests,
         )
         self._api_server = self._server(self._respond, port)
         try:
@@ -116,15 +113,6 @@ class Sandbox:
     def requests(self) -> tuple[RequestRecord, ...]:
         """The last requests to the BigCommerce side, in the order of the responses."""
         return tuple(self._bigcommerce.requests.copy())
-
-    @property
-    def on_request(self) -> Callable[[Request], None] | None:
-        """Called with each BigCommerce request before it is carried out, in its thread."""
-        return self._bigcommerce.on_request
-
-    @on_request.setter
-    def on_request(self, callback: Callable[[Request], None] | None) -> None:
-        self._bigcommerce.on_request = callback
 
     @property
     def quota(self) -> Quota | None:
@@ -189,4 +177,6 @@ class Sandbox:
     def _respond(self, request: Request) -> Response:
         if request.path.startswith(PREFIX):
             return respond_to_control(self.store, self.onetribe, self.faults, request)
+        if self.on_request is not None:
+            self.on_request(request)
         return self._bigcommerce.respond(request)

@@ -210,17 +210,13 @@ def test_a_bare_429_has_no_quota_headers(service: str) -> None:
         with api(sandbox) as bigcommerce, onetribe(sandbox) as tribe:
             client = bigcommerce if service == "bigcommerce" else tribe
             answer = client.send("POST", "", {"id": 218})
-            after = bigcommerce.get("/v2/time")
+            sandbox.faults.add("bigcommerce:5xx")
+            after = bigcommerce.get("/v2/time")  # other errors keep them
 
     assert answer.status == 429
     assert LEFT not in answer.headers
     assert "Retry-After" not in answer.headers
     assert LEFT in after.headers
-
-
-def test_other_faults_keep_the_quota_headers() -> None:
-    with Sandbox(orders=0, faults=["bigcommerce:5xx"]) as sandbox, api(sandbox) as client:
-        assert LEFT in client.get("/v2/time").headers
 
 
 def test_a_dripping_body_arrives_whole(sandbox: Sandbox, service: str, ask: Ask) -> None:
@@ -284,11 +280,6 @@ def test_held_requests_are_released_on_clear_and_stop(
     sender.join()
 
     assert len(outcome) == 1
-
-
-def test_a_gate_where_nothing_arrives_times_out() -> None:
-    with pytest.raises(TimeoutError):
-        Gate().wait_arrival(timeout_s=0)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,9 @@ def test_a_second_copy_is_filed_again(sandbox: Sandbox, tribe: Client) -> None:
     assert sandbox.onetribe.counts() == {5: 2}
 
 
-def test_a_second_copy_may_be_told_by_its_idempotency_key(sandbox: Sandbox, tribe: Client) -> None:
+def test_a_second_copy_can_be_recognized_by_its_idempotency_key(
+    sandbox: Sandbox, tribe: Client
+) -> None:
     sandbox.onetribe.deduplicate = True
     for key in ("a", "a", "b"):
         answer = tribe.send("POST", "", {"id": 5}, {"Idempotency-Key": key})
@@ -48,9 +50,18 @@ def test_a_second_copy_may_be_told_by_its_idempotency_key(sandbox: Sandbox, trib
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[1]", b'{"id": "218"}', b'{"id": true}', b"{}", b'{"id": 1, "x": "\xff"}']
+    "body",
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b'{"id": "218"}',
+        b'{"id": true}',
+        b'{"id": 1, "x": "\xff"}',
+        b"[" * 200_000,
+    ],
 )
-def test_what_is_no_order_is_a_422_and_not_filed(
+def test_anything_but_an_order_is_a_422_and_not_filed(
     sandbox: Sandbox, tribe: Client, body: bytes
 ) -> None:
     assert tribe.send("POST", "", body).status == 422
@@ -59,35 +70,24 @@ def test_what_is_no_order_is_a_422_and_not_filed(
     assert (received.order_id, received.filed, received.answered) == (None, False, 422)
 
 
-def test_json_too_deep_to_read_is_a_422(tribe: Client) -> None:
-    assert tribe.send("POST", "", b"[" * 200_000).status == 422
-
-
-def test_other_requests_are_refused_and_logged(sandbox: Sandbox) -> None:
+def test_other_requests_are_refused_and_recorded(sandbox: Sandbox) -> None:
     with onetribe(sandbox) as tribe:
         assert tribe.get("").status == 405
         assert tribe.get("").headers["Allow"] == "POST"
         assert tribe.send("POST", "x", {"id": 1}).status == 401
+        assert tribe.send("POST", "/../../x", {"id": 1}).status == 401
         assert tribe.send("POST", "", {"id": 1}, {"Content-Type": "text/plain"}).status == 415
         assert tribe.send("POST", "", {"id": 1, "note": "x" * 1_100_000}).status == 413
+    with Client(sandbox.onetribe_url, root="/direct/webhook/shopify/order/") as other:
+        assert other.send("POST", sandbox.merchant_key, {"id": 1}).status == 404
     with onetribe(sandbox) as tribe:
         tribe.send("POST", "", {"id": 2}, {"Content-Type": "Application/JSON; charset=utf-8"})
 
     assert sandbox.onetribe.counts() == {2: 1}
-    assert [r.status for r in sandbox.onetribe.requests] == [405, 405, 401, 415, 413, 200]
+    assert [r.status for r in sandbox.onetribe.requests] == [405, 405, 401, 401, 415, 413, 404, 200]
 
 
-def test_another_path_is_a_404_and_received_nothing(sandbox: Sandbox) -> None:
-    with onetribe(sandbox) as tribe:
-        assert tribe.send("POST", "/../../x", {"id": 1}).status == 401
-    client = Client(sandbox.onetribe_url, root="/direct/webhook/shopify/order/")
-    with client:
-        assert client.send("POST", sandbox.merchant_key, {"id": 1}).status == 404
-
-    assert len(sandbox.onetribe.received) == 1
-
-
-def test_bodies_are_kept_up_to_a_number_and_hashes_for_ever() -> None:
+def test_bodies_are_kept_up_to_a_limit_and_hashes_always() -> None:
     with Sandbox(orders=0, now=NOW, keep_bodies=2) as sandbox, onetribe(sandbox) as tribe:
         for order_id in (1, 2, 3):
             tribe.send("POST", "", {"id": order_id})
@@ -99,9 +99,3 @@ def test_bodies_are_kept_up_to_a_number_and_hashes_for_ever() -> None:
         assert dict(third.headers) == {}
         assert third.sha256 == hashlib.sha256(b'{"id": 3}').hexdigest()
         assert sandbox.onetribe.counts() == {1: 1, 2: 1, 3: 1}
-
-
-def test_a_latency_is_waited_before_every_answer(sandbox: Sandbox, tribe: Client) -> None:
-    sandbox.onetribe.latency_s = 0.001
-
-    assert tribe.send("POST", "", {"id": 1}).status == 200

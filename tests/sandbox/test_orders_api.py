@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from itertools import chain
 
 import pytest
 
@@ -13,12 +12,6 @@ from tests.sandbox.conftest import NOW
 
 def ids_of(body: bytes) -> list[int]:
     return [order["id"] for order in json.loads(body)] if body else []
-
-
-def test_pages_by_number_cover_every_order_once(sandbox: Sandbox, bigcommerce: Client) -> None:
-    pages = [bigcommerce.get("/v2/orders", limit=9, page=page).body for page in range(1, 6)]
-
-    assert tuple(chain.from_iterable(map(ids_of, pages))) == sandbox.store.ids()
 
 
 def test_pages_by_min_id_cover_every_order_once(sandbox: Sandbox, bigcommerce: Client) -> None:
@@ -58,16 +51,14 @@ def test_an_orders_bytes_are_the_same_in_a_list_and_alone(
 
 
 @pytest.mark.parametrize("order_id", ["1", "abc", "99999999"])
-def test_an_order_that_does_not_exist_is_a_404_in_v2_form(
-    bigcommerce: Client, order_id: str
-) -> None:
+def test_an_unknown_order_is_a_404_in_v2_form(bigcommerce: Client, order_id: str) -> None:
     answer = bigcommerce.get(f"/v2/orders/{order_id}")
 
     assert answer.status == 404
     assert answer.json() == [{"status": 404, "message": "The requested resource was not found."}]
 
 
-def test_the_count_tells_all_fifteen_statuses_and_the_sum(
+def test_the_count_lists_all_fifteen_statuses_and_the_sum(
     sandbox: Sandbox, bigcommerce: Client
 ) -> None:
     answer = bigcommerce.get("/v2/orders/count").json()
@@ -90,7 +81,7 @@ def test_statuses_are_listed_with_the_merchants_names(bigcommerce: Client) -> No
     assert bigcommerce.get("/v2/order_statuses/99").status == 404
 
 
-def test_the_store_tells_its_name_and_the_clock_its_time(bigcommerce: Client) -> None:
+def test_the_store_has_a_name_and_a_time(bigcommerce: Client) -> None:
     assert bigcommerce.get("/v2/store").json()["name"] == "Sandbox Store"
     assert 0 <= bigcommerce.get("/v2/time").json()["time"] - NOW.timestamp() < 60
 
@@ -111,9 +102,7 @@ def test_a_wrong_clock_shows_in_the_date_header_and_in_v2_time(
     "query", ["sort=name", "sort=id:up", "min_id=abc", "min_total=much", "limit=x", "max_total=inf"]
 )
 @pytest.mark.parametrize("path", ["/v2/orders", "/v2/orders/count"])
-def test_a_parameter_that_is_no_number_or_sort_is_a_400(
-    bigcommerce: Client, path: str, query: str
-) -> None:
+def test_an_invalid_number_or_sort_is_a_400(bigcommerce: Client, path: str, query: str) -> None:
     answer = bigcommerce.get(f"{path}?{query}")
 
     assert answer.status == 400
@@ -155,17 +144,17 @@ def test_a_missing_scope_is_a_403_and_the_rest_still_works(
     assert bigcommerce.get("/v2/hooks").status == 200
 
 
-def test_writing_orders_is_beyond_the_token(bigcommerce: Client) -> None:
+def test_the_token_cannot_write_orders(bigcommerce: Client) -> None:
     assert bigcommerce.send("PUT", "/v2/orders/218", {"status_id": 2}).status == 403
     assert bigcommerce.send("POST", "/v2/time").status == 405
 
 
 @pytest.mark.parametrize("path", ["/v2/nothing", "/v2/time/more", "/v3/orders", "/v4/orders"])
-def test_what_bigcommerce_does_not_have_is_a_404(bigcommerce: Client, path: str) -> None:
+def test_an_unknown_path_is_a_404(bigcommerce: Client, path: str) -> None:
     assert bigcommerce.get(path).status == 404
 
 
-def test_every_request_is_logged_with_its_answer(sandbox: Sandbox, bigcommerce: Client) -> None:
+def test_every_request_is_recorded_with_its_status(sandbox: Sandbox, bigcommerce: Client) -> None:
     bigcommerce.get("/v2/orders", limit=1)
     bigcommerce.get("/v2/orders/1")
 
@@ -186,9 +175,8 @@ def test_orders_may_change_between_two_pages(sandbox: Sandbox, bigcommerce: Clie
         paths.append(str(getattr(request, "path", "")))
 
     sandbox.on_request = remove_the_first
-    assert sandbox.on_request is remove_the_first
     pages = [ids_of(bigcommerce.get("/v2/orders", limit=2, page=page).body) for page in (1, 2)]
 
     assert pages[0] == [first, second]
-    assert third not in pages[1]  # it slipped onto page 1: what paging by number suffers from
+    assert third not in pages[1]  # it moved to page 1, as happens when paging by number
     assert len(paths) == 2

@@ -14,7 +14,7 @@ LEFT = "X-Rate-Limit-Requests-Left"
 
 
 class Ticks:
-    """A monotonic clock that goes when told to."""
+    """A monotonic clock that a test moves."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -44,7 +44,7 @@ def quota_of(answer: Answer) -> tuple[str, ...]:
     return tuple(answer.headers[name] for name in (WINDOW, RESET, QUOTA, LEFT))
 
 
-def test_every_answer_tells_the_quota_also_204_and_errors(client: Client, ticks: Ticks) -> None:
+def test_every_response_has_quota_headers_204_and_errors_too(client: Client, ticks: Ticks) -> None:
     answers = [client.get("/v2/time")]
     ticks.now += 10.5
     answers += [client.get("/v2/orders", page=9), client.get("/v2/orders/1")]
@@ -57,7 +57,7 @@ def test_every_answer_tells_the_quota_also_204_and_errors(client: Client, ticks:
     ]
 
 
-def test_over_the_quota_is_a_429_that_says_when_to_come_back(client: Client, ticks: Ticks) -> None:
+def test_above_the_quota_is_a_429_with_the_time_to_wait(client: Client, ticks: Ticks) -> None:
     for _ in range(3):
         client.get("/v2/time")
     ticks.now += 27.5
@@ -83,7 +83,7 @@ def test_other_apps_eat_from_the_same_quota(limited: Sandbox, client: Client) ->
     assert [client.get("/v2/time").status for _ in range(2)] == [200, 429]
 
 
-def test_the_quota_may_be_changed_and_lifted(limited: Sandbox, client: Client) -> None:
+def test_the_quota_can_be_changed_and_removed(limited: Sandbox, client: Client) -> None:
     limited.eat_quota(9)
     limited.quota = Quota(requests=100, window_s=1)
     assert client.get("/v2/time").headers[LEFT] == "99"
@@ -93,11 +93,6 @@ def test_the_quota_may_be_changed_and_lifted(limited: Sandbox, client: Client) -
     assert limited.quota is None
     assert answer.status == 200
     assert LEFT not in answer.headers
-
-
-def test_a_store_has_a_pro_plan_unless_told_otherwise() -> None:
-    with Sandbox(orders=0) as sandbox:
-        assert sandbox.quota == Quota(requests=450, window_s=30)
 
 
 def test_one_tribe_and_the_control_path_have_no_quota(limited: Sandbox) -> None:
