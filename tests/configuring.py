@@ -1,10 +1,12 @@
-"""A desk to try configurations on: its own working folder, homes and environment."""
+"""A desk to try configurations on: its own working directory, homes and environment."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
 
 from onetribe_bc.config import Settings, UserDirectories, load, store_names
 from onetribe_bc.errors import Bc2otError
@@ -40,7 +42,7 @@ class Desk:
         )
 
     def write(self, content: str | bytes, path: Path | None = None, mode: int = 0o600) -> Path:
-        """Put `content` into the configuration file of the working folder, or into `path`."""
+        """Write `content` to the configuration file of the working directory, or to `path`."""
         path = path or self.file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -67,15 +69,14 @@ class Desk:
             directories=directories or self.directories,
         )
 
-    def names(self, content: str | None = None) -> tuple[str, ...]:
-        if content is not None:
-            self.write(content)
+    def names(self, content: str) -> tuple[str, ...]:
+        self.write(content)
         return store_names(
             path=None, environ=self.environ, cwd=self.cwd, directories=self.directories
         )
 
-    def told(self, content: str | bytes | None = None, *, store: str | None = None) -> str:
-        """Message and hint of the error that `content` is met with; empty if it is taken."""
+    def message(self, content: str | bytes | None = None, *, store: str | None = None) -> str:
+        """Return the error's message and hint; empty if `content` is valid."""
         try:
             self.load(content, store=store)
         except Bc2otError as error:
@@ -83,7 +84,13 @@ class Desk:
         return ""
 
     def refusal(self, content: str | bytes | None = None, *, store: str | None = None) -> str:
-        """As `told`, where `content` has to be refused."""
-        told = self.told(content, store=store)
-        assert told, "the configuration was accepted"
-        return told
+        """Return the error's message and hint, where `content` must be refused."""
+        message = self.message(content, store=store)
+        assert message, "the configuration was accepted"
+        return message
+
+
+@pytest.fixture(name="desk")
+def desk_fixture(tmp_path: Path) -> Desk:
+    (tmp_path / "work").mkdir()
+    return Desk(tmp_path)

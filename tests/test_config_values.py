@@ -1,4 +1,4 @@
-"""What values are taken, and that no error shows one."""
+"""Which values are valid, and that no error shows one."""
 
 from __future__ import annotations
 
@@ -10,20 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from onetribe_bc.config.sources import KEYS, SECTIONS
-from tests.configuring import FULL, Desk
+from tests.configuring import FULL, Desk, desk_fixture  # noqa: F401
 
 TOKEN = "s3cr3t0rd1n4ry4cc3sst0k3n0f31ch"
 ONETRIBE = "https://api.example.com/direct/webhook/big-commerce/order/"
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    (tmp_path / "work").mkdir()
-    return Desk(tmp_path)
-
-
 def nested(name: str, value: str) -> str:
-    """The dotted `name` as YAML, one key a line."""
+    """Return the dotted `name` as YAML, one key a line."""
     *sections, last = name.split(".")
     lines = ["  " * depth + f"{section}:" for depth, section in enumerate(sections)]
     return "\n".join([*lines, "  " * len(sections) + f"{last}: {value}"])
@@ -62,6 +56,8 @@ def nested(name: str, value: str) -> str:
         ("orders.skip_statuses", "['']", "is empty"),
         ("ledger", '"a\\nb"', "must be a path"),
         ("ledger", "~other/x", "starts with a ~ that cannot be resolved"),
+        ("bigcommerce.store_hash", "abc-123", "must be a store hash such as abc123, or the API"),
+        ("bigcommerce.api_url", "https://h/stores/abc/v3", "must end before /stores"),
         ("bigcommerce.access_token", '"a\\nb"', "contains a space, a line break or a non-ASCII"),
         ("bigcommerce.access_token", "a b", "contains a space, a line break or a non-ASCII"),
         ("bigcommerce.access_token", "tökén", "contains a space, a line break or a non-ASCII"),
@@ -71,9 +67,9 @@ def nested(name: str, value: str) -> str:
 def test_an_invalid_value_is_an_error_with_file_line_key_and_the_valid_form(
     desk: Desk, name: str, value: str, expected: str
 ) -> None:
-    told = desk.refusal(nested(name, value))
     line = name.count(".") + 1
-    assert told.startswith(f"{desk.file}, line {line}: {name} {expected}")
+    message = desk.refusal(nested(name, value))
+    assert message.startswith(f"{desk.file}, line {line}: {name} {expected}")
 
 
 @pytest.mark.parametrize(
@@ -114,12 +110,6 @@ def test_the_store_hash_is_extracted_from_a_url_or_path(desk: Desk, pasted: str)
     assert loaded.need_store_hash() == "abc123"
 
 
-def test_an_invalid_store_hash_is_an_error_with_an_example(desk: Desk) -> None:
-    assert "must be a store hash such as abc123, or the API path" in desk.refusal(
-        nested("bigcommerce.store_hash", "abc-123")
-    )
-
-
 def test_a_store_hash_of_digits_stays_text(desk: Desk) -> None:
     for hash_ in ("0123", "1e5", "0x1f", "123456"):
         loaded = desk.load(nested("bigcommerce.store_hash", hash_))
@@ -151,10 +141,10 @@ def test_a_store_hash_of_digits_stays_text(desk: Desk) -> None:
 )
 @pytest.mark.parametrize("name", ["onetribe.url", "bigcommerce.api_url"])
 def test_an_unsafe_or_invalid_url_is_refused(desk: Desk, name: str, url: str, problem: str) -> None:
-    told = desk.refusal(nested(name, url))
-    assert f"{name} " in told
-    assert problem in told
-    assert "key" not in told.replace("keys", "")
+    message = desk.refusal(nested(name, url))
+    assert f"{name} " in message
+    assert problem in message
+    assert "key" not in message.replace("keys", "")
 
 
 @pytest.mark.parametrize(
@@ -178,11 +168,6 @@ def test_https_anywhere_and_http_on_loopback_are_accepted(desk: Desk, url: str) 
 @pytest.mark.parametrize("url", ["https://h", "https://h/", ONETRIBE, ONETRIBE.rstrip("/")])
 def test_one_tribes_url_must_end_in_the_merchant_key(desk: Desk, url: str) -> None:
     assert "lacks the merchant key" in desk.refusal(nested("onetribe.url", url))
-
-
-def test_the_api_url_must_end_before_the_store(desk: Desk) -> None:
-    told = desk.refusal(nested("bigcommerce.api_url", "https://api.bigcommerce.com/stores/abc/v3"))
-    assert "must end before /stores" in told
 
 
 @pytest.mark.parametrize(
@@ -231,15 +216,16 @@ def test_variables_are_expanded_anywhere_in_a_value(desk: Desk) -> None:
 @pytest.mark.parametrize("environ", [{}, {"TOKEN": ""}])
 def test_an_unset_variable_is_an_error_with_the_key(desk: Desk, environ: dict[str, str]) -> None:
     desk.environ = environ
-    told = desk.refusal(nested("bigcommerce.access_token", "x${TOKEN}"))
-    assert "line 2: bigcommerce.access_token takes the environment variable TOKEN" in told
+    message = desk.refusal(nested("bigcommerce.access_token", "x${TOKEN}"))
+    assert "line 2: bigcommerce.access_token takes the environment variable TOKEN" in message
 
 
 @pytest.mark.parametrize("value", ["${", "${}", "${A B}", "${A-x}", "x${A"])
 def test_an_invalid_reference_is_an_error(desk: Desk, value: str) -> None:
     desk.environ = {"A": "x"}
-    told = desk.refusal(nested("bigcommerce.access_token", f"'{value}'"))
-    assert "must have a variable name and } after ${" in told
+    assert "must have a variable name and } after ${" in desk.refusal(
+        nested("bigcommerce.access_token", f"'{value}'")
+    )
 
 
 # Secrets in files
@@ -268,11 +254,11 @@ def test_a_secret_is_read_from_its_file_without_the_line_end(desk: Desk, content
 )
 def test_an_unusable_secret_file_is_an_error(desk: Desk, content: bytes, problem: str) -> None:
     desk.write(content, desk.cwd / "token")
-    told = desk.refusal(nested("bigcommerce.access_token_file", "token"))
-    assert "line 2" in told
-    assert "bigcommerce.access_token_file " in told
-    assert problem in told
-    assert "two" not in told
+    message = desk.refusal(nested("bigcommerce.access_token_file", "token"))
+    assert message.startswith(f"{desk.file}, line 2")
+    assert "bigcommerce.access_token_file " in message
+    assert problem in message
+    assert "two" not in message
 
 
 def test_a_secret_file_that_is_missing_or_a_directory_is_an_error(desk: Desk) -> None:
@@ -282,8 +268,8 @@ def test_a_secret_file_that_is_missing_or_a_directory_is_an_error(desk: Desk) ->
 
 
 def test_a_secret_and_its_file_together_are_an_error(desk: Desk) -> None:
-    told = desk.refusal("onetribe:\n  url: https://h/key\n  url_file: x")
-    assert "line 3: onetribe.url_file is redundant: set onetribe.url or" in told
+    message = desk.refusal("onetribe:\n  url: https://h/key\n  url_file: x")
+    assert "line 3: onetribe.url_file is redundant: set onetribe.url or" in message
 
 
 def test_a_secret_may_come_through_a_pipe(desk: Desk) -> None:
@@ -304,11 +290,7 @@ def test_a_secret_may_come_through_a_pipe(desk: Desk) -> None:
     [
         ("workers: 3", 1, "workers is not a known key; did you mean delivery.workers?"),
         ("timezone: UTC\ndelivry:\n  workers: 3", 2, "delivry is not a known key; did you mean"),
-        (
-            "delivery:\n  worker: 3",
-            2,
-            "delivery.worker is not a known key; did you mean delivery.w",
-        ),
+        ("delivery:\n  worker: 3", 2, "delivery.worker is not a known key; did you mean delivery."),
         ("delivery: {read: 3}", 1, "delivery.read is not a known key; did you mean delivery.timeo"),
         ("delivery.workers: 3", 1, "delivery.workers must be nested"),
         ("store-hash: x", 1, "store-hash is not a known key; did you mean bigcommerce.store_hash?"),
@@ -321,11 +303,7 @@ def test_a_secret_may_come_through_a_pipe(desk: Desk) -> None:
         ("- a\n- b", 1, "the configuration must be a section of keys with values"),
         ("just text", 1, "the configuration must be a section of keys with values"),
         ("bigcommerce: store_hash:abc", 1, "bigcommerce must be a section of keys with values"),
-        (
-            "stores:\n  uk:\n    workers: 3",
-            3,
-            "stores.uk.workers is not a known key; did you mean st",
-        ),
+        ("stores: {uk: {workers: 3}}", 1, "stores.uk.workers is not a known key; did you mean st"),
         ("stores:\n  uk:\n    stores: {}", 3, "stores.uk.stores cannot be inside a store"),
         ("stores: [uk]", 1, "stores must be a section of keys with values"),
         ("stores: {a b: {}}", 1, "stores.**** (a key that may be a secret) must be a store's name"),
@@ -367,11 +345,11 @@ def test_an_alias_stands_for_what_it_names(desk: Desk) -> None:
 def test_an_invalid_file_is_an_error_with_the_line_and_without_its_text(
     desk: Desk, content: str | bytes, line: int, problem: str
 ) -> None:
-    told = desk.refusal(content)
-    assert f"{desk.file}, line " in told
-    assert problem in told
-    assert "s3cr3t" not in told
-    assert abs(int(told.partition(", line ")[2].partition(":")[0]) - line) <= 1
+    message = desk.refusal(content)
+    assert f"{desk.file}, line " in message
+    assert problem in message
+    assert "s3cr3t" not in message
+    assert abs(int(message.partition(", line ")[2].partition(":")[0]) - line) <= 1
 
 
 def test_a_byte_order_mark_is_ignored(desk: Desk) -> None:
@@ -406,11 +384,11 @@ def test_nested_aliases_cost_nothing(desk: Desk) -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300
 )
 def test_no_error_shows_a_token_in_the_wrong_place(desk: Desk, name: str, shape: str) -> None:
-    assert TOKEN not in desk.told(nested(name, shape.format(TOKEN, TOKEN)))
+    assert TOKEN not in desk.message(nested(name, shape.format(TOKEN, TOKEN)))
 
 
 @given(content=st.text() | st.text(alphabet="a:{}[]-&*!|>'\"%@`#\n\t $,?~"))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_any_file_either_loads_or_raises_a_bc2ot_error(desk: Desk, content: str) -> None:
-    told = desk.told(content.encode("utf-8", "surrogatepass"))
-    assert not told or str(desk.file) in told
+    message = desk.message(content.encode("utf-8", "surrogatepass"))
+    assert not message or str(desk.file) in message

@@ -1,4 +1,4 @@
-"""The receiver's secret: set, or kept beside the ledger and found there by whoever checks."""
+"""The receiver's secret: configured, or in a file next to the ledger."""
 
 from __future__ import annotations
 
@@ -14,14 +14,9 @@ import pytest
 
 from onetribe_bc.config.receiver_secret import make_receiver_secret, receiver_secret_file
 from onetribe_bc.errors import ConfigurationError
-from tests.configuring import FULL, Desk
+from tests.configuring import FULL, Desk, desk_fixture  # noqa: F401
 
 KEPT = "kept-secret"
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
 
 
 def keep(desk: Desk, content: str | bytes = f"{KEPT}\n", mode: int = 0o600) -> Path:
@@ -102,8 +97,9 @@ def test_a_new_secret_is_readable_only_by_its_owner_and_never_overwritten(tmp_pa
     assert file.read_text() == "x" * 32 + "\n"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
-    with pytest.raises(ConfigurationError, match="Cannot write the receiver's secret"):
-        make_receiver_secret(file, lambda _: "another")
+    for existing in (file, file / "receiver-secret-abc123"):
+        with pytest.raises(ConfigurationError, match="Cannot write the receiver's secret"):
+            make_receiver_secret(existing, lambda _: "another")
     assert file.read_text() == "x" * 32 + "\n"
 
 
@@ -135,9 +131,3 @@ def test_the_file_and_its_name_survive_a_power_cut(
     monkeypatch.setattr(os, "fsync", note)
     make_receiver_secret(tmp_path / "receiver-secret-abc123", lambda _: "x")
     assert synced == [False, True]
-
-
-def test_a_directory_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigurationError, match="Cannot write the receiver's secret"):
-        make_receiver_secret(tmp_path / "file" / "receiver-secret-abc123", lambda _: "x")

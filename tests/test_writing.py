@@ -1,4 +1,4 @@
-"""The configuration file that is made from answers: what it says, and how it is put down."""
+"""The configuration file that `init` writes: its content, and how it is written."""
 
 from __future__ import annotations
 
@@ -17,17 +17,11 @@ from onetribe_bc.config.settings import SETTINGS
 from onetribe_bc.config.sources import Source
 from onetribe_bc.config.write import check_target, render, write
 from onetribe_bc.errors import ConfigurationError, InputError
-from tests.configuring import Desk
+from tests.configuring import Desk, desk_fixture  # noqa: F401
 
 VISIBLE = [chr(code) for code in range(33, 127)]
 URL = "https://api.example.com/direct/webhook/big-commerce/order/"
 URL_CHARACTERS = "abcXYZ019._~:@!$&'()*+,;=%-[]"
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    (tmp_path / "work").mkdir()
-    return Desk(tmp_path)
 
 
 def source(raw: str, *, names_file: bool = False, has_variables: bool = False) -> Source:
@@ -48,7 +42,7 @@ def entries(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-# What it says
+# Content
 
 
 @given(
@@ -69,26 +63,9 @@ def test_a_written_file_reads_back_the_same(
 
 @pytest.mark.parametrize(
     "token",
-    [
-        "${HOME}",
-        "$$",
-        "$",
-        "a#b",
-        "a:b",
-        "'",
-        '"',
-        "\\",
-        "\\n",
-        "!tag",
-        "&a",
-        "*a",
-        "- a",
-        "%",
-        "1e5",
-    ],
+    ["${HOME}", "$$", "$", "a#b", "a:b", "'", '"', "\\", "\\n", "!a", "&a", "*a", "%", "1e5"],
 )
 def test_special_characters_in_a_token_are_kept(desk: Desk, token: str) -> None:
-    token = token.replace(" ", "")
     assert desk.load(answers(token=token)).need_access_token().reveal() == token
 
 
@@ -125,7 +102,6 @@ def test_the_file_explains_every_key() -> None:
 
 
 def test_commented_values_are_the_defaults(desk: Desk) -> None:
-    """All of it, uncommented, gives the settings that one has without it."""
     lines = answers().splitlines()
     live = [re.sub(r"^( *)# ([a-z_]+: .)", r"\1\2", line) for line in lines]
     assert sum(a != b for a, b in zip(lines, live, strict=True)) >= 9
@@ -133,7 +109,6 @@ def test_commented_values_are_the_defaults(desk: Desk) -> None:
 
 
 def test_commented_keys_are_in_their_sections() -> None:
-    """Without the defaults, too: a key that is given a value is the key of the table."""
     settings, _, _stores = answers().partition("# stores:")
     live = re.sub(r"(?m)^( *)# ([a-z_]+):.*$", r"\1\2: x", settings)
 
@@ -150,7 +125,7 @@ def test_lines_are_at_most_100_columns_wide() -> None:
     assert max(map(len, answers().splitlines())) <= 100
 
 
-# How it is put down
+# Writing
 
 
 def test_only_the_owner_can_read_the_file_whatever_the_umask(tmp_path: Path) -> None:

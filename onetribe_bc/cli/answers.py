@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from onetribe_bc.cli.console import Console
 from onetribe_bc.config import UserDirectories
@@ -14,11 +14,12 @@ from onetribe_bc.config.kinds import PATH, store_hash_in
 from onetribe_bc.config.load import Reader
 from onetribe_bc.config.settings import SETTINGS, Setting
 from onetribe_bc.config.sources import Source, from_defaults, from_environment
-from onetribe_bc.errors import ConfigurationError, InputError
+from onetribe_bc.errors import Bc2otError, ConfigurationError, InputError
 
 STORE_HASH = SETTINGS["bigcommerce.store_hash"]
 API_URL = SETTINGS["bigcommerce.api_url"]
 
+_REFUSED = "Not accepted"
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TYPED, _VARIABLE, _FILE = range(3)
 _WAYS = (
@@ -28,25 +29,18 @@ _WAYS = (
 )
 
 
-@dataclass(frozen=True)
-class SecretQuestion:
+class SecretQuestion(NamedTuple):
     """A secret to ask for: its setting, its name, and the prefix of its two options."""
 
     setting: Setting
     label: str
     option: str
 
-    @property
-    def options(self) -> str:
-        """The options that say where the secret is."""
-        return f"{self.option}-env NAME or {self.option}-file FILE"
-
 
 ACCESS_TOKEN = SecretQuestion(
     SETTINGS["bigcommerce.access_token"], "Access token", "--access-token"
 )
 ONETRIBE_URL = SecretQuestion(SETTINGS["onetribe.url"], "One Tribe's URL", "--onetribe-url")
-SECRETS = (ACCESS_TOKEN, ONETRIBE_URL)
 
 
 @dataclass
@@ -68,9 +62,6 @@ class Answers:
         Raises InputError; ConfigurationError for what a file contains and for BC2OT_API_URL.
         """
         source = self.sources.get(setting.name) or from_defaults(self.cwd)[setting.name]
-        return self._read(source, setting, console)
-
-    def _read(self, source: Source, setting: Setting, console: Console | None = None) -> Any:
         reader = Reader(self.environ, self.directories)
         value = reader.read(source, setting.name)
         if console is not None:
@@ -85,17 +76,16 @@ class Answers:
 
     def overridden(self) -> list[str]:
         """Return the variables whose value here differs from the file, which they override."""
+        reader = Reader(self.environ, self.directories)
         found = []
         for name, variable in from_environment(self.environ, self.cwd).items():
-            if name not in self.sources or name in self.unchecked:
-                continue
-            setting = SETTINGS[name]
-            try:
-                differs = self._read(variable, setting) != self.value(setting)
-            except ConfigurationError:
-                differs = True
-            if differs:
-                found.append(setting.variable)
+            if name in self.sources and name not in self.unchecked:
+                try:
+                    differs = reader.read(variable, name) != self.value(SETTINGS[name])
+                except Bc2otError:
+                    differs = True
+                if differs:
+                    found.append(SETTINGS[name].variable)
         return found
 
     # Options and the environment
@@ -103,42 +93,30 @@ class Answers:
     def take_api_url(self) -> None:
         """Take BigCommerce's URL from the environment if it is not the default: a sandbox's."""
         source = from_environment(self.environ, self.cwd).get(API_URL.name)
-        if source and self._read(source, API_URL) != API_URL.default:
+        if source:
             self.sources[API_URL.name] = source
+            if self.value(API_URL) == API_URL.default:
+                del self.sources[API_URL.name]
 
     def take_store_hash(self, option: str | None) -> None:
         """Take the store hash from --store-hash or the environment, if set."""
-        text = option or self.environ.get(STORE_HASH.variable)
-        if text:
-            where = "--store-hash" if option else f"{STORE_HASH.variable} in the environment"
-            source = self._source(where, STORE_HASH.name)
-            self.sources[STORE_HASH.name] = replace(source, raw=store_hash_in(text))
+        if option:
+            self._set_store_hash(option, "--store-hash")
+        elif text := self.environ.get(STORE_HASH.variable):
+            self._set_store_hash(text, f"{STORE_HASH.variable} in the environment")
 
     def take_secret(self, secret: SecretQuestion, variable: str | None, file: str | None) -> None:
         """Take a secret from the variable or file of its options, else from its own variable.
 
         The file that is written names that place, and does not hold the secret.
         """
-        name = secret.setting.name
-        usual = secret.setting.variable
+        name, usual = secret.setting.name, secret.setting.variable
         if variable:
-            source = self._source(f"{secret.option}-env", name)
-            self.sources[name] = _in_variable(variable, source)
+            self.sources[name] = self._in_variable(variable, f"{secret.option}-env")
         elif file:
-            source = self._source(f"{secret.option}-file", name)
-            self.sources[name] = self._in_file(file, source)
+            self.sources[name] = self._in_file(file, f"{secret.option}-file")
         elif self.environ.get(usual):
-            source = self._source(f"{usual} in the environment", name)
-            self.sources[name] = _in_variable(usual, source)
-
-    def check_variable(self, secret: SecretQuestion) -> None:
-        """Raise InputError if the secret's variable is not set."""
-        source = self.sources[secret.setting.name]
-        if source.has_variables and not self.environ.get(_variable_name(source)):
-            raise source.error(
-                "takes an environment variable that is not set",
-                hint="Set it, or write the file without checks: --no-check",
-            )
+            self.sources[name] = self._in_variable(usual, f"{usual} in the environment")
 
     # Questions
 
@@ -147,8 +125,7 @@ class Answers:
         before = self.sources.get(STORE_HASH.name)
         default = str(before.raw) if before else ""
         while True:
-            text = console.ask("Store hash or API path", default=default)
-            self.sources[STORE_HASH.name] = replace(self._source(), raw=store_hash_in(text))
+            self._set_store_hash(console.ask("Store hash or API path", default=default), _REFUSED)
             try:
                 self.value(STORE_HASH)
             except InputError as error:
@@ -162,71 +139,68 @@ class Answers:
         A variable that is not set may be kept; its setting is then in `unchecked`.
         """
         name = secret.setting.name
+        self.unchecked.discard(name)
         while True:
-            self.unchecked.discard(name)
             try:
                 source = self._ask_source(secret, self.sources.get(name), console)
                 self.sources[name] = source
-                if source.has_variables and not self.environ.get(_variable_name(source)):
-                    if not console.confirm("It is not set here. Keep it unchecked?"):
-                        continue
-                    self.unchecked.add(name)
+                if not source.has_variables or self.environ.get(_variable_name(source)):
+                    self.value(secret.setting, console)
                     return
-                self.value(secret.setting, console)
             except (InputError, ConfigurationError) as error:  # the latter for a file's content
                 console.error(str(error), fold=True)
             else:
-                return
+                if console.confirm("It is not set here. Keep it unchecked?"):
+                    self.unchecked.add(name)
+                    return
 
     def _ask_source(
         self, secret: SecretQuestion, before: Source | None, console: Console
     ) -> Source:
-        source = self._source()
         way = console.choose_or_paste("How", _WAYS, default=_way(before))
         if isinstance(way, str):
-            return replace(source, raw=way)
+            return self._source(way)
         again = before if _way(before) == way else None
-        default = _shown(again)
         if way == _VARIABLE:
-            return _in_variable(console.ask("Name of the variable", default=default), source)
+            default = _variable_name(again) if again else ""
+            return self._in_variable(console.ask("Name of the variable", default=default))
         if way == _FILE:
-            return self._in_file(console.ask("Path of the file", default=default), source)
+            default = str(again.raw) if again else ""
+            return self._in_file(console.ask("Path of the file", default=default))
         keeps = "; Enter keeps the previous one" if again else ""
         question = f"{secret.label} (hidden{keeps})"
         text = console.ask_hidden(question, may_be_empty=again is not None)
-        return replace(source, raw=text or (again.raw if again else ""))
+        return self._source(text) if text or not again else again
 
-    def _source(self, where: str = "Not accepted", key: str = "the value") -> Source:
-        """Return a source without a value: an answer, unless `where` and `key` say otherwise."""
-        return Source(key, where, "", self.cwd, error_type=InputError)
+    # Sources; `where` is how errors begin
 
-    def _in_file(self, text: str, source: Source) -> Source:
+    def _set_store_hash(self, text: str, where: str) -> None:
+        self.sources[STORE_HASH.name] = self._source(store_hash_in(text), where)
+
+    def _source(self, raw: str, where: str = _REFUSED, **marks: bool) -> Source:
+        return Source("the value", where, raw, self.cwd, error_type=InputError, **marks)
+
+    def _in_variable(self, text: str, where: str = _REFUSED) -> Source:
+        # `text` may be a secret pasted too early: the error does not quote it.
+        name = text.removeprefix("$").removeprefix("{").removesuffix("}")
+        if not _VARIABLE_NAME.fullmatch(name):
+            raise InputError(
+                f"{where}: the value must be the name of a variable: letters, digits and _."
+            )
+        return self._source(f"${{{name}}}", where, has_variables=True)
+
+    def _in_file(self, text: str, where: str = _REFUSED) -> Source:
         try:
             path = self.directories.resolve(PATH.read(text), self.cwd)
         except ValueError as problem:
-            raise source.error(str(problem)) from None
-        return replace(source, raw=str(path), names_file=True)
-
-
-def _in_variable(text: str, source: Source) -> Source:
-    # `text` may be a secret pasted too early: the error does not quote it.
-    name = text.removeprefix("$").removeprefix("{").removesuffix("}")
-    if not _VARIABLE_NAME.fullmatch(name):
-        raise source.error("must be the name of a variable: letters, digits and _")
-    return replace(source, raw=f"${{{name}}}", has_variables=True)
+            raise self._source("", where).error(str(problem)) from None
+        return self._source(str(path), where, names_file=True)
 
 
 def _way(source: Source | None) -> int:
     if source is None or not (source.has_variables or source.names_file):
         return _TYPED
     return _VARIABLE if source.has_variables else _FILE
-
-
-def _shown(source: Source | None) -> str:
-    """Return the previous answer if it is no secret."""
-    if source is None or _way(source) == _TYPED:
-        return ""
-    return _variable_name(source) if source.has_variables else str(source.raw)
 
 
 def _variable_name(source: Source) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
 
-from onetribe_bc.cli.context import Context
+from onetribe_bc.cli.answers import ACCESS_TOKEN, ONETRIBE_URL, Answers
+from onetribe_bc.cli.context import Context, working_directory
 from onetribe_bc.cli.options import command
-from onetribe_bc.cli.setup import Options, Setup, prefilled
+from onetribe_bc.cli.setup import Setup
 from onetribe_bc.cli.signals import ended_by_sigterm
+from onetribe_bc.config import UserDirectories
 
 
 @command(
@@ -54,9 +57,22 @@ from onetribe_bc.cli.signals import ended_by_sigterm
     help="Check the answers with both services.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the file; keep the old one as .bak.")
-def init(cli: Context, **given: Any) -> int:
-    options = Options(**given)
-    options.refuse_contradictions()
+def init(
+    cli: Context,
+    *,
+    store_hash: str | None,
+    access_token_env: str | None,
+    access_token_file: str | None,
+    onetribe_url_env: str | None,
+    onetribe_url_file: str | None,
+    **options: Any,
+) -> int:
+    if access_token_env and access_token_file:
+        raise click.UsageError("Set --access-token-env or --access-token-file, not both.")
+    if onetribe_url_env and onetribe_url_file:
+        raise click.UsageError("Set --onetribe-url-env or --onetribe-url-file, not both.")
+    if options["hook"] and not options["check"]:
+        raise click.UsageError("--hook and --no-check contradict each other.")
     if cli.store is not None:
         raise click.UsageError(
             "`init` sets up the store at the top of a file; add others by hand, under `stores:`."
@@ -67,12 +83,16 @@ def init(cli: Context, **given: Any) -> int:
             "`init` asks questions and needs a terminal. In scripts, run `bc2ot --no-input init` "
             "with options; see `bc2ot init --help`."
         )
-    setup = Setup(console, prefilled(options), options)
+    answers = Answers(os.environ, working_directory(), UserDirectories.of_user())
+    answers.take_api_url()
+    answers.take_store_hash(store_hash)
+    answers.take_secret(ACCESS_TOKEN, access_token_env, access_token_file)
+    answers.take_secret(ONETRIBE_URL, onetribe_url_env, onetribe_url_file)
+    setup = Setup(console, answers, **options)
+    run = setup.from_options if cli.no_input else setup.from_questions
     with ended_by_sigterm():
         try:
-            if cli.no_input:
-                return setup.from_options(cli.config)
-            return setup.from_questions(cli.config)
+            return run(cli.config)
         except (click.Abort, KeyboardInterrupt):
             console.error(f"{setup.written or 'Nothing'} was written.")
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import sys
@@ -11,26 +10,15 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import click
-
 from onetribe_bc.api.bigcommerce import BigCommerceClient, OrderQuery
 from onetribe_bc.api.hooks import hook_obstacle, host_of, mask_destination
 from onetribe_bc.api.onetribe import OneTribeClient, looks_like_onetribe
-from onetribe_bc.cli.answers import (
-    ACCESS_TOKEN,
-    API_URL,
-    ONETRIBE_URL,
-    SECRETS,
-    STORE_HASH,
-    Answers,
-)
+from onetribe_bc.cli.answers import ACCESS_TOKEN, API_URL, ONETRIBE_URL, STORE_HASH, Answers
 from onetribe_bc.cli.console import Console
-from onetribe_bc.cli.context import working_directory
 from onetribe_bc.cli.hooks import DEFAULT_SCOPES
 from onetribe_bc.cli.signals import signals_wait
 from onetribe_bc.clock import Clock, SystemClock
 from onetribe_bc.commands.hooks import create_hooks
-from onetribe_bc.config import UserDirectories
 from onetribe_bc.config.paths import exists, find_file, named_file, usual_files
 from onetribe_bc.config.write import check_target, exists_already, free_backup, render, write
 from onetribe_bc.doctor import ATTEMPTS, Finding, Level
@@ -46,6 +34,9 @@ from onetribe_bc.errors import (
 from onetribe_bc.secret import Secret, is_loopback
 from onetribe_bc.text import plural
 
+_START = """\
+bc2ot needs three values to connect your store. Nothing is written before the end; Ctrl-C leaves \
+no trace."""
 _STORE = """\
 In BigCommerce's control panel, choose Settings > Store-level API accounts > Create API account. \
 It needs the scope "Orders: read-only"; with "Information & Settings: read-only", bc2ot can show \
@@ -54,127 +45,96 @@ _SHOWN_ONCE = "The panel shows it once, together with the API path."
 _ONETRIBE = """\
 On One Tribe's site, copy "Payload URL" from the BigCommerce integration page. The URL ends in \
 your merchant key, so all of it is a secret."""
+_OTHER_FORM = """\
+the URL does not have the form …/direct/webhook/big-commerce/order/KEY that One Tribe's page \
+shows. Compare them."""
 _HOOK = """\
 With a webhook, BigCommerce notifies One Tribe of each new order by its id; bc2ot sends the order \
 itself. The webhook is created after the file is written."""
 _LATER = "To create a webhook later, run: bc2ot hooks create"
 _BUTTON = 'Finish with the button "Check Integration" on One Tribe\'s BigCommerce page.'
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options of `init` itself."""
-
-    store_hash: str | None
-    access_token_env: str | None
-    access_token_file: str | None
-    onetribe_url_env: str | None
-    onetribe_url_file: str | None
-    hook: bool | None
-    check: bool
-    overwrite: bool
-
-    def refuse_contradictions(self) -> None:
-        if self.access_token_env and self.access_token_file:
-            raise click.UsageError("Set --access-token-env or --access-token-file, not both.")
-        if self.onetribe_url_env and self.onetribe_url_file:
-            raise click.UsageError("Set --onetribe-url-env or --onetribe-url-file, not both.")
-        if self.hook and not self.check:
-            raise click.UsageError("--hook and --no-check contradict each other.")
-
-
-def prefilled(options: Options) -> Answers:
-    """Take answers from options and the environment. Raises InputError, ConfigurationError."""
-    answers = Answers(os.environ, working_directory(), UserDirectories.of_user())
-    answers.take_api_url()
-    answers.take_store_hash(options.store_hash)
-    answers.take_secret(ACCESS_TOKEN, options.access_token_env, options.access_token_file)
-    answers.take_secret(ONETRIBE_URL, options.onetribe_url_env, options.onetribe_url_file)
-    return answers
+_OPTIONS = {
+    STORE_HASH: "--store-hash HASH",
+    ACCESS_TOKEN.setting: "--access-token-env NAME or --access-token-file FILE",
+    ONETRIBE_URL.setting: "--onetribe-url-env NAME or --onetribe-url-file FILE",
+}
 
 
 @dataclass
 class Setup:
-    """One run of `init`.
+    """One run of `init`; the fields from `hook` on are its options.
 
     `passed` has the secrets that a service accepted, `written` is the file once it exists.
     """
 
     console: Console
     answers: Answers
-    options: Options
+    hook: bool | None
+    check: bool
+    overwrite: bool
     passed: set[str] = field(default_factory=set)
     written: Path | None = None
 
     def from_options(self, config: Path | None) -> int:
         """Write the file without questions; anything missing or wrong ends it before."""
-        self._refuse_gaps()
-        answers = self.answers
+        missing = [setting for setting in _OPTIONS if setting.name not in self.answers.sources]
+        if missing:
+            ways = (f"{_OPTIONS[setting]} (or {setting.variable})" for setting in missing)
+            raise InputError(
+                f"Not set: {', '.join(setting.name for setting in missing)}.",
+                hint=f"Pass {'; '.join(ways)}",
+            )
         place = self._named(config) or self._places()[0]
-        if check_target(place) and not self.options.overwrite:
+        if check_target(place) and not self.overwrite:
             raise exists_already(place)
-        answers.value(STORE_HASH)
-        if self.options.check:
-            for secret in SECRETS:
-                answers.check_variable(secret)
-                answers.value(secret.setting, self.console)
+        self.answers.value(STORE_HASH)
+        if self.check:
             try:
+                self.answers.value(ACCESS_TOKEN.setting, self.console)
+                self.answers.value(ONETRIBE_URL.setting, self.console)
                 self._check_store()
                 self._check_onetribe()
-            except UnreachableError as error:
+            except (InputError, UnreachableError) as error:
                 error.hint = f"{error.hint} To write the file anyway: --no-check".lstrip()
                 raise
-        hook = bool(self.options.hook) and self._hook_possible(required=True)
-        code = self._finish(place, overwrite=self.options.overwrite, hook=hook)
-        return ExitCode.INCOMPLETE if self.options.hook and not hook else code
+        hook = bool(self.hook) and self._hook_possible(required=True)
+        code = self._finish(place, hook=hook)
+        return ExitCode.INCOMPLETE if self.hook and not hook else code
 
     def from_questions(self, config: Path | None) -> int:
         """Ask for each value, check it, and ask again if it is wrong; then write the file."""
         console, answers = self.console, self.answers
-        console.info(
-            "bc2ot needs three values to connect your store. Nothing is written before the end; "
-            "Ctrl-C leaves no trace.",
-            fold=True,
-        )
+        self._say(_START)
         place = self._named(config) or self._ask_place()
-        overwrite = self.options.overwrite
-        if check_target(place) and not overwrite:
+        if check_target(place) and not self.overwrite:
             console.error(f"{place} already exists.", fold=True)
-            overwrite = console.confirm(f"Replace it, and keep it as {free_backup(place).name}?")
-            if not overwrite:
+            if not console.confirm(f"Replace it, and keep it as {free_backup(place).name}?"):
                 console.info("Nothing was written. To use another file: bc2ot --config FILE init")
                 return 0
+            self.overwrite = True
 
-        console.info("\n1 of 3: the store")
-        console.info(_STORE, fold=True)
+        self._say("", "1 of 3: the store", _STORE)
         answers.ask_store_hash(console)
-        console.info("\n2 of 3: the access token")
-        console.info(_SHOWN_ONCE, fold=True)
+        self._say("", "2 of 3: the access token", _SHOWN_ONCE)
         answers.ask_secret(ACCESS_TOKEN, console)
         while not self._passes(ACCESS_TOKEN.setting.name, self._check_store):
             # The hidden question first: a user who expects the token again would paste it here.
-            console.info("\nThe access token and the store")
+            self._say("", "The access token and the store")
             answers.ask_secret(ACCESS_TOKEN, console)
             answers.ask_store_hash(console)
 
-        console.info("\n3 of 3: One Tribe's URL")
-        console.info(_ONETRIBE, fold=True)
+        self._say("", "3 of 3: One Tribe's URL", _ONETRIBE)
         answers.ask_secret(ONETRIBE_URL, console)
         while not self._passes(ONETRIBE_URL.setting.name, self._check_onetribe):
             answers.ask_secret(ONETRIBE_URL, console)
 
-        return self._finish(place, overwrite=overwrite, hook=self._ask_hook())
+        return self._finish(place, hook=self._ask_hook())
 
-    def _refuse_gaps(self) -> None:
-        ways = {STORE_HASH: "--store-hash HASH"}
-        ways |= {secret.setting: secret.options for secret in SECRETS}
-        missing = [setting for setting in ways if setting.name not in self.answers.sources]
-        if missing:
-            raise InputError(
-                f"Not set: {', '.join(setting.name for setting in missing)}.",
-                hint="Pass "
-                + "; ".join(f"{ways[setting]} (or {setting.variable})" for setting in missing),
-            )
+    def _say(self, *paragraphs: str) -> None:
+        for paragraph in paragraphs:
+            self.console.info(paragraph, fold=True)
+
+    # The place of the file
 
     def _named(self, config: Path | None) -> Path | None:
         answers = self.answers
@@ -190,75 +150,58 @@ class Setup:
         return places if exists(places[0]) else places[::-1]
 
     def _ask_place(self) -> Path:
-        cwd = self.answers.cwd
+        self._say("", "Where should the configuration file be?")
         places = self._places()
-        self.console.info("")
-        self.console.info("Where should the configuration file be?", fold=True)
-        choices = [
-            f"{place} (found from {'this directory only' if place.parent == cwd else 'everywhere'})"
-            for place in places
-        ]
+        reach = {self.answers.cwd: "this directory only"}
+        choices = [f"{p} (found from {reach.get(p.parent, 'everywhere')})" for p in places]
         return places[self.console.choose("Where", choices)]
 
     # Checks
 
     def _passes(self, name: str, check: Callable[[], None]) -> bool:
         """Return whether to go on: the check passed, or the user keeps an unchecked answer."""
-        if not self.options.check or name in self.answers.unchecked:
+        if not self.check or name in self.answers.unchecked:
             return True
         try:
             check()
-        except UnreachableError as error:
-            self._complain(error)
-            if self.console.confirm("Keep it unchecked?"):
-                return True
         except Bc2otError as error:
-            self._complain(error)
-        else:
-            self.passed.add(name)
-            return True
-        self.console.info("Try again; Enter keeps the previous answer.", fold=True)
-        return False
-
-    def _complain(self, error: Bc2otError) -> None:
-        self.console.error(f"{error} {error.hint}".rstrip(), fold=True)
+            self.console.error(f"{error} {error.hint}".rstrip(), fold=True)
+            if isinstance(error, UnreachableError) and self.console.confirm("Keep it unchecked?"):
+                return True
+            self._say("Try again; Enter keeps the previous answer.")
+            return False
+        self.passed.add(name)
+        return True
 
     def _check_store(self) -> None:
         """Check that the token reads the store's orders. Raises Bc2otError."""
         clock = SystemClock()
-        self.console.info("Checking with BigCommerce ...")
+        self._say("Checking with BigCommerce ...")
         with closing(self._bigcommerce(clock)) as client:
             name = store_name(client)
             orders = plural(client.count_orders(OrderQuery()), "order")
             clock_finding = check_clock(client, clock)
         if name:
-            self.console.info(
-                f'OK: the store is "{name}"; the token reads its {orders}.', fold=True
-            )
+            self._say(f'OK: the store is "{name}"; the token reads its {orders}.')
         else:
             unread = " It cannot read the store's name, which is fine." if name is None else ""
-            self.console.info(f"OK: the token reads the store's {orders}.{unread}", fold=True)
+            self._say(f"OK: the token reads the store's {orders}.{unread}")
         self._show(clock_finding)
 
     def _check_onetribe(self) -> None:
         """Check that One Tribe responds; this does not verify the merchant key."""
         url = self._onetribe_url()
-        self.console.info("Checking with One Tribe, without sending an order ...")
+        self._say("Checking with One Tribe, without sending an order ...")
         with closing(OneTribeClient(url, clock=SystemClock())) as client:
             self._show(reach_onetribe(client))
         if not looks_like_onetribe(url):
-            self.console.warning(
-                "the URL does not have the form …/direct/webhook/big-commerce/order/KEY that One "
-                "Tribe's page shows. Compare them."
-            )
+            self.console.warning(_OTHER_FORM)
 
     def _show(self, finding: Finding) -> None:
         """Show a finding as `doctor` does. It never stops the setup; errors are raised."""
         text = f"{finding.text} {finding.hint}".rstrip()
-        if finding.level is Level.OK:
-            self.console.info(f"OK: {text}", fold=True)
-        elif finding.level is Level.NOTE:
-            self.console.info(text, fold=True)
+        if finding.level in (Level.OK, Level.NOTE):
+            self._say(f"OK: {text}" if finding.level is Level.OK else text)
         else:
             self.console.warning(text)
 
@@ -278,19 +221,16 @@ class Setup:
     # The webhook
 
     def _ask_hook(self) -> bool:
-        if (
-            ACCESS_TOKEN.setting.name not in self.passed
-            or ONETRIBE_URL.setting.name in self.answers.unchecked
-        ):
-            self.console.info("")
-            self.console.info(_LATER, fold=True)
+        unchecked = ONETRIBE_URL.setting.name in self.answers.unchecked
+        if unchecked or ACCESS_TOKEN.setting.name not in self.passed:
+            self._say("", _LATER)
             return False
-        if self.options.hook is False or not self._hook_possible(required=False):
+        if self.hook is False or not self._hook_possible(required=False):
             return False
-        if self.options.hook is None:
-            self.console.info("\nA webhook")
-            self.console.info(_HOOK, fold=True)
-        return self.options.hook or self.console.confirm("Create the webhook?", default=True)
+        if self.hook:
+            return True
+        self._say("", "A webhook", _HOOK)
+        return self.console.confirm("Create the webhook?", default=True)
 
     def _hook_possible(self, *, required: bool) -> bool:
         """Return whether a webhook to One Tribe's URL is possible, and show why if it is not.
@@ -306,8 +246,7 @@ class Setup:
             raise InputError(
                 f"{problem} Nothing was written.", hint="Set another URL, or pass --no-hook."
             )
-        self.console.info("")
-        self.console.info(problem, fold=True)
+        self._say("", problem)
         return False
 
     def _create_hook(self) -> int:
@@ -320,10 +259,9 @@ class Setup:
             self.console.error(f"bc2ot: {error}", f"{error.hint} {_LATER}".lstrip())
             return error.exit_code
         for outcome in outcomes:
-            self.console.info(
+            self._say(
                 f"Webhook {outcome.hook_id} {outcome.change}: {', '.join(DEFAULT_SCOPES)} to "
-                f"{mask_destination(url.reveal(), url)}",
-                fold=True,
+                f"{mask_destination(url.reveal(), url)}"
             )
             if outcome.differs:
                 self.console.error(
@@ -335,42 +273,36 @@ class Setup:
 
     # The file, and the next steps
 
-    def _finish(self, place: Path, *, overwrite: bool, hook: bool) -> int:
+    def _finish(self, place: Path, *, hook: bool) -> int:
         text = render(self.answers.sources)
         with signals_wait():
-            backup = write(place, text, overwrite=overwrite)
+            backup = write(place, text, overwrite=self.overwrite)
             self.written = place
-        self.console.info("")
-        self.console.info(f"Written, readable only by you: {place}", fold=True)
+        self._say("", f"Written, readable only by you: {place}")
         if backup is not None:
-            self.console.info(f"Previous file: {backup}", fold=True)
+            self._say(f"Previous file: {backup}")
         code = self._create_hook() if hook else 0
-        self._show_variables()
-        self._show_next_steps(place)
-        return code
-
-    def _show_variables(self) -> None:
-        """Name the variables that must be set, and those that override the file."""
         if variables := self.answers.variables():
-            self.console.info(
+            self._say(
                 f"Set and export {' and '.join(variables)} wherever bc2ot runs, also for cron: "
-                "the file takes the values from there.",
-                fold=True,
+                "the file takes the values from there."
             )
         for variable in self.answers.overridden():
             self.console.warning(
                 f"the environment sets {variable} to a different value and overrides the file: "
                 "unset it."
             )
+        self._show_next_steps(place)
+        return code
 
     def _show_next_steps(self, place: Path) -> None:
         answers = self.answers
         config = f"--config {shlex.quote(str(place))} "
+        anywhere = "" if place == answers.directories.config_file else config
         here = config
         with suppress(ConfigurationError):  # BC2OT_CONFIG names no file
             if find_file(None, answers.environ, answers.cwd, answers.directories) == place:
                 here = ""
-        anywhere = "" if place == answers.directories.config_file else config
         self.console.info(
             "\nNext:\n"
             f"  bc2ot {here}doctor\n"
@@ -380,7 +312,7 @@ class Setup:
             "From then on by cron (docs/scheduling.md):\n"
             f"  */5 * * * *  {_cron_command(f'-q {anywhere}sync')}"
         )
-        self.console.info(_BUTTON, fold=True)
+        self._say(_BUTTON)
 
 
 def _cron_command(arguments: str) -> str:
