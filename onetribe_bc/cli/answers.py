@@ -13,7 +13,7 @@ from onetribe_bc.config import UserDirectories
 from onetribe_bc.config.kinds import PATH, store_hash_in
 from onetribe_bc.config.load import Reader
 from onetribe_bc.config.settings import SETTINGS, Setting
-from onetribe_bc.config.sources import Source, from_defaults, from_environment
+from onetribe_bc.config.sources import Source, from_environment
 from onetribe_bc.errors import Bc2otError, ConfigurationError, InputError
 
 STORE_HASH = SETTINGS["bigcommerce.store_hash"]
@@ -61,7 +61,9 @@ class Answers:
 
         Raises InputError; ConfigurationError for what a file contains and for BC2OT_API_URL.
         """
-        source = self.sources.get(setting.name) or from_defaults(self.cwd)[setting.name]
+        source = self.sources.get(setting.name)
+        if source is None:
+            return setting.default
         reader = Reader(self.environ, self.directories)
         value = reader.read(source, setting.name)
         if console is not None:

@@ -54,57 +54,49 @@ def store_hash_in(text: str) -> str:
 
 def whole_number(least: int, most: int) -> Kind[int]:
     """Whole numbers from `least` to `most`."""
-
-    def parse(text: str) -> int | None:
-        return int(text) if _WHOLE.fullmatch(text) and least <= int(text) <= most else None
-
-    return _kind(f"a whole number from {least} to {most}", parse)
+    takes = f"a whole number from {least} to {most}"
+    return _kind(takes, _whole, lambda number: least <= number <= most)
 
 
 def share(most: float) -> Kind[float]:
     """Numbers from 0 to `most`."""
-
-    def parse(text: str) -> float | None:
-        return float(text) if _DECIMAL.fullmatch(text) and float(text) <= most else None
-
-    return _kind(f"a number from 0 to {most:g}", parse)
+    return _kind(f"a number from 0 to {most:g}", _decimal, lambda number: number <= most)
 
 
 def seconds(most: float) -> Kind[float]:
     """Seconds, above 0 and up to `most`."""
-
-    def parse(text: str) -> float | None:
-        return float(text) if _DECIMAL.fullmatch(text) and 0 < float(text) <= most else None
-
-    return _kind(f"seconds, above 0 and up to {most:g}", parse)
+    takes = f"seconds, above 0 and up to {most:g}"
+    return _kind(takes, _decimal, lambda number: 0 < number <= most)
 
 
 def duration(most: timedelta) -> Kind[timedelta]:
     """Durations such as `36h`, from zero to `most`."""
-
-    def parse(text: str) -> timedelta | None:
-        length = parse_duration(text)
-        return None if length is None or length > most else length
-
-    return _kind(f"a duration such as 90m, 36h, 7d or 2w, up to {most.days}d", parse)
+    takes = f"a duration such as 90m, 36h, 7d or 2w, up to {most.days}d"
+    return _kind(takes, parse_duration, lambda length: length <= most)
 
 
 def choice(*words: T) -> Kind[T]:
     """One of a few words."""
     by_text = {str(word): word for word in words}
-    return _kind(f"one of {', '.join(by_text)}", by_text.get)
+    return _kind(f"one of {', '.join(by_text)}", by_text.get, lambda _: True)
 
 
-def _kind(takes: str, parse: Callable[[str], T | None]) -> Kind[T]:
-    """Make a kind of what `parse` does not return None for."""
-
+def _kind(takes: str, parse: Callable[[str], T | None], accepts: Callable[[T], bool]) -> Kind[T]:
     def read(raw: Raw) -> T:
         value = parse(_text(raw))
-        if value is None:
+        if value is None or not accepts(value):
             raise ValueError(f"must be {takes}")
         return value
 
     return Kind(takes, read)
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if _WHOLE.fullmatch(text) else None
+
+
+def _decimal(text: str) -> float | None:
+    return float(text) if _DECIMAL.fullmatch(text) else None
 
 
 def _text(raw: Raw) -> str:

@@ -23,7 +23,6 @@ from onetribe_bc.config.sources import (
     Source,
     Sources,
     expand,
-    from_defaults,
     from_environment,
     from_options,
     read_configuration,
@@ -58,7 +57,6 @@ def load(
     if not (variables or file.top or file.stores):
         raise _nothing_set(file.path, cwd, directories)
     sources = {
-        **from_defaults(cwd),
         **file.top,
         **(_choose(store, file, variables) if store is not None else {}),
         **variables,
@@ -134,15 +132,15 @@ class Reader:
             raise source.error(str(problem)) from None
 
     def _expand(self, source: Source) -> Raw:
+        texts = (source.raw,) if isinstance(source.raw, str) else source.raw
         try:
-            if isinstance(source.raw, tuple):
-                return tuple(expand(text, self.environ) for text in source.raw)
-            return expand(source.raw, self.environ)
+            expanded = tuple(expand(text, self.environ) for text in texts)
         except KeyError as error:
             raise source.error(
                 f"takes the environment variable {error.args[0]}, which is not set",
                 hint="Set it, or write $$ for a dollar sign.",
             ) from None
+        return expanded[0] if isinstance(source.raw, str) else expanded
 
     def _secret_in(self, file: Path) -> str:
         # Errors name a file only once it exists: the path may be a secret under the wrong key.

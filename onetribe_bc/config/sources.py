@@ -1,4 +1,4 @@
-"""Where settings come from: the file, its stores, the environment, options and defaults."""
+"""Where settings come from: the file, its stores, the environment and options."""
 
 from __future__ import annotations
 
@@ -169,15 +169,6 @@ def from_options(overrides: Mapping[str, object], folder: Path) -> dict[str, Sou
             raw = tuple(map(str, value)) if isinstance(value, tuple | list) else str(value)
             sources[name] = Source(name, "command line", raw, folder, error_type=InputError)
     return sources
-
-
-def from_defaults(folder: Path) -> dict[str, Source]:
-    """Return the defaults; a few settings have none."""
-    return {
-        name: Source(name, "default", setting.default, folder)
-        for name, setting in SETTINGS.items()
-        if setting.default is not None
-    }
 
 
 def expand(text: str, environ: Mapping[str, str]) -> str:
