@@ -364,17 +364,14 @@ def test_refused_credentials_are_reported_until_they_work_again(
     until(lambda: service.receiver.problem(5) == "")
 
 
-def test_a_wrong_one_tribe_url_is_reported(site: Site, clock: FakeClock) -> None:
-    site.url = site.sandbox.onetribe_url.replace(site.sandbox.merchant_key, "wrong")
-    with site.serving(clock) as service:
+def test_invalid_settings_are_reported(site: Site, clock: FakeClock) -> None:
+    url = site.sandbox.onetribe_url.replace(site.sandbox.merchant_key, "wrong")
+    wrong = Site(site.sandbox, site.ledger, url=url)
+    with wrong.serving(clock) as service:
         name(service, 218)
         until(lambda: service.receiver.problem(5) == "credentials or a URL are refused")
-    assert site.states() == {"pending": 1}
-
-
-def test_a_status_that_the_store_does_not_have_is_reported(site: Site, clock: FakeClock) -> None:
-    site.skip = ("Nonsense",)
-    with site.serving(clock) as service:
+    assert wrong.states() == {"pending": 1}
+    with Site(site.sandbox, site.ledger, skip=("Nonsense",)).serving(FakeClock()) as service:
         until(lambda: service.receiver.problem(5) == "the configuration is wrong")
 
 
