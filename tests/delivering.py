@@ -47,15 +47,6 @@ def make_book(
     return Ledger(database, clock, store_hash=store_hash, destination=DESTINATION, policy=policy)
 
 
-def inquire(ledger: Ledger) -> Ledger:
-    """What the ledger of a book can be asked."""
-    return Ledger(
-        ledger._database,
-        store_hash=ledger.store_hash,
-        destination=ledger._rows.key["destination"],
-    )
-
-
 @dataclass
 class Run:
     """What a run reported, and what ended it early."""
@@ -197,17 +188,17 @@ class Desk:
         return sorted(self.ledger.with_name(self.ledger.name + ".locks").iterdir())
 
     def entry(self, order_id: int) -> Entry | None:
-        found: Entry | None = self.ask(lambda ledger: inquire(ledger).entry(order_id))
+        found: Entry | None = self.ask(lambda ledger: ledger.entry(order_id))
         return found
 
     def states(self) -> dict[str, int]:
         """How many orders are in each state."""
-        states = self.ask(lambda ledger: inquire(ledger).status().states)
+        states = self.ask(lambda ledger: ledger.status().states)
         return {state.value: number for state, number in states.items()}
 
     def flagged(self) -> int:
         """How many copies beyond the first the ledger says One Tribe may have."""
-        number: int = self.ask(lambda ledger: inquire(ledger).status().possible_duplicates)
+        number: int = self.ask(lambda ledger: ledger.status().possible_duplicates)
         return number
 
     def owed(self, ids: Sequence[int] | None = None) -> set[int]:

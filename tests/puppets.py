@@ -8,14 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from onetribe_bc.errors import Bc2otError
-from onetribe_bc.ledger.ledger import Ledger, Seen
-from onetribe_bc.ledger.states import Disposition, Entry, Outcome, Policy, Result
+from onetribe_bc.ledger.engine import Transaction, TransientError
+from onetribe_bc.ledger.ledger import Seen, Settlement
+from onetribe_bc.ledger.sqlite import SqliteEngine
+from onetribe_bc.ledger.states import Disposition, Entry, Outcome, Policy, State
 from onetribe_bc.ledger.writer import Database
 from tests.clocks import FakeClock
 from tests.delivering import make_book, make_order
@@ -85,7 +88,7 @@ class Stage:
             puppet.kill()
         self._process.communicate()
 
-    def puppet(self, ledger: Path, **policy: bool) -> Puppet:
+    def puppet(self, ledger: Path, *, twice: bool = False, **policy: bool) -> Puppet:
         """A new process with the ledger open."""
         self._number += 1
         pipes = [str(self._folder / f"{name}-{self._number}") for name in ("in", "out")]
@@ -93,7 +96,7 @@ class Stage:
             os.mkfifo(pipe)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([*pipes, str(ledger), policy]) + "\n")
+        self._process.stdin.write(json.dumps([*pipes, str(ledger), twice, policy]) + "\n")
         self._process.stdin.flush()
         pid = int(self._process.stdout.readline())
         write = os.open(pipes[0], os.O_WRONLY)
@@ -103,18 +106,36 @@ class Stage:
         return puppet
 
 
+class TwiceEngine(SqliteEngine):
+    """Each transaction runs twice, as after a COMMIT whose answer was lost."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._again = False
+
+    @contextmanager
+    def transaction(self, connection: Any) -> Iterator[Transaction]:
+        with super().transaction(connection) as transaction:
+            yield transaction
+        self._again = not self._again
+        if self._again:
+            raise TransientError
+
+
 class _Actor:
     """What happens in a puppet's process."""
 
-    def __init__(self, ledger: Path, policy: Policy) -> None:
-        self._ledger: Ledger = make_book(Database(ledger), FakeClock(), policy)
+    def __init__(self, ledger: Path, policy: Policy, *, twice: bool) -> None:
+        database = Database(TwiceEngine(ledger) if twice else ledger)
+        self._ledger = make_book(database, FakeClock(), policy)
         self._claims: dict[int, Entry] = {}
         self._run: AbstractContextManager[None] | None = None
 
-    def start(self, command: str = "backfill", exclusive: bool = False) -> None:
-        run = self._ledger.run(command, workers=WORKERS, exclusive=exclusive)
+    def start(self, command: str = "backfill", exclusive: bool = False) -> str:
+        run = self._ledger.run(command, exclusive=exclusive)
         run.__enter__()
         self._run = run
+        return self._ledger._run_id
 
     def end(self) -> None:
         run, self._run = self._run, None
@@ -127,32 +148,24 @@ class _Actor:
     def record(self, ids: list[int], version: int = 0, skip: str = "") -> list[str]:
         return list(self._ledger.record([Seen(make_order(i, version=version), skip) for i in ids]))
 
-    def claim(self, ids: list[int], version: int = 0) -> list[str]:
-        claims = self._ledger.claim([make_order(i, version=version) for i in ids])
-        for entry, decision in claims:
-            if decision is Disposition.TO_SEND:
-                self._claims[entry.order_id] = entry
-        return [decision for _, decision in claims]
-
-    def send(self, order_id: int, worker: int) -> None:
-        self._ledger.sending(self._claims[order_id], worker)
-
-    def answered(self, order_id: int, worker: int, result: str) -> None:
-        """The answer is there; the ledger was not yet told."""
-        attempt = self._claims[order_id].attempts
-        self._ledger._live.in_flight.answered(worker, order_id, attempt, Outcome(Result(result)))
-
-    def settle(self, order_id: int, worker: int, result: str) -> None:
-        claimed = self._claims.pop(order_id)
-        self._ledger.settle(claimed, Outcome(Result(result)), worker)[1].result()
-
-    def release(self, order_id: int) -> None:
-        self._ledger.release(self._claims.pop(order_id))
+    def step(
+        self, worker: int, state: str | None = None, order_id: int | None = None, version: int = 0
+    ) -> str | None:
+        """Settle what the worker has claimed, if anything, and claim an order, if one is given."""
+        last = self._claims.pop(worker, None)
+        outcome = Outcome(State(state) if state else None)
+        settle = None if last is None else Settlement(last, outcome)
+        order = None if order_id is None else make_order(order_id, version=version)
+        step = self._ledger.step(worker, settle, order)
+        if step.disposition is Disposition.TO_SEND:
+            assert step.entry is not None
+            self._claims[worker] = step.entry
+        return step.disposition
 
 
-def _act(orders: str, answers: str, ledger: str, policy: dict[str, bool]) -> None:
+def _act(orders: str, answers: str, ledger: str, twice: bool, policy: dict[str, bool]) -> None:
     with Path(orders).open() as incoming, Path(answers).open("w") as outgoing:
-        actor = _Actor(Path(ledger), Policy(**policy))
+        actor = _Actor(Path(ledger), Policy(**policy), twice=twice)
         for line in incoming:
             step, *arguments = json.loads(line)
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import signal
@@ -11,21 +12,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from onetribe_bc.errors import BusyError, ExitCode, LedgerError
 from onetribe_bc.ledger import schema
+from onetribe_bc.ledger.engine import Transaction, TransientError
 from onetribe_bc.ledger.ledger import Seen
-from onetribe_bc.ledger.locks import locks_folder
+from onetribe_bc.ledger.locks import locks_beside
+from onetribe_bc.ledger.sqlite import SqliteEngine
+from onetribe_bc.ledger.states import State
 from onetribe_bc.ledger.writer import Database
 from tests.clocks import FakeClock
-from tests.delivering import inquire, make_book, make_order
+from tests.delivering import make_book, make_order
 
 
 @pytest.fixture
@@ -59,27 +62,34 @@ class Stalled:
     """Keeps the ledger's thread busy, so that what is handed in meanwhile comes together."""
 
     def __init__(self, database: Database) -> None:
-        self._gate = threading.Event()
+        self.gate = threading.Event()
         self._started = threading.Event()
-        self._done = database.submit(self._wait)
+        self._done = database.submit(self._wait, None)
         assert self._started.wait(10)
 
-    def _wait(self, _connection: sa.Connection) -> None:
+    def _wait(self, _transaction: Transaction, _items: object) -> list[None]:
         self._started.set()
-        assert self._gate.wait(10)
+        assert self.gate.wait(10)
+        return [None]
 
     def go_on(self) -> None:
-        self._gate.set()
+        self.gate.set()
         self._done.result()
 
 
-def meta(name: str) -> sa.Insert:
-    return sa.insert(schema.meta).values(key=name, value="x")
+def put(transaction: Transaction, names: Sequence[str]) -> list[str]:
+    """A work that writes a row for each name."""
+    for name in names:
+        transaction.execute(f"INSERT INTO ledger_meta VALUES ('{name}', 'x')")
+    return list(names)
 
 
 def keys(path: Path) -> set[str]:
     with closing(sqlite3.connect(path)) as reader:
-        return {row[0] for row in reader.execute("SELECT key FROM ledger_meta")}
+        return {row[0] for row in reader.execute("SELECT key FROM ledger_meta")} - OWN
+
+
+OWN = {"schema_version", "id", "home"}
 
 
 def test_what_comes_in_during_a_commit_goes_into_one_commit_together(
@@ -88,29 +98,27 @@ def test_what_comes_in_during_a_commit_goes_into_one_commit_together(
     stalled = Stalled(database)
     seen: list[set[str]] = []
 
-    def note(connection: sa.Connection, name: str) -> str:
+    def note(transaction: Transaction, names: Sequence[str]) -> list[str]:
         seen.append(keys(path))  # another connection sees only what is committed
-        connection.execute(meta(name))
-        return name
+        return put(transaction, names)
 
-    futures = [
-        database.submit(lambda c, n=f"key-{number}": note(c, n))  # type: ignore[misc]
-        for number in range(50)
-    ]
+    names = [f"key-{number}" for number in range(50)]
+    futures = [database.submit(note, name) for name in names]
+    other = database.submit(put, "other")
     stalled.go_on()
-    assert [future.result() for future in futures] == [f"key-{n}" for n in range(50)]
-    assert seen == [{"schema_version"}] * 50
-    assert keys(path) == {"schema_version", *(f"key-{n}" for n in range(50))}
+    assert [future.result() for future in futures] == names
+    assert other.result() == "other"
+    assert seen == [set()]
+    assert keys(path) == {*names, "other"}
 
 
 def test_many_threads_each_get_their_own_result(database: Database, path: Path) -> None:
-    results: dict[int, int] = {}
+    results: dict[str, str] = {}
 
     def job(number: int) -> None:
         for step in range(20):
-            value = 100 * number + step
-            database.do(lambda c, v=value: c.execute(meta(str(v))))  # type: ignore[misc]
-            results[value] = database.do(lambda _c, v=value: v)  # type: ignore[misc]
+            name = str(100 * number + step)
+            results[name] = database.submit(put, name).result()
 
     threads = [threading.Thread(target=job, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -119,41 +127,109 @@ def test_many_threads_each_get_their_own_result(database: Database, path: Path) 
         thread.join()
     assert len(results) == 160
     assert all(key == value for key, value in results.items())
-    assert len(keys(path)) == 161
+    assert len(keys(path)) == 160
 
 
-def test_one_failing_work_does_not_hurt_the_others_of_its_batch(
+def test_one_failing_item_does_not_hurt_the_others_of_its_batch(
     database: Database, path: Path
 ) -> None:
     stalled = Stalled(database)
 
-    def fail(connection: sa.Connection) -> None:
-        connection.execute(meta("half-done"))
-        raise KeyError("mine")
+    def fail(transaction: Transaction, names: Sequence[str]) -> list[str]:
+        done = put(transaction, names)
+        if "failing" in names:
+            raise KeyError("mine")
+        return done
 
-    before = database.submit(lambda c: c.execute(meta("before")).rowcount)
-    failing = database.submit(fail)
-    after = database.submit(lambda c: c.execute(meta("after")).rowcount)
+    before, failing, after = (
+        database.submit(fail, name) for name in ("before", "failing", "after")
+    )
     stalled.go_on()
-    assert (before.result(), after.result()) == (1, 1)
+    assert (before.result(), after.result()) == ("before", "after")
     with pytest.raises(KeyError, match="mine"):
         failing.result()
-    assert keys(path) == {"schema_version", "before", "after"}
+    assert keys(path) == {"before", "after"}
+
+
+class PassingError(Exception):
+    """A failure that passes."""
+
+
+class Unreliable(SqliteEngine):
+    """An engine that loses its connection at some COMMITs, before or after they are durable."""
+
+    def __init__(self, path: Path, failures: Iterable[str]) -> None:
+        super().__init__(path)
+        self._failures = iter(failures)
+
+    @contextmanager
+    def transaction(self, connection: sqlite3.Connection) -> Iterator[Transaction]:
+        failure = next(self._failures, "")
+        with super().transaction(connection) as transaction:
+            yield transaction
+            if failure == "before":
+                raise PassingError
+        if failure == "after":
+            raise PassingError
+
+    def translate(self, error: BaseException) -> BaseException:
+        if not isinstance(error, PassingError):
+            return super().translate(error)
+        passing = TransientError()
+        passing.__cause__ = LedgerError("The ledger cannot be reached.")
+        return passing
+
+
+def test_a_transaction_that_fails_for_a_reason_that_passes_runs_again(path: Path) -> None:
+    fill(path)
+    clock = FakeClock()
+    engine = Unreliable(path, ["before", "after", "before"])
+    with closing(Database(engine, clock)) as database:
+        ledger = make_book(database, clock)
+        assert ledger.record([Seen(make_order(1000))]) == ["to send"]
+    assert len(clock.slept) == 3
+
+
+def test_a_transaction_that_goes_on_failing_ends_in_the_error_behind_it(path: Path) -> None:
+    fill(path)
+    clock = FakeClock()
+    with (
+        closing(Database(Unreliable(path, itertools.repeat("before")), clock)) as database,
+        pytest.raises(LedgerError, match="cannot be reached"),
+    ):
+        database.submit(put, "x").result()
+    assert 60 <= sum(clock.slept) < 70
 
 
 def test_a_result_is_there_only_once_it_is_durable(database: Database, path: Path) -> None:
     with closing(sqlite3.connect(path)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM ledger_meta").fetchall()  # holds a commit up
-        future = database.submit(lambda c: c.execute(meta("late")).rowcount)
+        future = database.submit(put, "late")
         assert not future.done()
         reader.rollback()
-        assert future.result() == 1
+        assert future.result() == "late"
         assert "late" in keys(path)
 
 
+def test_reads_wait_for_no_write(database: Database) -> None:
+    ledger = make_book(database, FakeClock())
+    ledger.record([Seen(make_order(1))])
+    stalled = Stalled(database)
+    assert ledger.status(wait_s=1).states == {State.PENDING: 1}
+    assert [entry.order_id for entry in ledger.iter_entries()] == [1]
+    assert len(ledger.entries([1])) == 1
+    assert ledger.preview([Seen(make_order(1))]) == ["to send"]
+    stalled.go_on()
+
+
+def test_a_read_only_connection_writes_nothing(database: Database) -> None:
+    with pytest.raises(LedgerError, match="readonly"):
+        database.read(lambda transaction: put(transaction, ["one"]))
+
+
 def test_ledger_and_journal_are_for_their_owner_only(database: Database, path: Path) -> None:
-    database.do(lambda c: c.execute(meta("one")))
+    database.submit(put, "one").result()
     files = list(path.parent.iterdir())
     assert {file.name for file in files} == {"ledger.db", "ledger.db-journal"}
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
@@ -164,7 +240,7 @@ def test_commits_outlive_a_power_cut_and_no_write_ahead_log_is_used(
     database: Database,
 ) -> None:
     def pragma(name: str) -> Any:
-        return database.do(lambda c: c.exec_driver_sql(f"PRAGMA {name}").scalar())
+        return database.do(lambda t: t.execute(f"PRAGMA {name}"))[0][0]
 
     assert pragma("synchronous") == 2  # FULL
     assert pragma("journal_mode") == "truncate"
@@ -174,9 +250,10 @@ def test_the_schema_version_is_written_and_an_own_ledger_opens_again(path: Path)
     fill(path)
     with closing(sqlite3.connect(path)) as reader:
         found = reader.execute("SELECT key, value FROM ledger_meta").fetchall()
-    assert found == [("schema_version", str(schema.SCHEMA_VERSION))]
+    assert ("schema_version", str(schema.SCHEMA_VERSION)) in found
+    assert {key for key, _ in found} == {"schema_version", "id"}
     with closing(Database(path)) as database:
-        assert sum(inquire(make_book(database, FakeClock())).status().states.values()) == 400
+        assert sum(make_book(database, FakeClock()).status().states.values()) == 400
 
 
 @pytest.mark.parametrize("version", ["none", "", "²", "-1", "1.0"])
@@ -265,9 +342,9 @@ def test_a_read_only_file_or_folder_is_refused(path: Path) -> None:
 
 
 def test_a_ledger_that_turns_read_only_is_told_as_such(database: Database) -> None:
-    database.do(lambda c: c.exec_driver_sql("PRAGMA query_only=ON"))
+    database.do(lambda t: t.execute("PRAGMA query_only=ON"))
     with pytest.raises(LedgerError, match="cannot be written") as caught:
-        database.do(lambda c: c.execute(meta("one")))
+        database.submit(put, "one").result()
     assert "write permission" in caught.value.hint
 
 
@@ -276,15 +353,15 @@ def test_a_full_disk_is_told_as_such_and_nothing_that_was_written_is_lost(
 ) -> None:
     ledger = make_book(database, FakeClock())
     ledger.record([Seen(make_order(1))])
-    pages = database.do(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar())
-    database.do(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={pages}"))
+    [(pages,)] = database.do(lambda t: t.execute("PRAGMA page_count"))
+    database.do(lambda t: t.execute(f"PRAGMA max_page_count={pages}"))
     with pytest.raises(LedgerError, match="is full") as caught:
         ledger.record([Seen(make_order(i)) for i in range(2, 1000)])
     assert "Make room" in caught.value.hint
-    assert sum(inquire(ledger).status().states.values()) == 1
-    database.do(lambda c: c.exec_driver_sql("PRAGMA max_page_count=100000"))
+    assert sum(ledger.status().states.values()) == 1
+    database.do(lambda t: t.execute("PRAGMA max_page_count=100000"))
     ledger.record([Seen(make_order(i)) for i in range(2, 1000)])
-    assert sum(inquire(ledger).status().states.values()) == 999
+    assert sum(ledger.status().states.values()) == 999
 
 
 def test_whether_the_ledger_can_be_written_is_found_out_by_writing(
@@ -313,10 +390,11 @@ _FILL_UP = """
 import sys
 from pathlib import Path
 from onetribe_bc.errors import LedgerError
+from onetribe_bc.ledger.engine import Transaction, TransientError
 from onetribe_bc.ledger.ledger import Seen
 from onetribe_bc.ledger.writer import Database
 from tests.clocks import FakeClock
-from tests.delivering import make_book, make_order, inquire
+from tests.delivering import make_book, make_order
 
 ledger = make_book(Database(Path(sys.argv[1])), FakeClock())
 print("open", flush=True)
@@ -348,7 +426,7 @@ def test_a_file_that_may_not_grow_ends_in_an_error_with_all_that_was_committed(
     assert code == str(int(ExitCode.CONFIGURATION))
     assert hint
     with closing(Database(path)) as database:
-        counts = inquire(make_book(database, FakeClock())).status().states
+        counts = make_book(database, FakeClock()).status().states
     assert sum(counts.values()) == int(lines[-2]) > 0
 
 
@@ -362,8 +440,11 @@ def test_a_ledger_locked_by_another_process_is_waited_for_and_then_busy(path: Pa
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        with pytest.raises(BusyError, match="locked by another process") as caught:
-            Database(path, lock_timeout_s=0.01)
+        with (
+            closing(Database(path, lock_timeout_s=0.01)) as database,
+            pytest.raises(BusyError, match="locked by another process") as caught,
+        ):
+            database.submit(put, "late").result()
         assert caught.value.exit_code == ExitCode.BUSY
         process.communicate()
     fill(path)
@@ -375,16 +456,15 @@ def test_when_the_ledger_is_locked_all_who_wait_are_told_after_one_timeout(path:
         closing(Database(path, lock_timeout_s=0.2)) as database,
         closing(sqlite3.connect(path, isolation_level=None)) as locker,
     ):
-        tries: list[int] = []
-        sa.event.listen(database._engine, "begin", lambda _c: tries.append(1), insert=True)
         locker.execute("BEGIN IMMEDIATE")
-        futures = [database.submit(lambda _c: None) for _ in range(40)]
+        began_at = time.monotonic()
+        futures = [database.submit(put, str(number)) for number in range(40)]
         for future in futures:
             with pytest.raises(BusyError):
                 future.result()
-        assert len(tries) < 10
+        assert time.monotonic() - began_at < 2
         locker.rollback()
-        assert database.do(lambda _c: 1) == 1
+        assert database.submit(put, "late").result() == "late"
 
 
 class Reader:
@@ -404,37 +484,49 @@ def test_a_commit_waits_as_long_for_a_reader_as_a_write_does_for_a_writer(
 ) -> None:
     with closing(Database(path)) as database:
         with closing(Reader(path)):
-            waiting = database.submit(lambda c: c.execute(meta("late")).rowcount)
+            waiting = database.submit(put, "late")
             while "waiting for it up to 28 s" not in caplog.text:
                 assert not waiting.done()
                 time.sleep(0.01)
-        assert waiting.result() == 1
-    assert keys(path) == {"schema_version", "late"}
+        assert waiting.result() == "late"
+    assert keys(path) == {"late"}
 
 
 def test_a_commit_that_a_reader_outlasts_is_taken_back_and_stops_nobody(path: Path) -> None:
     with closing(Database(path, lock_timeout_s=0.1)) as database:
-        with closing(Reader(path)), pytest.raises(BusyError, match="locked by another process"):
-            database.do(lambda c: c.execute(meta("early")))
+        with closing(Reader(path)), pytest.raises(LedgerError, match="Litestream") as caught:
+            database.submit(put, "early").result()
+        assert caught.value.exit_code == ExitCode.CONFIGURATION
         with closing(sqlite3.connect(path, timeout=0)) as other, other:
-            assert other.execute("SELECT key FROM ledger_meta").fetchall() == [("schema_version",)]
+            assert keys(path) == set()
             other.execute("INSERT INTO ledger_meta VALUES ('other', 'x')")
-        assert database.do(lambda c: c.execute(meta("late")).rowcount) == 1
-    assert keys(path) == {"schema_version", "other", "late"}
+        assert database.submit(put, "late").result() == "late"
+    assert keys(path) == {"other", "late"}
 
 
 def test_all_who_share_a_commit_that_a_reader_outlasts_are_told(path: Path) -> None:
-    with closing(Database(path, lock_timeout_s=0.1, gather_s=0.1)) as database:
+    with closing(Database(path, lock_timeout_s=0.1)) as database:
+        stalled = Stalled(database)
         with closing(Reader(path)):
-            futures = [
-                database.submit(lambda c, n=number: c.execute(meta(f"key-{n}")))  # type: ignore[misc]
-                for number in range(5)
-            ]
+            futures = [database.submit(put, str(number)) for number in range(5)]
+            stalled.gate.set()
             for future in futures:
-                with pytest.raises(BusyError):
+                with pytest.raises(LedgerError, match="reading the ledger"):
                     future.result()
-        assert database.do(lambda _c: 1) == 1
-    assert keys(path) == {"schema_version"}
+        assert database.submit(put, "late").result() == "late"
+    assert keys(path) == {"late"}
+
+
+def test_a_ledger_that_another_tool_put_into_wal_mode_is_refused(path: Path) -> None:
+    fill(path)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA journal_mode=WAL")
+    error = refusal(path)
+    assert "Litestream" in str(error)
+    assert "PRAGMA journal_mode=TRUNCATE" in error.hint
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA journal_mode=TRUNCATE")
+    fill(path)
 
 
 def test_whoever_opens_a_ledger_in_the_middle_of_a_commit_waits_and_is_told(
@@ -460,12 +552,12 @@ def test_whoever_opens_a_ledger_in_the_middle_of_a_commit_waits_and_is_told(
 
 def test_a_closed_ledger_says_so(path: Path) -> None:
     database = Database(path)
-    late = database.submit(lambda c: c.execute(meta("late")).rowcount)
+    late = database.submit(put, "late")
     database.close()
     database.close()
-    assert late.result() == 1
+    assert late.result() == "late"
     with pytest.raises(LedgerError, match="is closed"):
-        database.do(lambda _c: None)
+        database.submit(put, "one")
 
 
 _OPEN_EACH = """
@@ -504,7 +596,7 @@ def test_processes_that_make_the_ledger_at_once_end_up_with_one(
             path = tmp_path / str(number) / "ledger.db"
             path.parent.mkdir()
             if there_were_runs:
-                locks_folder(path).mkdir()
+                locks_beside(path).mkdir()
             for process in processes:
                 assert process.stdin is not None
                 process.stdin.write(f"{path}\n")
@@ -512,12 +604,12 @@ def test_processes_that_make_the_ledger_at_once_end_up_with_one(
             for process in processes:
                 assert process.stdout is not None
                 assert process.stdout.readline() == "opened\n"
-            assert keys(path) == {"schema_version"}
+            assert keys(path) == set()
             assert not list(path.parent.glob("*.new-*"))
 
 
 def test_a_ledger_that_was_killed_while_it_was_made_is_made_by_the_next(path: Path) -> None:
-    locks_folder(path).mkdir(parents=True)
+    locks_beside(path).mkdir(parents=True)
     stop = (
         "import os, sys; from pathlib import Path;"
         "from onetribe_bc.ledger.writer import Database;"
@@ -529,7 +621,7 @@ def test_a_ledger_that_was_killed_while_it_was_made_is_made_by_the_next(path: Pa
         assert killed.returncode == -signal.SIGKILL
         assert not path.exists()
     Database(path).close()
-    assert keys(path) == {"schema_version"}
+    assert keys(path) == set()
 
 
 def test_a_file_system_without_links_is_told_as_such(path: Path) -> None:
@@ -562,7 +654,7 @@ def test_an_empty_file_that_no_run_has_used_becomes_a_ledger(path: Path) -> None
     path.parent.mkdir()
     path.touch(mode=0o600)
     Database(path).close()
-    assert keys(path) == {"schema_version"}
+    assert keys(path) == set()
 
 
 def test_a_ledger_that_was_deleted_on_purpose_begins_anew(path: Path) -> None:
@@ -570,7 +662,7 @@ def test_a_ledger_that_was_deleted_on_purpose_begins_anew(path: Path) -> None:
         pass
     path.unlink()
     Database(path).close()
-    assert keys(path) == {"schema_version"}
+    assert keys(path) == set()
 
 
 def test_whoever_waits_for_another_process_is_told_of_it(
@@ -579,7 +671,7 @@ def test_whoever_waits_for_another_process_is_told_of_it(
     with closing(Database(path)) as database:
         locker = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         locker.execute("BEGIN IMMEDIATE")
-        waiting = database.submit(lambda _connection: None)
+        waiting = database.submit(put, "one")
         while "waiting for it up to 28 s" not in caplog.text:
             assert not waiting.done()
             time.sleep(0.01)

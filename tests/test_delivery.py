@@ -22,7 +22,7 @@ from onetribe_bc.ledger.states import Disposition, State
 from onetribe_bc.sandbox import Fault, FaultKind, Gate, Sandbox, Service
 from tests.clocks import STARTED_AT, FakeClock
 from tests.conftest import SandboxFactory
-from tests.delivering import Desk, Run, inquire
+from tests.delivering import Desk, Run
 
 
 @pytest.fixture
@@ -45,9 +45,7 @@ def answer(desk: Desk, status: int, *, times: int | None = None, **options: obje
 
 
 def attempts(desk: Desk, order_id: int) -> list[str]:
-    found: list[str] = [
-        one.result for one in desk.ask(lambda ledger: inquire(ledger).attempts(order_id))
-    ]
+    found: list[str] = [one.result for one in desk.ask(lambda ledger: ledger.attempts(order_id))]
     return found
 
 

@@ -24,10 +24,11 @@ from hypothesis.stateful import (
 from onetribe_bc.errors import BusyError, LedgerError
 from onetribe_bc.ledger.inbox import NOT_FETCHED, Inbox, Named
 from onetribe_bc.ledger.ledger import Seen
+from onetribe_bc.ledger.orders import Key
 from onetribe_bc.ledger.states import State
 from onetribe_bc.ledger.writer import Database
 from tests.clocks import FakeClock
-from tests.delivering import DESTINATION, inquire, make_book, make_order
+from tests.delivering import DESTINATION, make_book, make_order
 
 SECOND = timedelta(seconds=1)
 
@@ -39,7 +40,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 def make_inbox(database: Database, clock: FakeClock, store_hash: str = "shop") -> Inbox:
-    return Inbox(database, clock, store_hash=store_hash, destination=DESTINATION)
+    return Inbox(database, clock, Key(store_hash, DESTINATION))
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_an_order_that_the_ledger_does_not_know_is_owed_from_its_first_callback_
 ) -> None:
     inbox.put(218).result()
     ledger = make_book(database, clock)
-    entry = inquire(ledger).entry(218)
+    entry = ledger.entry(218)
     assert entry is not None
     assert (entry.state, entry.reason) == (State.PENDING, NOT_FETCHED)
     assert entry.first_seen_at == entry.updated_at == clock.now()
@@ -79,10 +80,10 @@ def test_a_callback_changes_nothing_of_an_order_that_the_ledger_knows(
 ) -> None:
     ledger = make_book(database, clock)
     ledger.record([Seen(make_order(218), "status Incomplete")])
-    before = inquire(ledger).entry(218)
+    before = ledger.entry(218)
     clock.advance(5)
     inbox.put(218).result()
-    assert inquire(ledger).entry(218) == before
+    assert ledger.entry(218) == before
 
 
 def test_those_that_wait_longest_come_first(inbox: Inbox, clock: FakeClock) -> None:
@@ -148,9 +149,7 @@ def test_delivered_orders_leave_the_inbox_only_where_changes_are_of_no_interest(
 ) -> None:
     for order_id in (1, 2):
         inbox.put(order_id).result()
-    with closing(database._engine.raw_connection()) as connection:
-        connection.execute("UPDATE orders SET state = 'delivered' WHERE order_id = 1")
-        connection.commit()
+    database.do(lambda t: t.execute("UPDATE orders SET state = 'delivered' WHERE order_id = 1"))
     assert ids(inbox.due(10)) == [1, 2]
     assert ids(inbox.due(10, drop_delivered=True)) == [2]
     assert ids(inbox.all()) == [2]

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from onetribe_bc.errors import BusyError, LedgerError
+from onetribe_bc.errors import LedgerError
 from onetribe_bc.ledger import schema
 from onetribe_bc.ledger.ledger import Ledger
+from onetribe_bc.ledger.locks import locks_beside
 from onetribe_bc.ledger.states import State
 from onetribe_bc.ledger.writer import Database
 
-DUMP = Path(__file__).parent / "data" / "ledger_v1.sql"
+DUMP = Path(__file__).parent / "data" / "ledger_v2.sql"
 
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """A ledger as version 1 left it."""
+    """A ledger as version 2 left it, with a sync that was killed while it sent order 105."""
     path = tmp_path / "ledger.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(DUMP.read_text(encoding="utf-8"))
@@ -46,15 +48,36 @@ def test_an_older_ledger_is_migrated_and_all_it_knew_is_still_known(old: Path) -
         states = {entry.order_id: entry.state for entry in ledger.iter_entries()}
         assert ledger.bookmark() is not None
         assert len(ledger.attempts(100)) == 1
+        assert [named.order_id for named in ledger.inbox.all()] == [104]
+        status = ledger.status()
+        assert status.states == Counter(states.values())
+        assert status.skipped_reasons == {"status Incomplete": 1}
+        delivered = ledger.entry(100)
+        assert delivered is not None
+        assert status.last_delivered_at == delivered.delivered_at
     assert states == {
         100: State.DELIVERED,
         101: State.UNKNOWN,
         102: State.FAILED,
         103: State.SKIPPED,
+        104: State.PENDING,
+        105: State.SENDING,
     }
     with closing(sqlite3.connect(old)) as connection:
-        (version,) = connection.execute("SELECT value FROM ledger_meta").fetchone()
-    assert version == str(schema.SCHEMA_VERSION)
+        meta = dict(connection.execute("SELECT key, value FROM ledger_meta"))
+    assert meta["schema_version"] == str(schema.SCHEMA_VERSION)
+    assert len(meta["id"]) == 32
+
+
+def test_the_claim_of_a_run_of_the_older_version_is_recovered(old: Path) -> None:
+    locks_beside(old).mkdir()
+    with closing(sqlite3.connect(old)) as connection:
+        [(run_id,)] = connection.execute("SELECT id FROM runs WHERE ended_at IS NULL")
+    (locks_beside(old) / f"run-{run_id}.lock").touch()
+    with closing(Database(old)) as database:
+        ledger = Ledger(database, store_hash="sandbox1", destination="0123456789abcdef")
+        assert ledger.recover() == [105]
+        assert ledger.status().states[State.UNKNOWN] == 2
 
 
 def test_a_migrated_ledger_has_the_tables_of_a_new_one(old: Path, tmp_path: Path) -> None:
@@ -66,23 +89,23 @@ def test_a_migrated_ledger_has_the_tables_of_a_new_one(old: Path, tmp_path: Path
 def test_a_private_copy_of_the_older_ledger_is_set_aside(old: Path) -> None:
     before = dump(old)
     Database(old).close()
-    copy = old.with_name("ledger.db.v1.bak")
+    copy = old.with_name("ledger.db.v2.bak")
     assert dump(copy) == before
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
 
 
 def test_a_copy_never_replaces_another(old: Path) -> None:
-    first = old.with_name("ledger.db.v1.bak")
+    first = old.with_name("ledger.db.v2.bak")
     first.write_text("kept")
     Database(old).close()
     assert first.read_text() == "kept"
-    assert dump(old.with_name("ledger.db.v1.bak.2"))
+    assert dump(old.with_name("ledger.db.v2.bak.2"))
 
 
 def test_it_is_migrated_once(old: Path) -> None:
     Database(old).close()
     Database(old).close()
-    assert not old.with_name("ledger.db.v1.bak.2").exists()
+    assert not old.with_name("ledger.db.v2.bak.2").exists()
 
 
 def test_where_no_copy_can_be_made_the_ledger_is_left_as_it_is(
@@ -102,7 +125,7 @@ def test_where_no_copy_can_be_made_the_ledger_is_left_as_it_is(
     monkeypatch.setattr(
         "onetribe_bc.ledger.migrations.sqlite3.connect", lambda *a, **k: real(*a, factory=Full, **k)
     )
-    with pytest.raises(LedgerError, match="no copy of it could be set aside") as caught:
+    with pytest.raises(LedgerError, match="could not be backed up") as caught:
         Database(old)
     monkeypatch.undo()
     assert caught.value.hint
@@ -112,13 +135,13 @@ def test_where_no_copy_can_be_made_the_ledger_is_left_as_it_is(
 
 def test_what_fails_on_the_way_leaves_the_older_version_and_no_copy(old: Path) -> None:
     with closing(sqlite3.connect(old)) as connection:
-        connection.execute("CREATE TABLE callbacks (stranger TEXT)")
+        connection.execute("CREATE TABLE counts (stranger TEXT)")
         connection.commit()
     for _ in range(2):
-        with pytest.raises(LedgerError, match="callbacks already exists"):
+        with pytest.raises(LedgerError, match="counts has no column"):
             Database(old)
     with closing(sqlite3.connect(old)) as connection:
-        assert connection.execute("SELECT value FROM ledger_meta").fetchone() == ("1",)
+        assert connection.execute("SELECT value FROM ledger_meta").fetchone() == ("2",)
     assert not list(old.parent.glob("*.bak*"))
 
 
@@ -127,7 +150,7 @@ def test_a_migration_that_a_reader_outlasts_leaves_the_older_version_and_no_copy
     with closing(sqlite3.connect(old, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM ledger_meta").fetchall()
-        with pytest.raises(BusyError):
+        with pytest.raises(LedgerError, match="reading the ledger"):
             Database(old, lock_timeout_s=0.1)
     assert dump(old) == before
     assert not list(old.parent.glob("*.bak*"))

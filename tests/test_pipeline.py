@@ -27,8 +27,9 @@ from onetribe_bc.errors import (
     LedgerError,
     OneTribeUrlError,
 )
+from onetribe_bc.ledger.sqlite import LOCK_TIMEOUT_S
 from onetribe_bc.ledger.states import Disposition
-from onetribe_bc.ledger.writer import LOCK_TIMEOUT_S, Database
+from onetribe_bc.ledger.writer import Database
 from onetribe_bc.sandbox import Fault, Gate
 from tests.clocks import FakeClock
 from tests.conftest import SandboxFactory
@@ -51,15 +52,15 @@ def nothing_hangs(desk: Desk) -> bool:
     return "sending" not in desk.states() and not runs
 
 
-def finish(desk: Desk) -> None:
-    """The next run sends the rest, and nothing twice."""
+def finish(desk: Desk, *, in_doubt: int = 0) -> None:
+    """The next run sends the rest, and nothing twice but what was in doubt, which is flagged."""
     desk.sandbox.faults.clear()
     desk.clock = FakeClock()
     run = desk.run()
     assert run.error is None
     assert set(desk.filed) == set(desk.sandbox.store.ids())
-    assert set(desk.filed.values()) == {1}
-    assert desk.flagged() == 0
+    doubled = sum(times - 1 for times in desk.filed.values())
+    assert doubled <= desk.flagged() <= in_doubt
 
 
 @pytest.mark.parametrize("after", [1, 40, 251])
@@ -159,7 +160,7 @@ def test_a_ledger_that_fails_in_mid_run_stops_it_and_nothing_is_lost_or_doubled_
     assert each_once(run)
     assert 20 <= len(desk.filed) < 320
     mend_the_ledger(desk)
-    finish(desk)
+    finish(desk, in_doubt=desk.workers if state == "delivered" else 0)
 
 
 def test_a_ledger_that_others_keep_locked_ends_the_run_and_nothing_is_doubled_unseen(
@@ -174,7 +175,7 @@ def test_a_ledger_that_others_keep_locked_ends_the_run_and_nothing_is_doubled_un
         with pytest.raises(BusyError):
             list(reports)
         locker.close()
-    finish(desk)
+    finish(desk, in_doubt=desk.workers)
 
 
 @contextmanager

@@ -25,13 +25,10 @@ from typing import Any
 import pytest
 
 from onetribe_bc.errors import ExitCode
-from onetribe_bc.ledger.in_flight import boot_id
-from onetribe_bc.ledger.runs import RunLog
 from onetribe_bc.ledger.states import Disposition, State
 from onetribe_bc.ledger.writer import Database
 from onetribe_bc.sandbox import Request, Sandbox
 from tests.conftest import SandboxFactory
-from tests.delivering import inquire
 from tests.syncing import LONG_AGO, Station
 
 ORDERS = 2_000
@@ -117,8 +114,7 @@ def recover(desk: Station) -> int:
     """What the next run does first; how many orders the dead one left in doubt."""
     with closing(Database(desk.ledger)) as database:
         ledger = desk.book(database)
-        log: RunLog = ledger._log
-        entries = [inquire(ledger).entry(order_id) for order_id in log.recover()]
+        entries = [ledger.entry(order_id) for order_id in ledger.recover()]
     return sum(e is not None and e.state is State.UNKNOWN for e in entries)
 
 
@@ -145,7 +141,6 @@ def is_flagged_everywhere(desk: Station) -> int:
     return sum(flags.values())
 
 
-@pytest.mark.skipif(not boot_id(), reason="without a boot id every claim is in doubt")
 def test_fifty_kills_of_backfill_and_sync_lose_nothing_and_hide_no_double(desk: Station) -> None:
     dice = random.Random(20261123)
     kills = [0, 0]

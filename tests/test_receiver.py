@@ -20,7 +20,9 @@ from onetribe_bc.commands import receiver as receiver_module
 from onetribe_bc.commands.inbox import CLAIMED_RETRY_AFTER, RETRY_AFTER
 from onetribe_bc.commands.receiver import Receiver
 from onetribe_bc.delivery.context import open_clients
-from onetribe_bc.ledger.locks import Locks
+from onetribe_bc.ledger.ledger import Ledger
+from onetribe_bc.ledger.locks import locks_beside
+from onetribe_bc.ledger.writer import Database
 from onetribe_bc.sandbox import Quota, Sandbox
 from onetribe_bc.web.service import Service
 from tests.callbacks import (
@@ -162,6 +164,7 @@ def test_a_change_that_comes_while_the_order_is_being_sent_is_sent_after_it(
 
 def claimed_by_the_dead(site: Site, order_id: int) -> None:
     """A process was sending another version of the order when it was killed."""
+    (locks_beside(site.ledger) / "run-dead.lock").touch()
     with closing(site.connect()) as ledger:
         ledger.execute(
             "UPDATE orders SET state = 'sending', state_before = 'delivered', run_id = 'dead',"
@@ -381,7 +384,7 @@ def test_a_ledger_that_cannot_be_written_is_reported(site: Site, clock: FakeCloc
     assert service.receiver.problem(5) == "the ledger cannot be written"
 
 
-def test_an_outcome_that_the_ledger_did_not_record_is_reported_and_recovered(
+def test_an_order_whose_outcome_the_ledger_did_not_record_is_sent_again_and_flagged(
     site: Site, clock: FakeClock
 ) -> None:
     refuse = (
@@ -395,7 +398,8 @@ def test_an_outcome_that_the_ledger_did_not_record_is_reported_and_recovered(
         until(lambda: service.receiver.problem(5) == "the ledger failed")
         ledger.execute("DROP TRIGGER broken")
         until(lambda: settled(site) and service.receiver.problem(5) == "")
-    assert site.sandbox.onetribe.counts() == {218: 1}
+    assert site.sandbox.onetribe.counts() == {218: 2}
+    assert site.flagged() == 1
 
 
 # The periodic sync
@@ -457,7 +461,13 @@ def test_latency_counts_from_the_callback_even_if_a_later_attempt_delivers(
 def test_the_periodic_sync_leaves_a_store_to_the_process_that_holds_it(
     site: Site, clock: FakeClock
 ) -> None:
-    with Locks(site.ledger).store(site.sandbox.store_hash), site.serving(clock) as service:
+    with (
+        closing(Database(site.ledger)) as database,
+        Ledger(database, clock, store_hash=site.sandbox.store_hash, destination="another").run(
+            "backfill", exclusive=True
+        ),
+        site.serving(clock) as service,
+    ):
         name(service, 218)
         until(lambda: site.sandbox.onetribe.counts() == {218: 1})
     assert site.query("SELECT 1 FROM runs WHERE command = 'sync'") == []

@@ -13,10 +13,8 @@ from typing import Any
 import pytest
 
 from onetribe_bc.api.onetribe import fingerprint
-from onetribe_bc.clock import SystemClock
-from onetribe_bc.ledger.inbox import Inbox
-from onetribe_bc.ledger.ledger import Bookmark, Ledger, Seen
-from onetribe_bc.ledger.states import Outcome, Result, State
+from onetribe_bc.ledger.ledger import Bookmark, Ledger, Seen, Settlement
+from onetribe_bc.ledger.states import Outcome, State
 from onetribe_bc.ledger.writer import Database
 from onetribe_bc.sandbox import Fault, Gate
 from onetribe_bc.secret import Secret
@@ -253,12 +251,13 @@ def test_what_is_being_sent_is_owed(tmp_path: Path) -> None:
         order = make_order(218)
         with ledger.run("sync"):
             ledger.record([Seen(order)])
-            claimed, _ = ledger.claim([order])[0]
+            claimed = ledger.step(0, claim=order).entry
+            assert claimed is not None
             status = ledger.status()
             assert (status.owed, status.states) == (1, {State.SENDING: 1})
             assert status.oldest_owed_at == clock.now()
             assert (status.runs[0].ended_at, status.runs[0].outcome) == (None, "running")
-            ledger.settle(claimed, Outcome(Result.DELIVERED, "", 200))[1].result()
+            ledger.step(0, Settlement(claimed, Outcome(State.DELIVERED, "", 200)))
         status = ledger.status()
         assert (status.owed, status.oldest_owed_at) == (0, None)
         assert status.last_sync_at == clock.now().astimezone(UTC)
@@ -289,8 +288,8 @@ def test_orders_that_callbacks_named_are_told_of_until_someone_looked(shell: She
     order_id = shell.sandbox.store.ids()[0]
     with closing(Database(shell.ledger)) as database:
         destination = fingerprint(Secret(shell.sandbox.onetribe_url))
-        of = {"store_hash": shell.sandbox.store_hash, "destination": destination}
-        Inbox(database, SystemClock(), **of).put(order_id).result()
+        ledger = Ledger(database, store_hash=shell.sandbox.store_hash, destination=destination)
+        ledger.inbox.put(order_id).result()
     assert "Named by callbacks, not yet processed: 1" in shell.run("status").out
     assert shell.run("status", "--json").json["callbacks_waiting"] == 1
     shell.run("sync").says(0)

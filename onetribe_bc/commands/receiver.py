@@ -111,12 +111,11 @@ class Receiver:
     def accept(self, order_id: int) -> Future[None]:
         """Record an order that a callback named; durable once the future is done.
 
-        Callbacks that arrive together may share a future. It may have a LedgerError or
-        BusyError. Raises LedgerError.
+        The future may have a LedgerError or BusyError. Raises LedgerError.
         """
         written = self._inbox.put(order_id)
-        if not self._arrived.is_set():
-            self._arrived.set()
+        # Not before: the inbox is read on a connection of its own.
+        written.add_done_callback(lambda _written: self._arrived.set())
         return written
 
     def status(self, wait_s: float) -> Status:
@@ -229,7 +228,6 @@ class Receiver:
         while True:
             yield from iter_callbacks(context, on_fetched=self._note_callback)
             # Other runs do this at their end; this run has none.
-            ledger.flush()
             counts = summary.counts()
             if counts != recorded:
                 ledger.record_counts(counts)

@@ -17,9 +17,6 @@ from onetribe_bc.ledger.ledger import Ledger
 from onetribe_bc.ledger.states import Policy
 from onetribe_bc.ledger.writer import Database
 
-GATHER_S = 0.002
-"""How long a commit waits for more claims. Orders are claimed ahead, so no worker waits longer."""
-
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -116,7 +113,7 @@ def open_clients(settings: Settings, clock: Clock) -> Iterator[Clients]:
     with (
         closing(connect_bigcommerce(settings, clock)) as bigcommerce,
         closing(connect_onetribe(settings, clock)) as onetribe,
-        closing(Database(settings.ledger, gather_s=GATHER_S)) as database,
+        closing(Database(settings.ledger)) as database,
     ):
         yield Clients(settings, clock, bigcommerce, onetribe, database)
 

@@ -1,13 +1,16 @@
-"""Delivering one order: claim it, send it, write down what became of it, and try again.
+"""One worker of a run: settle its last order, claim its next, send it, and retry.
 
-The claim is durable before the POST leaves and the outcome is handed to the ledger right after
-it, so that a crash leaves in doubt only what was under way.
+The claim is durable before the request leaves. The outcome is written with the next claim, in one
+commit, so a crash leaves at most one order per worker in doubt.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from onetribe_bc.api.onetribe import OneTribeClient, Receipt
 from onetribe_bc.api.rate_limit import full_jitter
@@ -15,7 +18,6 @@ from onetribe_bc.clock import Clock
 from onetribe_bc.delivery.report import Report
 from onetribe_bc.errors import (
     Bc2otError,
-    InterruptedRunError,
     NoConnectionError,
     NoResponseError,
     OneTribeUrlError,
@@ -23,17 +25,19 @@ from onetribe_bc.errors import (
     RetryLaterError,
     UnreachableError,
 )
-from onetribe_bc.ledger.ledger import Ledger
-from onetribe_bc.ledger.states import Disposition, Entry, Outcome, Result
+from onetribe_bc.ledger.ledger import Ledger, Settlement, Step
+from onetribe_bc.ledger.states import RELEASED, Disposition, Entry, Outcome, State
 from onetribe_bc.order import Order
 
 _log = logging.getLogger(__name__)
 
-POLL_S = 0.02
-"""How often to look whether the first request was answered."""
+NOT_SENT = "not sent: the run had to end"
 
-LOOK_S = 0.5
-"""How often whoever waits at the gate looks whether the run has ended."""
+POLL_S = 0.02
+"""How often to check whether the first request was answered."""
+
+CHECK_S = 0.5
+"""How often a worker that waits checks whether the run has ended."""
 
 
 class CircuitBreaker:
@@ -44,18 +48,18 @@ class CircuitBreaker:
         self._lock = threading.Lock()
         self._in_a_row = 0
         self.answered = 0
-        """How many orders One Tribe has taken or refused: a sign of its being there."""
+        """How many orders One Tribe has accepted or refused: a sign that it works."""
         self.error: Bc2otError | None = None
         """Why the run must end, once it must."""
 
     def succeed(self) -> None:
-        """One Tribe gave an answer about an order."""
+        """Count a response about an order."""
         with self._lock:
             self._in_a_row = 0
             self.answered += 1
 
     def fail(self, error: UnreachableError) -> None:
-        """One Tribe gave none."""
+        """Count a request without a usable response."""
         with self._lock:
             self._in_a_row += 1
             if self._in_a_row >= self._limit:
@@ -68,7 +72,7 @@ class CircuitBreaker:
                 )
 
     def trip(self, error: Bc2otError) -> None:
-        """End the run at once."""
+        """End the run."""
         with self._lock:
             self._trip(error)
 
@@ -77,8 +81,8 @@ class CircuitBreaker:
 
 
 class SendThrottle:
-    """Lets requests go to One Tribe: one alone until it was answered, so that a wrong address
-    costs one request; nobody while One Tribe asked us to wait, or once the run must end.
+    """Throttles sends: only one request goes out until the first response arrives, so that a wrong
+    URL costs one request; none while One Tribe asked us to wait.
     """
 
     def __init__(self, clock: Clock, breaker: CircuitBreaker) -> None:
@@ -89,92 +93,86 @@ class SendThrottle:
         self._scouting = False
         self._opened = False
 
+    @property
+    def waits(self) -> bool:
+        """Whether a worker would have to wait."""
+        return not self._opened or self._pause_s() > 0
+
     def enter(self) -> None:
         """Wait for a turn, or until the run must end. Raises InterruptedRunError."""
-        while self._breaker.error is None and (wait_s := self._wait_s()) > 0:
-            self._clock.sleep(min(wait_s, LOOK_S))
+        self.wait_out_pause()
+        while not self._opened and self._breaker.error is None:
+            with self._lock:
+                if not self._scouting:
+                    self._scouting = True
+                    return
+            self._clock.sleep(POLL_S)
 
-    def open(self) -> None:
-        """One request was answered, or found to get no answer: the others may go."""
-        self._opened = True
+    def leave(self, *, sent: bool) -> None:
+        """End a turn. After one in which a request went out, all workers may send."""
+        if not self._opened:
+            self._opened, self._scouting = sent, False
 
     def pause(self, seconds: float) -> None:
-        """Let nobody go for so long."""
+        """Let no worker send for so long."""
         with self._lock:
             self._not_before = max(self._not_before, self._clock.monotonic() + seconds)
 
-    def _wait_s(self) -> float:
-        with self._lock:
-            wait_s = self._not_before - self._clock.monotonic()
-            if wait_s > 0:
-                return wait_s
-            if self._opened or not self._scouting:
-                self._scouting = True
-                return 0.0
-            return POLL_S
+    def wait_out_pause(self) -> None:
+        """Wait while One Tribe asks for that, or until the run must end."""
+        while self._breaker.error is None and (wait_s := self._pause_s()) > 0:
+            self._clock.sleep(min(wait_s, CHECK_S))
+
+    def _pause_s(self) -> float:
+        return self._not_before - self._clock.monotonic() if self._not_before else 0.0
 
 
 class Sender:
-    """Delivers orders to one destination; shared by all workers of a run."""
+    """Sends orders to one destination; shared by all workers of a run."""
 
     def __init__(
         self, onetribe: OneTribeClient, ledger: Ledger, clock: Clock, *, attempts: int, workers: int
     ) -> None:
         self._onetribe = onetribe
-        self._ledger = ledger
+        self.ledger = ledger
         self._clock = clock
         self._attempts = attempts
         self._breaker = CircuitBreaker(max(10, 2 * workers))
-        self._gate = SendThrottle(clock, self._breaker)
+        self.throttle = SendThrottle(clock, self._breaker)
         self.workers = workers
-        """How many threads may call `deliver`, numbered from 0."""
+        """How many workers may send at once, numbered from 0."""
 
     @property
     def stopped(self) -> Bc2otError | None:
-        """Why the run must end: One Tribe's address is wrong, or it cannot be reached."""
+        """Why the run must end: One Tribe's URL is wrong, or it cannot be reached."""
         return self._breaker.error
 
-    def deliver(self, order: Order, claimed: Entry, worker: int = 0) -> Report:
-        """Try until the order is settled, out of tries, or the run must end: see `stopped`.
+    @property
+    def answered(self) -> int:
+        """How many orders One Tribe has accepted or refused."""
+        return self._breaker.answered
 
-        `claimed` is the order's first claim. Raises LedgerError, BusyError and
-        InterruptedRunError; the order is then still owed.
+    def send(
+        self, order: Order, claimed: Entry, attempt: int, answered_before: int
+    ) -> tuple[Outcome, float | None]:
+        """Send a claimed order once; return the outcome, and in how many seconds to try again.
+
+        `answered_before` is `answered` at the order's first attempt. Raises BusyError if the run
+        has lost its claims; nothing was sent then.
         """
-        attempt, answered_before = 1, self._breaker.answered
-        while True:
-            try:
-                self._gate.enter()
-            except InterruptedRunError:
-                self.release(claimed)
-                raise
-            if self.stopped:
-                self.release(claimed)
-                return Report(order.id, Disposition.PENDING, "not sent: the run had to end")
-            last = attempt == self._attempts
-            answer = self._post(order, claimed, worker)
-            # Out of tries while One Tribe took no other order either: not this order's fault.
-            down = last and self._breaker.answered == answered_before
-            outcome = _outcome(answer, attempt, refused=last and not down)
-            after, written = self._ledger.settle(claimed, outcome, worker)
-            self._judge(answer, down=down)
-            self._gate.open()
-            if last or self.stopped or outcome.result is not Result.PENDING:
-                return _report(after)
-            written.result()
-            self._wait(order.id, answer, attempt)
-            if self.stopped:
-                return _report(after)
-            claimed, decision = self._ledger.claim([order])[0]
-            if decision is not Disposition.TO_SEND:
-                return Report(order.id, decision, claimed.reason)
-            attempt += 1
-
-    def release(self, claimed: Entry) -> None:
-        """Give a claim back: its order was not sent."""
-        self._ledger.release(claimed)
+        self.ledger.check_lease()
+        answer = self._post(order, claimed)
+        last = attempt == self._attempts
+        # Out of attempts, and One Tribe took no other order either: not this order's fault.
+        down = last and self.answered == answered_before
+        outcome = _outcome(answer, attempt, refused=last and not down)
+        self._judge(answer, down=down)
+        if last or self.stopped or outcome.state is not State.PENDING:
+            return outcome, None
+        return outcome, self._backoff_s(order.id, answer, attempt)
 
     def _judge(self, answer: Receipt | Bc2otError, *, down: bool) -> None:
-        """Whether the run may go on after such an answer."""
+        """End the run if its other orders would fare no better."""
         if isinstance(answer, OneTribeUrlError):
             self._breaker.trip(answer)
         elif isinstance(answer, UnreachableError):
@@ -184,59 +182,156 @@ class Sender:
         else:
             self._breaker.succeed()
 
-    def _post(self, order: Order, entry: Entry, worker: int) -> Receipt | Bc2otError:
-        # The same key for all tries of one delivery, another once it is sent again on purpose.
-        key = f"bc2ot-{self._ledger.store_hash}-{order.id}-{entry.deliveries}-{order.sha256[:16]}"
+    def _post(self, order: Order, entry: Entry) -> Receipt | Bc2otError:
+        # The same key for all attempts at one delivery, another once it is resent on purpose.
+        key = f"bc2ot-{self.ledger.store_hash}-{order.id}-{entry.deliveries}-{order.sha256[:16]}"
         try:
-            return self._onetribe.send(
-                order, idempotency_key=key, on_send=lambda: self._ledger.sending(entry, worker)
-            )
+            return self._onetribe.send(order, idempotency_key=key)
         except (OneTribeUrlError, OrderRefusedError, UnreachableError) as error:
             return error
 
-    def _wait(self, order_id: int, answer: Receipt | Bc2otError, attempt: int) -> None:
+    def _backoff_s(self, order_id: int, answer: Receipt | Bc2otError, attempt: int) -> float:
+        """How long this worker waits. A Retry-After pauses all workers instead."""
         wait_s = full_jitter(attempt, self._clock.random())
         asked = answer.retry_after_s if isinstance(answer, RetryLaterError) else None
         said = str(answer).rstrip(".")
         if asked is None:
-            _log.debug("Order %d: %s. Trying again in %.1f s.", order_id, said, wait_s)
+            _log.debug("Order %d: %s. Retrying in %.1f s.", order_id, said, wait_s)
+            return wait_s
+        wait_s = max(asked, wait_s)
+        _log.debug(
+            "Order %d: %s (Retry-After). Pausing all sends for %.1f s.", order_id, said, wait_s
+        )
+        self.throttle.pause(wait_s)
+        return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """An outcome that is not in the ledger yet. A `final` one is reported once it is."""
+
+    settlement: Settlement
+    final: bool
+
+
+class Worker:
+    """One worker of a run. `report` is called for each order once it is settled."""
+
+    def __init__(
+        self, sender: Sender, number: int, clock: Clock, report: Callable[[Report], None]
+    ) -> None:
+        self._sender = sender
+        self._number = number
+        self._clock = clock
+        self._report = report
+        self._unsettled: _Sent | None = None
+
+    def deliver(self, order: Order) -> None:
+        """Send an order until it is settled or the run must end: see `Sender.stopped`.
+
+        Its outcome is written with the next order's claim, or by `settle`. Raises LedgerError,
+        BusyError, InterruptedRunError.
+        """
+        try:
+            self._deliver(order)
+        except BaseException as error:
+            sent = self._unsettled
+            if sent is None or not sent.final or sent.settlement.claimed.order_id != order.id:
+                # Only our own errors are free of values that may be secret.
+                reason = str(error) if isinstance(error, Bc2otError) else type(error).__name__
+                self._report(Report(order.id, Disposition.PENDING, reason))
+            raise
+
+    def settle(self) -> None:
+        """Write the last outcome, if any, without another claim."""
+        if self._unsettled is not None:
+            self._step(None)
+
+    def finish(self) -> None:
+        """Write the last outcome at the end of the run. Raises LedgerError, BusyError."""
+        sent = self._unsettled
+        try:
+            self.settle()
+        except Bc2otError as error:
+            if sent is not None and sent.final:
+                order_id, outcome = sent.settlement.claimed.order_id, sent.settlement.outcome
+                kind = Disposition.UNKNOWN if outcome.arrived else Disposition.PENDING
+                self._report(Report(order_id, kind, str(error)))
+            raise
+
+    def _deliver(self, order: Order) -> None:
+        throttle, answered_before = self._sender.throttle, self._sender.answered
+        for attempt in itertools.count(1):
+            if throttle.waits:
+                self.settle()  # and wait without a claim
+            throttle.enter()
+            try:
+                wait_s = self._attempt(order, attempt, answered_before)
+            finally:
+                throttle.leave(sent=self._unsettled is not None)
+            if wait_s is None:
+                return
+            self.settle()
             self._clock.sleep(wait_s)
-        else:
-            # It asks all of us, not only the one that it answered.
-            wait_s = max(asked, wait_s)
-            _log.debug(
-                "Order %d: %s, and asks to wait. Nobody sends for %.1f s.", order_id, said, wait_s
-            )
-            self._gate.pause(wait_s)
+
+    def _attempt(self, order: Order, attempt: int, answered_before: int) -> float | None:
+        """Claim and send an order once; return in how many seconds to try again, if at all."""
+        if self._sender.stopped is not None:
+            self._report(Report(order.id, Disposition.PENDING, NOT_SENT))
+            return None
+        step = self._step(order)
+        if step.entry is None or step.disposition is not Disposition.TO_SEND:
+            reason = step.entry.reason if step.entry is not None else ""
+            self._report(Report(order.id, step.disposition or Disposition.PENDING, reason))
+            return None
+        self._unsettled = _Sent(Settlement(step.entry, RELEASED), final=False)
+        self._sender.throttle.wait_out_pause()  # one that began during the claim
+        if self._sender.stopped is not None:
+            self._report(Report(order.id, Disposition.PENDING, NOT_SENT))
+            return None
+        outcome, wait_s = self._sender.send(order, step.entry, attempt, answered_before)
+        self._unsettled = _Sent(Settlement(step.entry, outcome), final=wait_s is None)
+        return wait_s
+
+    def _step(self, order: Order | None) -> Step:
+        """Settle the last order and claim another, in one commit."""
+        sent = self._unsettled
+        last = None if sent is None else sent.settlement
+        step = self._sender.ledger.step(self._number, last, order)
+        self._unsettled = None
+        if sent is not None and sent.final:
+            self._report(_report(step.settled or sent.settlement.claimed))
+        return step
+
+
+def _report(entry: Entry) -> Report:
+    disposition = Disposition(entry.state)
+    return Report(entry.order_id, disposition, entry.reason, entry.possible_duplicates)
 
 
 def _unreachable(error: UnreachableError) -> UnreachableError:
-    """Ends a run in which One Tribe took no order for as long as one was tried."""
+    """The error that ends a run in which One Tribe accepted no order."""
     if isinstance(error, NoConnectionError):
         return error
     hint = error.hint or "What was not delivered stays owed. Run it again later."
     return UnreachableError(f"One Tribe takes no orders now: {error}", hint=hint)
 
 
-def _report(entry: Entry) -> Report:
-    return Report(entry.order_id, Disposition(entry.state), entry.reason, entry.possible_duplicates)
-
-
 def _outcome(answer: Receipt | Bc2otError, attempt: int, *, refused: bool) -> Outcome:
-    """What one POST's answer means for the order."""
+    """Return what one POST's response means for the order."""
     match answer:
         case Receipt():
-            return Outcome(Result.DELIVERED, "", answer.status, answer.text)
+            return Outcome(State.DELIVERED, "", answer.status, answer.text)
         case NoResponseError():
-            return Outcome(Result.UNKNOWN, f"{answer} It may have arrived.")
+            return Outcome(State.UNKNOWN, f"{answer} It may have arrived.")
         case OrderRefusedError():
             # One Tribe's own words are the reason, unless a proxy's page stands in for them.
             told = answer.text and not answer.text.startswith("<")
             reason = f"{answer}: {answer.text}" if told else str(answer)
-            return Outcome(Result.FAILED, reason, answer.status, answer.text)
+            return Outcome(State.FAILED, reason, answer.status, answer.text)
         case RetryLaterError() if refused:
             reason = f"{answer}, to each of {attempt} tries"
-            return Outcome(Result.FAILED, reason, answer.status, answer.text)
+            return Outcome(State.FAILED, reason, answer.status, answer.text)
         case RetryLaterError():
-            return Outcome(Result.PENDING, str(answer), answer.status, answer.text)
-    return Outcome(Result.PENDING, str(answer))
+            return Outcome(State.PENDING, str(answer), answer.status, answer.text)
+    return Outcome(State.PENDING, str(answer))

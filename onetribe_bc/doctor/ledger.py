@@ -17,8 +17,9 @@ from onetribe_bc.ledger.failures import emptied, too_new
 from onetribe_bc.ledger.ledger import Ledger, Status
 from onetribe_bc.ledger.peek import LOCK_TIMEOUT_S, Peek
 from onetribe_bc.ledger.schema import SCHEMA_VERSION
+from onetribe_bc.ledger.sqlite import was_emptied
 from onetribe_bc.ledger.states import State
-from onetribe_bc.ledger.writer import Database, was_emptied
+from onetribe_bc.ledger.writer import Database
 from onetribe_bc.text import plural, span
 
 STALE = timedelta(days=1)

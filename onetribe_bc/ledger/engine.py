@@ -18,6 +18,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from onetribe_bc.errors import LedgerError
+
 Row = tuple[Any, ...]
 Processor = Callable[[Any], Any] | None
 Insert = sqlite.Insert | postgresql.Insert
@@ -32,12 +34,16 @@ class TransientError(Exception):
     """
 
 
+class BlockedError(LedgerError):
+    """Others hold up the ledger: a second attempt at once would wait as long."""
+
+
 class Transaction:
     """Runs statements within a transaction or a snapshot that the engine holds open."""
 
     def __init__(self, cursor: Any, dialect: sa.Dialect, cache: dict[int, Prepared]) -> None:
         self._cursor = cursor
-        self._dialect = dialect
+        self.dialect = dialect
         self._cache = cache
 
     def rows(self, statement: Statement, **values: Any) -> list[Row]:
@@ -61,14 +67,15 @@ class Transaction:
             self._cursor.executemany(prepared.sql, [prepared.bind(row) for row in rows])
         return int(self._cursor.rowcount)
 
-    def execute(self, sql: str) -> None:
-        """Run plain SQL, such as DDL."""
+    def execute(self, sql: str) -> list[Row]:
+        """Run plain SQL, such as DDL; return its rows, if any."""
         self._cursor.execute(sql)
+        return list(self._cursor.fetchall()) if self._cursor.description else []
 
     def _prepare(self, statement: Statement) -> Prepared:
         key = id(statement)
         if key not in self._cache:
-            self._cache[key] = Prepared(statement, self._dialect)
+            self._cache[key] = Prepared(statement, self.dialect)
         return self._cache[key]
 
 
@@ -122,34 +129,44 @@ def _result_processor(kind: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> Pr
     return kind.dialect_impl(dialect).result_processor(dialect, None)
 
 
-class within(FunctionElement[bool]):  # noqa: N801 - reads as a function of SQL
-    """`within(column, bindparam(…, type_=Values()))`: the column is one of a list's values."""
-
-    inherit_cache = True
-    type = sa.Boolean()
-
-
-@compiles(within, "sqlite")
-def _within_sqlite(element: within, compiler: SQLCompiler, **options: Any) -> str:
-    column, values = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - no values in it
-
-
-@compiles(within, "postgresql")
-def _within_postgresql(element: within, compiler: SQLCompiler, **options: Any) -> str:
-    column, values = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"{column} = ANY({values})"
-
-
 class Values(sa.TypeDecorator[Sequence[Any]]):
     """A list as one parameter: JSON on SQLite, an array on PostgreSQL."""
 
     impl = sa.String
     cache_ok = True
 
+    def __init__(self, item: type[sa.types.TypeEngine[Any]]) -> None:
+        super().__init__()
+        self.item = item
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        return sa.String() if dialect.name == "sqlite" else postgresql.ARRAY(self.item)
+
     def process_bind_param(self, value: Iterable[Any] | None, dialect: sa.Dialect) -> Any:
         values = list(value or ())
         return json.dumps(values) if dialect.name == "sqlite" else values
+
+
+class _Each(FunctionElement[Any]):
+    """The elements of a list parameter, as rows with one column, `value`."""
+
+    inherit_cache = True
+
+
+@compiles(_Each, "sqlite")
+def _each_sqlite(element: _Each, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_Each, "postgresql")
+def _each_postgresql(element: _Each, compiler: SQLCompiler, **options: Any) -> str:
+    return f"unnest({compiler.process(element.clauses, **options)}) AS value"
+
+
+def each(name: str, item: type[sa.types.TypeEngine[Any]]) -> sa.Select[Any]:
+    """A subquery of the values in the list parameter `name`, for `column.in_`."""
+    elements = _Each(sa.bindparam(name, type_=Values(item)))
+    return sa.select(sa.column("value")).select_from(elements)
 
 
 def in_each_dialect(table: sa.Table, build: Callable[[Insert], sa.Insert]) -> Statement:
@@ -160,11 +177,29 @@ def in_each_dialect(table: sa.Table, build: Callable[[Insert], sa.Insert]) -> St
     }
 
 
-class Life(Protocol):
-    """A live run of this process."""
+def upsert(table: sa.Table) -> Statement:
+    """Insert whole rows, or replace those with the same primary key."""
+    keys = [column.name for column in table.primary_key]
+    others = [column.name for column in table.columns if column.name not in keys]
+    return in_each_dialect(
+        table,
+        lambda insert: insert.on_conflict_do_update(
+            index_elements=keys, set_={name: insert.excluded[name] for name in others}
+        ),
+    )
+
+
+class LiveRun(Protocol):
+    """A live run of this process. `clean` says, at its end, that all its claims are settled."""
+
+    clean: bool
 
     def check(self) -> None:
-        """Raise BusyError if the run no longer holds its claims (PostgreSQL: its lease)."""
+        """Raise BusyError if the run may no longer hold its claims (PostgreSQL: its lease)."""
+        ...
+
+    def sent(self, at: datetime) -> None:
+        """Note that an order was claimed at that time, outside the ledger (SQLite)."""
         ...
 
 
@@ -178,11 +213,11 @@ class Engine(Protocol):
     dialect: sa.Dialect
 
     def prepare(self) -> None:
-        """Check or create the ledger, and migrate it (SQLite). Called once, before `connect`."""
+        """Check the ledger; create or migrate it (SQLite). Called once, before `connect`."""
         ...
 
     def connect(self, *, read_only: bool = False) -> Any:
-        """Return a connection of the driver, usable from any one thread at a time."""
+        """Return a connection of the driver, usable by one thread at a time."""
         ...
 
     def transaction(self, connection: Any) -> AbstractContextManager[Transaction]:
@@ -192,7 +227,7 @@ class Engine(Protocol):
     def snapshot(
         self, connection: Any, wait_s: float | None = None
     ) -> AbstractContextManager[Transaction]:
-        """Read as of one moment, on a read-only connection; wait at most so long for locks."""
+        """Read as of one moment on a read-only connection; wait at most so long for locks."""
         ...
 
     def translate(self, error: BaseException) -> BaseException:
@@ -201,14 +236,16 @@ class Engine(Protocol):
 
     # Runs
 
-    def live(self, run_id: str) -> AbstractContextManager[Life]:
+    def live(self, run_id: str) -> AbstractContextManager[LiveRun]:
         """Keep a run alive until the exit: others leave its claims alone."""
         ...
 
-    def prove_dead(self, run_ids: Collection[str]) -> AbstractContextManager[Collection[str]]:
-        """Yield those of the runs that have certainly ended; nobody else recovers them meanwhile.
+    def prove_dead(
+        self, run_ids: Collection[str], *, accept: bool = False
+    ) -> AbstractContextManager[Collection[str]]:
+        """Yield those of the runs that are dead; nobody else recovers them meanwhile.
 
-        A run without a trace is not proven dead.
+        A run without a trace is dead only with `accept`.
         """
         ...
 
@@ -219,5 +256,12 @@ class Engine(Protocol):
         ...
 
     def is_live(self, run_id: str, lease_until: datetime | None) -> bool:
-        """Whether a run that has not ended is alive, for display."""
+        """Whether a run that has not ended may be alive, for display."""
+        ...
+
+    def last_claim(self) -> datetime | None:
+        """Return when an order was last claimed, known outside the ledger; None on PostgreSQL.
+
+        A ledger that knows only of earlier claims is an older copy.
+        """
         ...

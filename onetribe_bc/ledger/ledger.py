@@ -1,56 +1,46 @@
-"""The ledger of one store and one destination: what runs read and write.
+"""The ledger of one store and one destination: what the rest of bc2ot reads and writes.
 
-Each call is one transaction, durable when it returns. None is held across an HTTP call.
+Each change is one transaction, durable when the call returns; none spans an HTTP request. Reads
+use a connection of their own: they neither wait for changes nor hold them up.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
-from datetime import datetime
-from functools import partial
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 from typing import Any
 
 import sqlalchemy as sa
 
 from onetribe_bc.clock import Clock, SystemClock
-from onetribe_bc.ledger import schema
-from onetribe_bc.ledger import states as rules
-from onetribe_bc.ledger.batch import Batcher
-from onetribe_bc.ledger.dialects import upsert
+from onetribe_bc.errors import BusyError
+from onetribe_bc.ledger import inbox, orders, runs, schema
+from onetribe_bc.ledger.engine import LiveRun, Row, Statement, Transaction, upsert
+from onetribe_bc.ledger.failures import older_copy
 from onetribe_bc.ledger.inbox import Inbox
-from onetribe_bc.ledger.locks import Locks
-from onetribe_bc.ledger.rows import Attempt, Rows, Settlement
-from onetribe_bc.ledger.runs import LiveRun, RunLog
-from onetribe_bc.ledger.states import Disposition, Entry, Outcome, Policy, State
+from onetribe_bc.ledger.orders import Attempt, Key, Seen, Settlement, Step, StepRequest, of
+from onetribe_bc.ledger.runs import Run
+from onetribe_bc.ledger.states import OWED, Disposition, Entry, Gap, Policy, State
 from onetribe_bc.ledger.writer import Database
 from onetribe_bc.order import Order
 
-OWED = (State.PENDING, State.SENDING, State.UNKNOWN)
-"""The states of orders that a later run has to do something about."""
+__all__ = [
+    "Attempt",
+    "Bookmark",
+    "Database",
+    "Ledger",
+    "Run",
+    "Seen",
+    "Settlement",
+    "Status",
+    "Step",
+]
 
 _PAGE = 1000
-_ORDERS = schema.orders.c
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run as the ledger has it. `ended_at` is None while it runs, or if it was killed (as
-    `outcome` says then) and no later run has noticed.
-    """
-
-    id: str
-    command: str
-    started_at: datetime
-    ended_at: datetime | None
-    outcome: str
-    seen: int
-    delivered: int
-    skipped: int
-    failed: int
-    unknown: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +53,9 @@ class Bookmark:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where all orders stand. `callbacks_waiting` counts orders that a callback named and nobody
-    has looked at since, `oldest_owed_at` is when the longest owed one was first seen,
-    `last_sync_at` when a sync last ended well, `synced_until` up to when it had seen all changes.
+    """Where all orders stand. `callbacks_waiting` counts the orders in the inbox,
+    `oldest_owed_at` is when the longest owed order was first seen, `last_sync_at` when a sync
+    last succeeded, `synced_until` up to when it had seen all changes.
     """
 
     states: Mapping[State, int]
@@ -84,14 +74,6 @@ class Status:
         return sum(self.states.get(state, 0) for state in OWED)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """An order that a run came across; `skip_reason` says why it is not eligible, if so."""
-
-    order: Order
-    skip_reason: str = ""
-
-
 class Ledger:
     """One store's orders at one destination, for one run at a time."""
 
@@ -106,248 +88,286 @@ class Ledger:
     ) -> None:
         self._database = database
         self._clock = clock or SystemClock()
-        self._rows = Rows(store_hash=store_hash, destination=destination)
-        self._batcher = Batcher(database, self._rows)
+        self._key = Key(store_hash, destination)
+        self._run_id = ""
+        self._live: LiveRun
+        self._gap: Gap | None = None
         self.policy = policy or Policy()
         """What this run may send."""
-        self._log = RunLog(database, self._rows, self._clock)
-        self._live: LiveRun
-        self._failure: BaseException | None = None
-        self._locks = Locks(database.path)
-        self.inbox = Inbox(database, self._clock, store_hash=store_hash, destination=destination)
+        self.inbox = Inbox(database, self._clock, self._key)
         self.store_hash = store_hash
 
     # Runs
 
     @contextmanager
-    def run(self, command: str, *, workers: int = 1, exclusive: bool = False) -> Iterator[None]:
-        """Be a run of so many workers, numbered from 0, that send and settle orders.
+    def run(self, command: str, *, exclusive: bool = False) -> Iterator[None]:
+        """Register a run, recover the claims of dead ones, and end it on exit.
 
-        What dead runs had claimed is taken over first. With `exclusive`, hold the store: a
-        second such run raises BusyError.
+        With `exclusive`, hold the store: a second such run raises BusyError. Raises LedgerError
+        if the ledger is an older copy of what it was.
         """
-        with self._log.run(command, workers=workers, exclusive=exclusive) as self._live:
-            yield
+        run_id = secrets.token_hex(8)
+        with self._database.engine.live(run_id) as live:
+            self.recover()
+            try:
+                self._database.do(partial(self._start, run_id, command, exclusive=exclusive))
+            except BusyError:
+                live.clean = True
+                raise
+            self._run_id, self._live = run_id, live
+            outcome = "done"
+            try:
+                yield
+            except BaseException as error:
+                outcome = runs.why(error)
+                raise
+            finally:
+                now = self._clock.now()
+                live.clean = self._database.do(lambda t: runs.end(t, run_id, outcome, now))
+
+    def _start(
+        self, run_id: str, command: str, transaction: Transaction, *, exclusive: bool
+    ) -> None:
+        if (missing := self._missing(transaction)) is not None:
+            raise older_copy(self._database.engine.label, *missing)
+        self._gap = _gap(transaction)
+        now = self._clock.now()
+        runs.start(transaction, self._key, run_id, command, now, exclusive=exclusive)
 
     def recover(self) -> list[int]:
-        """Settle what dead runs had claimed, and return the ids; each run begins with that."""
-        return self._log.recover()
+        """Settle what dead runs had claimed; return the ids of this store's orders among it."""
+        found = runs.recover(self._database, self._clock.now())
+        return [order_id for key, order_id in found if key == self._key]
 
     def record_counts(self, counts: Mapping[str, int]) -> None:
-        """Keep the run's summary: seen, delivered, skipped, failed, unknown."""
-        self._log.count(self._live.id, counts)
+        """Store the run's summary: seen, delivered, skipped, failed, unknown."""
+        self._database.do(lambda transaction: runs.count(transaction, self._run_id, counts))
+
+    def accept(self) -> Gap | None:
+        """Go on with an older copy that was put back, and with runs that are not proven dead.
+
+        What is sent of the missing period is a possible duplicate from now on. Returns the
+        period, None if nothing is missing.
+        """
+        now = self._clock.now()
+        runs.recover(self._database, now, accept=True)
+
+        def work(transaction: Transaction) -> Gap | None:
+            missing = self._missing(transaction)
+            if missing is None:
+                return None
+            gap = Gap(now, missing[1])
+            transaction.run(_SUSPECT, {})
+            for name in _GAP:
+                value = str((getattr(gap, name) - _EPOCH) // _MILLISECOND)
+                transaction.run(_SET_META, {"key": f"gap_{name}", "value": value})
+            return gap
+
+        return self._database.do(work)
+
+    def _missing(self, transaction: Transaction) -> tuple[datetime | None, datetime] | None:
+        """From when to when the ledger misses what was sent, if it is an older copy."""
+        until = self._database.engine.last_claim()
+        known: datetime | None = transaction.rows(_LAST_CLAIM)[0][0]
+        gap = _gap(transaction)
+        accepted = gap.until if gap is not None else None
+        if until is None or any(at is not None and at >= until for at in (known, accepted)):
+            return None
+        return known, until
 
     # Orders
 
     def record(self, page: Sequence[Seen]) -> list[Disposition]:
-        """Take note of a page of orders, and say of each what is to become of it."""
-        return self._database.do(lambda c: self._enlist(c, page))
-
-    def _enlist(self, connection: sa.Connection, page: Sequence[Seen]) -> list[Disposition]:
+        """Record a page of orders, and return what is to become of each."""
         now = self._clock.now()
-        known = self._rows.entries(connection, [seen.order.id for seen in page])
-        decisions: list[Disposition] = []
-        changed: list[Entry] = []
-        for seen in page:
-            before = known.get(seen.order.id)
-            after, decision = rules.record(before, seen.order, seen.skip_reason, self.policy, now)
-            decisions.append(decision)
-            if after != before:
-                changed.append(after)
-                known[seen.order.id] = after
-        self._rows.write(connection, changed)
-        return decisions
+        return self._database.do(
+            lambda t: orders.record(t, self._key, page, self.policy, now, self._gap)
+        )
 
     def preview(self, page: Sequence[Seen]) -> list[Disposition]:
-        """What `record` would say, without writing anything."""
+        """Return what `record` would, without writing anything."""
+        known = self.entries([seen.order.id for seen in page])
+        return orders.decide(known, page, self.policy, self._clock.now(), None)[0]
 
-        def work(connection: sa.Connection) -> list[Disposition]:
-            now = self._clock.now()
-            known = self._rows.entries(connection, [seen.order.id for seen in page])
-            return [
-                rules.record(known.get(s.order.id), s.order, s.skip_reason, self.policy, now)[1]
-                for s in page
-            ]
+    def step(
+        self, worker: int, settle: Settlement | None = None, claim: Order | None = None
+    ) -> Step:
+        """Settle a worker's last order and claim its next, in one commit.
 
-        return self._database.do(work)
-
-    def claim(self, orders: Sequence[Order]) -> list[tuple[Entry, Disposition]]:
-        """Take orders for sending: those with the decision SEND nobody else can have then."""
-        waiting = [
-            self._batcher.claim(order.id, partial(self._claim, order=order)) for order in orders
-        ]
-        return [claimed.result() for claimed in waiting]
-
-    def _claim(self, entry: Entry, *, order: Order) -> tuple[Entry, Disposition]:
-        return rules.claim(entry, order, self.policy, self._live.id, self._clock.now())
-
-    def release(self, claimed: Entry) -> None:
-        """Give a claim back whose request never went out."""
-        after = rules.settle(claimed, rules.RELEASED, self._clock.now())
-        self._batcher.settle(Settlement(claimed, after, rules.RELEASED)).result()
-
-    def sending(self, claimed: Entry, worker: int) -> None:
-        """Say that the request of a claimed order goes out now, before it does.
-
-        Raises LedgerError or BusyError when the worker's earlier outcome could not be written
-        down: the order must not be sent then.
+        A worker has at most one claim: it settles that before or while it claims another.
         """
-        self._live.in_flight.sent(worker, claimed.order_id, claimed.attempts)
+        now = self._clock.now()
+        request = StepRequest(self._key, self._run_id, worker, self.policy, now, settle, claim)
+        step = self._database.submit(orders.step, request).result()
+        if step.disposition is Disposition.TO_SEND:
+            self._live.sent(now)
+        return step
 
-    def settle(
-        self, claimed: Entry, outcome: Outcome, worker: int = 0
-    ) -> tuple[Entry, Future[None]]:
-        """Write down how the try ended; the future is done once that is durable.
-
-        A worker need not wait for it before it sends its next order: until the ledger has the
-        outcome, the run's record tells it. `flush` tells whether all went well.
-        """
-        self._live.in_flight.answered(worker, claimed.order_id, claimed.attempts, outcome)
-        after = rules.settle(claimed, outcome, self._clock.now())
-        written = self._batcher.settle(Settlement(claimed, after, outcome))
-        self._live.in_flight.keep_until(worker, written)
-        written.add_done_callback(self._note_failure)
-        return after, written
-
-    def flush(self) -> None:
-        """Wait until all that was settled is durable. Raises LedgerError if any of it is not."""
-        self._database.do(lambda _connection: None)
-        if self._failure is not None:
-            raise self._failure
-
-    def _note_failure(self, written: Future[None]) -> None:
-        self._failure = self._failure or written.exception()
+    def check_lease(self) -> None:
+        """Raise BusyError if the run may no longer hold its claims. Called before each POST."""
+        self._live.check()
 
     def mark_gone(self, order_id: int) -> bool:
-        """BigCommerce has no such order: an entry that was owed is gone. Whether there was one."""
-
-        def work(connection: sa.Connection) -> bool:
-            entry = self._rows.entries(connection, [order_id]).get(order_id)
-            if entry is None:
-                return False
-            self._rows.write(connection, [rules.mark_gone(entry, self._clock.now())])
-            return True
-
-        return self._database.do(work)
+        """Record that BigCommerce has no such order; whether the ledger knew it."""
+        now = self._clock.now()
+        return self._database.do(lambda t: orders.mark_gone(t, self._key, order_id, now))
 
     # Questions
 
     def status(self, *, runs: int = 5, wait_s: float | None = None) -> Status:
-        """All of it, as of one moment, with the last few runs, the newest first. Raises
-        LedgerError and BusyError, the latter also when the ledger does not answer in `wait_s`.
+        """Return where all orders stand, with the last few runs, the newest first.
+
+        Raises LedgerError; BusyError also if the ledger stays locked for `wait_s`.
         """
-        return self._database.do(lambda c: self._status(c, runs), wait_s=wait_s)
+        return self._database.read(lambda t: self._status(t, runs), wait_s=wait_s)
 
-    def _status(self, connection: sa.Connection, runs: int) -> Status:
-        mine = self._rows.of(schema.orders)
-        states = sa.select(_ORDERS.state, sa.func.count()).where(mine).group_by(_ORDERS.state)
-        reasons = (
-            sa.select(_ORDERS.reason, sa.func.count())
-            .where(mine, _ORDERS.state == State.SKIPPED)
-            .group_by(_ORDERS.reason)
-        )
-        duplicates = sa.select(sa.func.sum(_ORDERS.arrivals - 1)).where(mine, _ORDERS.arrivals > 1)
-        waiting = (
-            sa.select(sa.func.count())
-            .select_from(schema.callbacks)
-            .where(self._rows.of(schema.callbacks))
-        )
-        oldest = sa.select(sa.func.min(_ORDERS.first_seen_at)).where(mine, _ORDERS.state.in_(OWED))
-        newest = sa.select(sa.func.max(_ORDERS.delivered_at)).where(mine)
-        last_sync = sa.select(sa.func.max(schema.runs.c.ended_at)).where(
-            self._rows.of(schema.runs),
-            schema.runs.c.command == "sync",
-            schema.runs.c.outcome == "done",
-        )
-        last_runs = (
-            sa.select(*(schema.runs.c[field.name] for field in fields(Run)))
-            .where(self._rows.of(schema.runs))
-            .order_by(schema.runs.c.started_at.desc(), schema.runs.c.id)
-            .limit(runs)
-        )
-        bookmark = self._bookmark(connection)
+    def _status(self, transaction: Transaction, limit: int) -> Status:
+        of_this = self._key.values
+        states: dict[State, int] = {}
+        reasons: dict[str, int] = {}
+        last_delivered_at = None
+        for name, reason, number, latest in transaction.rows(_COUNTS, **of_this):
+            state = State(name)
+            if state is State.DELIVERED:
+                last_delivered_at = latest
+            if number:
+                states[state] = states.get(state, 0) + number
+                if state is State.SKIPPED:
+                    reasons[reason] = number
+        bookmark = _bookmark(transaction, self._key)
         return Status(
-            states={State(row[0]): row[1] for row in connection.execute(states)},
-            skipped_reasons={row[0]: row[1] for row in connection.execute(reasons)},
-            possible_duplicates=connection.execute(duplicates).scalar() or 0,
-            callbacks_waiting=connection.execute(waiting).scalar_one(),
-            oldest_owed_at=connection.execute(oldest).scalar(),
-            last_delivered_at=connection.execute(newest).scalar(),
-            last_sync_at=connection.execute(last_sync).scalar(),
+            states=states,
+            skipped_reasons=reasons,
+            possible_duplicates=transaction.rows(_DUPLICATES, **of_this)[0][0],
+            callbacks_waiting=inbox.count(transaction, self._key),
+            oldest_owed_at=transaction.rows(_OLDEST_OWED, **of_this)[0][0],
+            last_delivered_at=last_delivered_at,
+            last_sync_at=transaction.rows(_LAST_SYNC, **of_this)[0][0],
             synced_until=None if bookmark is None else bookmark.synced_until,
-            runs=[self._run(**row) for row in connection.execute(last_runs).mappings()],
+            runs=list(runs.last(transaction, self._database.engine, self._key, limit)),
         )
-
-    def _run(self, **row: Any) -> Run:
-        run = Run(**row)
-        killed = run.ended_at is None and not self._locks.lives(run.id)
-        return replace(run, outcome="killed") if killed else run
 
     def entry(self, order_id: int) -> Entry | None:
-        """What is known of one order."""
-        return self._database.do(lambda c: self._rows.entries(c, [order_id])).get(order_id)
+        """Return what is known of one order."""
+        return self.entries([order_id]).get(order_id)
 
     def entries(self, ids: Sequence[int]) -> dict[int, Entry]:
-        """What is known of some orders; those not known are left out."""
-        return self._database.do(lambda c: self._rows.entries(c, ids))
+        """Return what is known of some orders; unknown ones are left out."""
+        return self._database.read(lambda t: orders.read(t, self._key, ids))
 
     def attempts(self, order_id: int) -> list[Attempt]:
-        """Every try at one order, oldest first."""
-        return self._database.do(lambda c: self._rows.attempts(c, order_id))
+        """Return every attempt at one order, oldest first."""
+        return self._database.read(lambda t: orders.history(t, self._key, order_id))
 
     def iter_entries(self, states: Collection[State] = ()) -> Iterator[Entry]:
-        """All entries, or those in some states, by id; read page by page."""
+        """Yield all entries, or those in some states, by id; read page by page."""
+        query = _page_of(tuple(sorted(states)))
         after = 0
         while True:
-            page = self._database.do(partial(self._page, after, states))
-            yield from page
+            page = self._database.read(partial(self._page, query, after))
+            yield from map(orders.make_entry, page)
             if len(page) < _PAGE:
                 return
-            after = page[-1].order_id
+            after = page[-1][0]
 
-    def _page(
-        self, after: int, states: Collection[State], connection: sa.Connection
-    ) -> list[Entry]:
-        return self._rows.page(connection, after, states, _PAGE)
+    def _page(self, query: Statement, after: int, transaction: Transaction) -> list[Row]:
+        return transaction.rows(query, **self._key.values, after=after, limit=_PAGE)
 
     def known_elsewhere(self) -> int:
-        """How many orders of this store the ledger knows at other One Tribe addresses."""
-        key = self._rows.key
-        query = (
-            sa.select(sa.func.count())
-            .select_from(schema.orders)
-            .where(
-                _ORDERS.store_hash == key["store_hash"], _ORDERS.destination != key["destination"]
-            )
-        )
-        return self._database.do(lambda c: c.execute(query).scalar()) or 0
+        """Return how many orders of this store the ledger knows for other One Tribe URLs."""
+        return self._database.read(lambda t: t.rows(_ELSEWHERE, **self._key.values)[0][0]) or 0
+
+    def check_writable(self, *, wait_s: float | None = None) -> None:
+        """Write something, durably. Raises LedgerError, BusyError."""
+        self._database.check_writable(wait_s=wait_s)
+
+    # The bookmark
 
     def bookmark(self) -> Bookmark | None:
-        """Where `sync` is; None before the first one."""
-        return self._database.do(self._bookmark)
+        """Return where `sync` is; None before the first one."""
+        return self._database.read(lambda transaction: _bookmark(transaction, self._key))
 
     def move_bookmark(self, bookmark: Bookmark, *, present: datetime) -> None:
-        """Everything that changed between the two is in the ledger.
+        """Note that everything that changed between the two times is in the ledger.
 
         It never goes back, unless a clock that was wrong had set it beyond the `present`.
         """
 
-        def work(connection: sa.Connection) -> None:
+        def work(transaction: Transaction) -> None:
             begins_at, synced_until = bookmark.begins_at, bookmark.synced_until
-            before = self._bookmark(connection)
+            before = _bookmark(transaction, self._key)
             if before is not None:
                 begins_at = min(begins_at, before.begins_at)
                 synced_until = max(synced_until, min(before.synced_until, present))
-            row = {**self._rows.key, "begins_at": begins_at, "synced_until": synced_until}
-            connection.execute(_SET_BOOKMARK[connection.dialect.name], row)
+            row = {**self._key.values, "begins_at": begins_at, "synced_until": synced_until}
+            transaction.run(_SET_BOOKMARK, row)
 
         self._database.do(work)
 
-    def _bookmark(self, connection: sa.Connection) -> Bookmark | None:
-        table = schema.bookmarks
-        query = sa.select(table.c.begins_at, table.c.synced_until).where(self._rows.of(table))
-        found = connection.execute(query).one_or_none()
-        return None if found is None else Bookmark(*found)
+
+def _bookmark(transaction: Transaction, key: Key) -> Bookmark | None:
+    row = transaction.row(_BOOKMARK, **key.values)
+    return None if row is None else Bookmark(*row)
 
 
+def _gap(transaction: Transaction) -> Gap | None:
+    """The period whose sendings somebody accepted to miss."""
+    values = {key: value for key, value in transaction.rows(_META) if key.startswith("gap_")}
+    if not values:
+        return None
+    return Gap(**{name: _EPOCH + int(values[f"gap_{name}"]) * _MILLISECOND for name in _GAP})
+
+
+@cache
+def _page_of(states: tuple[State, ...]) -> sa.Select[Any] | sa.CompoundSelect[Any]:
+    """A page of entries by id: one branch per state, since the index begins with it."""
+    page = orders.SELECT_ENTRIES.where(_ORDERS.order_id > sa.bindparam("after"))
+    branches = []
+    for state in states:
+        branch = page.where(_ORDERS.state == state.value)
+        if state is not State.DELIVERED:
+            branch = branch.where(schema.UNDELIVERED)
+        ordered = branch.order_by(_ORDERS.order_id).limit(sa.bindparam("limit"))
+        branches.append(sa.select(ordered.subquery()))
+    if not branches:
+        return page.order_by(_ORDERS.order_id).limit(sa.bindparam("limit"))
+    return sa.union_all(*branches).order_by(sa.text("order_id")).limit(sa.bindparam("limit"))
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_GAP = ("accepted_at", "until")
+_ORDERS = schema.orders.c
+_COUNTS = (
+    sa.select(
+        schema.counts.c.state,
+        schema.counts.c.reason,
+        sa.func.sum(schema.counts.c.number),
+        sa.func.max(schema.counts.c.latest, type_=schema.Moment),
+    )
+    .where(of(schema.counts))
+    .group_by(schema.counts.c.state, schema.counts.c.reason)
+)
+_LAST_CLAIM = sa.select(sa.func.max(schema.counts.c.latest, type_=schema.Moment)).where(
+    schema.counts.c.state == State.SENDING.value
+)
+_ELSEWHERE = sa.select(sa.func.sum(schema.counts.c.number)).where(
+    schema.counts.c.store_hash == sa.bindparam("store_hash"),
+    schema.counts.c.destination != sa.bindparam("destination"),
+)
+_DUPLICATES = sa.select(sa.func.coalesce(sa.func.sum(_ORDERS.arrivals - 1), 0)).where(
+    of(schema.orders), schema.DUPLICATED
+)
+_OLDEST_OWED = sa.select(sa.func.min(_ORDERS.first_seen_at, type_=schema.Moment)).where(
+    of(schema.orders), schema.UNDELIVERED, sa.or_(*(_ORDERS.state == s.value for s in OWED))
+)
+_LAST_SYNC = sa.select(sa.func.max(schema.runs.c.ended_at, type_=schema.Moment)).where(
+    of(schema.runs), schema.runs.c.command == "sync", schema.runs.c.outcome == "done"
+)
+_BOOKMARK = sa.select(schema.bookmarks.c.begins_at, schema.bookmarks.c.synced_until).where(
+    of(schema.bookmarks)
+)
 _SET_BOOKMARK = upsert(schema.bookmarks)
+_META = sa.select(schema.meta.c.key, schema.meta.c.value)
+_SET_META = upsert(schema.meta)
+_SUSPECT = sa.update(schema.orders).where(schema.UNDELIVERED).values(arrivals=_ORDERS.arrivals + 1)

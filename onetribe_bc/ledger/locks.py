@@ -1,129 +1,174 @@
-"""Locks between processes that the operating system drops when their holder dies.
+"""Locks between processes on one machine, which the system drops when their holder dies.
 
-A killed run must not need a timeout to be known as dead, nor a recycled process id be taken for
-it: it held a lock on a file (flock), and the lock went with it. The files live in a folder
-beside the ledger.
+A run holds a lock (flock) on a file of its own, so a killed run is known to be dead without a
+timeout, and a recycled process id is never taken for it. A file that is missing proves nothing.
+
+The files lie in a directory next to the ledger. Ledger and directory carry the same random id: by
+whatever name a process reaches the ledger (symbolic or hard link, bind mount), it finds the same
+locks.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from onetribe_bc.errors import BusyError, LedgerError
+from onetribe_bc.errors import LedgerError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
-def locks_folder(ledger: Path) -> Path:
-    """Where the runs of a ledger have their locks; made by the first of them."""
+def locks_beside(ledger: Path) -> Path:
+    """Return where the locks of a ledger are, if it was made under this name."""
     return ledger.with_name(f"{ledger.name}.locks")
 
 
-def _run_file(run_id: str) -> str:
-    return f"run-{run_id}.lock"
+def find_locks(ledger: Path, ledger_id: str, home: str) -> LockDirectory | None:
+    """Return a ledger's lock directory: next to it, or next to `home`, its first name, if that
+    is the same file. None if there is none yet.
+    """
+    names = [ledger]
+    with suppress(OSError):
+        if home and Path(home).samefile(ledger):
+            names.append(Path(home))
+    for name in names:
+        directory = LockDirectory(locks_beside(name))
+        if ledger_id and directory.id == ledger_id:
+            return directory
+    return None
 
 
-class FileLock:
-    """An exclusive lock on one file. Another `FileLock` on the same file is another holder."""
+class LiveRun:
+    """A live run's lock. `clean` says that its claims are settled: the lock is not needed then."""
+
+    def __init__(self, descriptor: int, mark: int) -> None:
+        self.clean = False
+        self._descriptor = descriptor
+        self._mark = mark
+
+    def check(self) -> None:
+        """Nothing ends a run's lock but the end of its process."""
+
+    def sent(self, at: datetime) -> None:
+        """Note that an order was claimed at that time: see `LockDirectory.mark`."""
+        mark = (at - _EPOCH) // _MILLISECOND
+        if mark > self._mark:
+            self._mark = mark
+            with suppress(OSError):  # a full disk ends the run at its next commit
+                os.pwrite(self._descriptor, b"%020d" % mark, 0)
+
+
+class LockDirectory:
+    """The lock directory of one ledger."""
 
     def __init__(self, path: Path) -> None:
-        """Raises OSError when the file cannot be made."""
         self.path = path
-        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def take(self) -> bool:
-        """Take it, unless someone has it."""
-        try:
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+    @property
+    def id(self) -> str:
+        """The id of the ledger that it belongs to; empty if it does not say."""
+        return self._read("id")
 
-    def wait(self) -> None:
-        """Take it as soon as nobody has it. Raises OSError."""
-        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+    @property
+    def mark(self) -> datetime | None:
+        """When an order was last claimed in this ledger, also if the file is now an older copy."""
+        text = self._read("mark")
+        return _EPOCH + int(text) * _MILLISECOND if text.isdecimal() else None
 
-    def unlink(self) -> None:
-        """Remove the file; the lock stays held until `close`."""
-        self.path.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        """Let the lock go."""
-        os.close(self.descriptor)
-
-
-class Locks:
-    """The lock folder of one ledger."""
-
-    def __init__(self, ledger: Path) -> None:
-        self._folder = locks_folder(ledger)
-
-    def take_run(self, run_id: str) -> FileLock:
-        """Hold `run_id` for the life of this process: while it is held, its claims stand.
-
-        A run's name is its own alone, so that nobody else has this lock for longer than a look.
-        """
+    def adopt(self, ledger_id: str) -> None:
+        """Make it the directory of this ledger. Raises LedgerError."""
         with self._usable():
-            lock = FileLock(self._folder / _run_file(run_id))
-            lock.wait()
-            return lock
-
-    def take_dead_run(self, run_id: str) -> FileLock | None:
-        """The lock of a run that nobody holds any more; None while it lives."""
-        return self._take(_run_file(run_id))
-
-    def lives(self, run_id: str) -> bool:
-        """Whether somebody holds that run. Changes nothing.
-
-        Whoever would take over a dead run in this very moment takes it for alive, and the next
-        run settles it.
-        """
-        try:
-            descriptor = os.open(self._folder / _run_file(run_id), os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            return not isinstance(error, FileNotFoundError)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+            if self.id not in ("", ledger_id):
+                (self.path / "mark").unlink(missing_ok=True)
+            new = self.path / f"id.{os.getpid()}"
+            new.write_text(ledger_id, encoding="ascii")
+            new.replace(self.path / "id")
 
     @contextmanager
-    def store(self, store_hash: str) -> Iterator[None]:
-        """Hold a store for one sync or backfill. Raises BusyError when another run has it."""
-        name = hashlib.sha256(store_hash.encode()).hexdigest()[:16]
-        lock = self._take(f"store-{name}.lock")
-        if lock is None:
-            raise BusyError(
-                f"Another sync or backfill of store {store_hash} is running.",
-                hint="Wait for it to end. What it does not get to stays owed.",
-            )
-        try:
-            yield
-        finally:
-            lock.close()
+    def live(self, run_id: str) -> Iterator[LiveRun]:
+        """Hold a run's lock. Its file stays if the run ends with claims: they are recovered."""
+        with ExitStack() as stack:
+            with self._usable():
+                lock = os.open(self._file(run_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                stack.callback(os.close, lock)
+                fcntl.flock(lock, fcntl.LOCK_EX)  # another process has it only to look
+                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+                descriptor = os.open(self.path / "mark", flags, 0o600)
+                stack.callback(os.close, descriptor)
+            run = LiveRun(descriptor, (self.mark - _EPOCH) // _MILLISECOND if self.mark else 0)
+            try:
+                yield run
+            finally:
+                if run.clean:
+                    self._file(run_id).unlink(missing_ok=True)
 
-    def _take(self, name: str) -> FileLock | None:
-        with self._usable():
-            lock = FileLock(self._folder / name)
-            if lock.take():
-                return lock
-            lock.close()
-        return None
+    @contextmanager
+    def dead(self, run_ids: Collection[str], *, accept: bool) -> Iterator[list[str]]:
+        """Hold the locks of those runs that are dead, and remove them after a clean exit.
+
+        With `accept`, a run without a lock file counts as dead.
+        """
+        with ExitStack() as stack:
+            dead = []
+            for run_id in run_ids:
+                lock = self._open(run_id)
+                if lock is not None:
+                    stack.callback(os.close, lock)
+                if _take(lock, fcntl.LOCK_EX) if lock is not None else accept:
+                    dead.append(run_id)
+            yield dead
+            for run_id in dead:
+                self._file(run_id).unlink(missing_ok=True)
+
+    def is_live(self, run_id: str) -> bool:
+        """Whether a run may be alive: somebody holds its lock, or there is none. Changes nothing.
+
+        A process that recovers a dead run in this very moment makes it look alive.
+        """
+        lock = self._open(run_id)
+        if lock is None:
+            return True
+        try:
+            return not _take(lock, fcntl.LOCK_SH)
+        finally:
+            os.close(lock)
+
+    def _file(self, run_id: str) -> Path:
+        return self.path / f"run-{run_id}.lock"
+
+    def _open(self, run_id: str) -> int | None:
+        try:
+            return os.open(self._file(run_id), os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return None
+
+    def _read(self, name: str) -> str:
+        try:
+            return (self.path / name).read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            return ""
 
     @contextmanager
     def _usable(self) -> Iterator[None]:
-        """The folder, made if need be. Raises LedgerError for what fails in it."""
+        """Create the directory. Raises LedgerError for what fails in it."""
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             yield
         except OSError as error:
             raise LedgerError(
-                f"The ledger's lock folder {self._folder} cannot be used: {error.strerror}.",
+                f"The ledger's lock directory {self.path} cannot be used: {error.strerror}.",
                 hint="Give the user that runs bc2ot write permission there, or set `ledger`.",
             ) from None
+
+
+def _take(lock: int, kind: int) -> bool:
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""From an older version of the ledger to this one, after a copy of it was set aside."""
+"""From an older version of a SQLite ledger to this one, after a backup of it."""
 
 from __future__ import annotations
 
@@ -6,39 +6,50 @@ import itertools
 import os
 import sqlite3
 import tempfile
-from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-import sqlalchemy as sa
-
 from onetribe_bc.errors import LedgerError
 from onetribe_bc.ledger import schema
-from onetribe_bc.ledger.creation import sync
+from onetribe_bc.ledger.engine import Transaction
 
-STEPS: Mapping[int, Sequence[str]] = {
-    1: [
-        """
-        CREATE TABLE callbacks (
-            store_hash VARCHAR(64) NOT NULL,
-            destination VARCHAR(16) NOT NULL,
-            order_id BIGINT NOT NULL,
-            received_at BIGINT NOT NULL,
-            received INTEGER NOT NULL,
-            due_at BIGINT NOT NULL,
-            looks INTEGER NOT NULL,
-            PRIMARY KEY (store_hash, destination, order_id)
-        ) WITHOUT ROWID
-        """
-    ],
-}
-"""What makes a ledger of each older version one of the next. Written out, and never changed: the
-tables in `schema` are those of the newest version.
+FROM_2 = (
+    "ALTER TABLE orders ADD COLUMN worker INTEGER",
+    "ALTER TABLE orders ADD COLUMN status_id INTEGER",
+    "ALTER TABLE orders ADD COLUMN status VARCHAR(60) DEFAULT '' NOT NULL",
+    'ALTER TABLE runs ADD COLUMN "exclusive" INTEGER DEFAULT 0 NOT NULL',
+    "ALTER TABLE runs ADD COLUMN host VARCHAR(100) DEFAULT '' NOT NULL",
+    "ALTER TABLE runs ADD COLUMN lease_until BIGINT",
+    "DROP INDEX orders_by_state",
+)
+"""What version 3 changes in the tables of version 2; new tables and indexes are in `schema`."""
+
+_COUNT_ALL = """
+    INSERT INTO counts (store_hash, destination, state, reason, number, latest)
+    SELECT store_hash, destination, state, CASE state WHEN 'skipped' THEN reason ELSE '' END,
+        count(*), CASE state WHEN 'sending' THEN max(sent_at)
+            WHEN 'delivered' THEN max(delivered_at) END
+    FROM orders GROUP BY 1, 2, 3, 4
 """
 
 
-def set_aside(path: Path, version: int) -> Path:
-    """A durable copy of an older ledger, 0600, beside it; never over another one.
+def migrate(transaction: Transaction) -> None:
+    """Bring a ledger of version 2 to version 3, within the transaction."""
+    for statement in FROM_2:
+        transaction.execute(statement)
+    there = {name for (name,) in transaction.execute("SELECT name FROM sqlite_master")}
+    for name, statement in schema.create_statements(transaction.dialect):
+        if name not in there:
+            transaction.execute(statement)
+    transaction.execute(_COUNT_ALL)
+    for statement in schema.SQLITE_TRIGGERS.values():
+        transaction.execute(statement)
+    transaction.execute("UPDATE ledger_meta SET value = '3' WHERE key = 'schema_version'")
+    transaction.execute("INSERT INTO ledger_meta VALUES ('id', lower(hex(randomblob(16))))")
+
+
+def back_up(path: Path, version: int) -> Path:
+    """Make a durable copy of an older ledger, 0600, next to it; never over another one.
 
     The caller holds the write lock and has written nothing yet, so that the copy is whole.
     Raises LedgerError.
@@ -48,29 +59,17 @@ def set_aside(path: Path, version: int) -> Path:
     except (OSError, sqlite3.Error) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise LedgerError(
-            f"The ledger {path} is of an older version, and no copy of it could be set aside "
-            f"before the change: {why}.",
-            hint="Make room and give write permission on its folder. The ledger was left as it is.",
+            f"The ledger {path} is of an older version, and it could not be backed up before "
+            f"the change: {why}.",
+            hint="Make room and give write permission on its directory. The ledger is unchanged.",
         ) from None
 
 
-def migrate(connection: sa.Connection, version: int) -> None:
-    """Bring the ledger up to `SCHEMA_VERSION`, within a transaction that the caller holds."""
-    for step in range(version, schema.SCHEMA_VERSION):
-        for statement in STEPS[step]:
-            connection.exec_driver_sql(statement)
-    connection.execute(
-        sa.update(schema.meta)
-        .where(schema.meta.c.key == "schema_version")
-        .values(value=str(schema.SCHEMA_VERSION))
-    )
-
-
 def _copy(path: Path, version: int) -> Path:
-    """It gets its name when all of it is there, so that nobody restores half a copy.
+    """It gets its name when it is whole, so that nobody restores half a copy.
 
-    SQLite makes it: to close the ledger's file ourselves would drop the locks that this process
-    has on it (POSIX). Raises OSError and sqlite3.Error.
+    SQLite makes it: if we closed the ledger's file ourselves, that would drop the locks that this
+    process has on it (POSIX). Raises OSError, sqlite3.Error.
     """
     descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.copy-", dir=path.parent)  # 0600
     os.close(descriptor)
@@ -89,10 +88,22 @@ def _copy(path: Path, version: int) -> Path:
 
 
 def _link(name: str, path: Path, ending: str) -> Path:
-    """Give the file a name that is free."""
+    """Link the file to a name that is free."""
     for number in itertools.count(1):
         free = path.with_name(f"{path.name}.{ending}" + (f".{number}" if number > 1 else ""))
         with suppress(FileExistsError):
             os.link(name, free)
             break
     return free
+
+
+def sync(path: Path) -> None:
+    """Make a file or directory outlive a power cut. Not for a ledger in use: see `_copy`.
+
+    Raises OSError.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

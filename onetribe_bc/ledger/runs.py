@@ -1,151 +1,147 @@
-"""Runs: who is at work on the ledger, and what the dead ones left behind."""
+"""Runs: who works on the ledger, and what the dead ones left behind."""
 
 from __future__ import annotations
 
-import secrets
+import socket
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
 
 import sqlalchemy as sa
 
-from onetribe_bc.clock import Clock
-from onetribe_bc.errors import Bc2otError, LedgerError
-from onetribe_bc.ledger import schema
-from onetribe_bc.ledger import states as rules
-from onetribe_bc.ledger.in_flight import InFlight, Record, read_record
-from onetribe_bc.ledger.locks import FileLock, Locks
-from onetribe_bc.ledger.rows import Rows, Settlement
-from onetribe_bc.ledger.states import State
+from onetribe_bc.errors import Bc2otError, BusyError
+from onetribe_bc.ledger import orders, schema
+from onetribe_bc.ledger.engine import Engine, Transaction, each, in_each_dialect
+from onetribe_bc.ledger.orders import Key, of
 from onetribe_bc.ledger.writer import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run. `ended_at` is None while it runs, or if it was killed (`outcome` says so) and no
+    later run has recovered it.
+    """
+
+    id: str
+    command: str
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str
+    seen: int
+    delivered: int
+    skipped: int
+    failed: int
+    unknown: int
+
 
 _RUNS = schema.runs.c
 _COUNTS = ("seen", "delivered", "skipped", "failed", "unknown")
+_INSERT = in_each_dialect(schema.runs, lambda insert: insert.on_conflict_do_nothing())
+_END = (
+    sa.update(schema.runs)
+    .where(schema.IS_OPEN, _RUNS.id.in_(each("ids", sa.String)))
+    .values(ended_at=sa.bindparam("ended_at"), outcome=sa.bindparam("outcome"))
+)
+_COUNT = (
+    sa.update(schema.runs)
+    .where(_RUNS.id == sa.bindparam("run_id"))
+    .values({name: sa.bindparam(name) for name in _COUNTS})
+)
+_HOLDER = sa.select(_RUNS.id, _RUNS.command, _RUNS.host, _RUNS.started_at).where(
+    schema.HOLDS_STORE,
+    _RUNS.store_hash == sa.bindparam("store_hash"),
+    _RUNS.id != sa.bindparam("run_id"),
+)
+_UNSETTLED = sa.union(
+    sa.select(_RUNS.id).where(schema.IS_OPEN),
+    sa.select(schema.orders.c.run_id).where(schema.IS_SENDING),
+)
+_CLAIMS_OF = sa.select(sa.func.count()).where(
+    schema.IS_SENDING, schema.orders.c.run_id == sa.bindparam("run_id")
+)
+_LAST = (
+    sa.select(*(_RUNS[field.name] for field in fields(Run)), _RUNS.lease_until)
+    .where(of(schema.runs))
+    .order_by(_RUNS.started_at.desc(), _RUNS.id)
+    .limit(sa.bindparam("limit"))
+)
 
 
-def _why(error: BaseException) -> str:
-    """Why a run ended early, in the words that its user was told."""
+def start(
+    transaction: Transaction, key: Key, run_id: str, command: str, now: datetime, *, exclusive: bool
+) -> None:
+    """Register a run. Raises BusyError while another exclusive run holds the store."""
+    if exclusive:
+        _refuse_second(transaction, key, run_id)
+    row = {
+        **key.values,
+        **dict.fromkeys(_COUNTS, 0),
+        "id": run_id,
+        "command": command,
+        "started_at": now,
+        "outcome": "running",
+        "exclusive": int(exclusive),
+        "host": socket.gethostname(),
+    }
+    transaction.run(_INSERT, row)
+
+
+def _refuse_second(transaction: Transaction, key: Key, run_id: str) -> None:
+    holder = transaction.row(_HOLDER, store_hash=key.store_hash, run_id=run_id)
+    if holder is not None:
+        _, command, host, started_at = holder
+        raise BusyError(
+            f"Another sync or backfill of store {key.store_hash} is running: {command}, since "
+            f"{started_at:%F %T} UTC{f' on {host}' if host else ''}.",
+            hint="Wait for it to end. What it does not get to stays owed.",
+        )
+
+
+def end(transaction: Transaction, run_id: str, outcome: str, now: datetime) -> bool:
+    """End a run; whether all of its claims are settled."""
+    transaction.run(_END, {"ids": [run_id], "ended_at": now, "outcome": outcome})
+    return transaction.rows(_CLAIMS_OF, run_id=run_id) == [(0,)]
+
+
+def count(transaction: Transaction, run_id: str, counts: Mapping[str, int]) -> None:
+    """Store a run's summary: seen, delivered, skipped, failed, unknown."""
+    transaction.run(_COUNT, {**counts, "run_id": run_id})
+
+
+def why(error: BaseException) -> str:
+    """Return why a run ended early, in the words that its user saw."""
     if isinstance(error, Bc2otError):
-        return str(error)[:300]
+        return str(error)
     return "given up" if isinstance(error, GeneratorExit) else f"bug: {type(error).__name__}"
 
 
-@dataclass(slots=True)
-class LiveRun:
-    """The run of this process. While it lives, its claims stand."""
+def recover(database: Database, now: datetime, *, accept: bool = False) -> list[tuple[Key, int]]:
+    """Settle the claims of dead runs, which may have arrived, and end them.
 
-    id: str
-    in_flight: InFlight
-    clean: bool = False
-    """Whether all of its claims are settled in the ledger, so that its record is not needed."""
+    With `accept`, runs count as dead that are not proven alive. Returns whose claims they were.
+    """
+    engine: Engine = database.engine
+    candidates = [row[0] for row in database.read(lambda t: t.rows(_UNSETTLED))]
+    if not candidates:
+        return []
+    with engine.prove_dead(candidates, accept=accept) as dead:
+        if not dead:
+            return []
 
+        def settle(transaction: Transaction) -> list[tuple[Key, int]]:
+            ids = list(engine.still_dead(transaction, dead, now))
+            recovered.extend(orders.abandon(transaction, ids, now))
+            transaction.run(_END, {"ids": ids, "ended_at": now, "outcome": "killed"})
+            return recovered
 
-class RunLog:
-    """The runs of one store and destination."""
-
-    def __init__(self, database: Database, rows: Rows, clock: Clock) -> None:
-        self._database = database
-        self._rows = rows
-        self._clock = clock
-        self._locks = Locks(database.path)
-
-    @contextmanager
-    def run(self, command: str, *, workers: int, exclusive: bool = False) -> Iterator[LiveRun]:
-        """Be a run until the end; what dead runs had claimed is taken over first.
-
-        With `exclusive`, hold the store: a second such run raises BusyError.
-        """
-        with ExitStack() as stack:
-            if exclusive:
-                stack.enter_context(self._locks.store(self._rows.key["store_hash"]))
-            run_id = secrets.token_hex(8)
-            lock = self._locks.take_run(run_id)
-            stack.callback(lock.close)
-            live = LiveRun(run_id, _record(lock, workers))
-            stack.callback(lambda: lock.unlink() if live.clean else None)
-            stack.callback(live.in_flight.close)
-            outcome = "done"
-            try:
-                self._start(run_id, command)
-                self.recover()
-                yield live
-            except BaseException as error:
-                outcome = _why(error)
-                raise
-            finally:
-                live.clean = self._end(run_id, outcome)
-
-    def count(self, run_id: str, counts: Mapping[str, int]) -> None:
-        """Keep a run's summary: seen, delivered, skipped, failed, unknown."""
-        self._update(run_id, counts)
-
-    def recover(self) -> list[int]:
-        """Settle what dead runs had claimed, as far as their records tell; returns the ids.
-
-        What was under way is unknown from then on, what was never sent is pending again.
-        """
-        with ExitStack() as stack:
-            dead: dict[str, Record] = {}
-            for run_id in self._database.do(self._unsettled):
-                lock = self._locks.take_dead_run(run_id)
-                if lock is not None:
-                    # Removed only when the ledger knows what the record tells.
-                    stack.callback(lock.close)
-                    dead[run_id] = read_record(lock.descriptor)
-                    stack.push(lambda kind, *_, lock=lock: lock.unlink() if kind is None else None)
-            return self._database.do(lambda c: self._settle(c, dead)) if dead else []
-
-    def _unsettled(self, connection: sa.Connection) -> list[str]:
-        """Runs that have not ended, or have claims all the same."""
-        running = sa.select(_RUNS.id).where(self._rows.of(schema.runs), _RUNS.ended_at.is_(None))
-        orders = schema.orders
-        claiming = sa.select(orders.c.run_id).where(
-            self._rows.of(orders), orders.c.state == State.SENDING
-        )
-        return list(connection.execute(sa.union(running, claiming)).scalars())
-
-    def _settle(self, connection: sa.Connection, dead: Mapping[str, Record]) -> list[int]:
-        now = self._clock.now()
-        settlements: list[Settlement] = []
-        for entry in self._rows.sending_by(connection, list(dead)):
-            outcome = dead[entry.run_id or ""].outcome(entry.order_id, entry.attempts)
-            settlements.append(Settlement(entry, rules.settle(entry, outcome, now), outcome))
-        self._rows.write(connection, [one.after for one in settlements])
-        self._rows.write_attempts(connection, settlements)
-        connection.execute(
-            sa.update(schema.runs)
-            .where(_RUNS.id.in_(list(dead)), _RUNS.ended_at.is_(None))
-            .values(ended_at=now, outcome="killed")
-        )
-        return [one.claimed.order_id for one in settlements]
-
-    def _start(self, run_id: str, command: str) -> None:
-        row = {
-            **self._rows.key,
-            **dict.fromkeys(_COUNTS, 0),
-            "id": run_id,
-            "command": command,
-            "started_at": self._clock.now(),
-            "outcome": "running",
-        }
-        self._database.do(lambda c: c.execute(sa.insert(schema.runs).values(row)))
-
-    def _end(self, run_id: str, outcome: str) -> bool:
-        """Write down the end of a run; whether all of its claims are settled."""
-        self._update(run_id, {"ended_at": self._clock.now(), "outcome": outcome})
-        return not self._database.do(lambda c: self._rows.sending_by(c, [run_id]))
-
-    def _update(self, run_id: str, values: Mapping[str, object]) -> None:
-        statement = sa.update(schema.runs).where(_RUNS.id == run_id).values(dict(values))
-        self._database.do(lambda c: c.execute(statement))
+        recovered: list[tuple[Key, int]] = []
+        return database.do(settle)
 
 
-def _record(lock: FileLock, workers: int) -> InFlight:
-    try:
-        return InFlight(lock.descriptor, workers)
-    except OSError as error:
-        lock.unlink()
-        raise LedgerError(
-            f"The run's record {lock.path} cannot be written: {error.strerror}.",
-            hint="Make room on the ledger's disk and run it again. Nothing was sent.",
-        ) from None
+def last(transaction: Transaction, engine: Engine, key: Key, limit: int) -> Iterator[Run]:
+    """Yield the last runs, the newest first."""
+    for *values, lease_until in transaction.rows(_LAST, **key.values, limit=limit):
+        run = Run(*values)
+        if run.ended_at is None and not engine.is_live(run.id, lease_until):
+            run = replace(run, outcome="killed")
+        yield run

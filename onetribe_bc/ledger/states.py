@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from onetribe_bc.order import Order
 
 
 class State(StrEnum):
-    """Where an order stands with One Tribe; each order is in exactly one of these."""
+    """Where an order stands with One Tribe; each order is in exactly one state."""
 
     PENDING = "pending"
     SENDING = "sending"
@@ -25,13 +26,18 @@ class State(StrEnum):
     GONE = "gone"
 
 
+OWED = (State.PENDING, State.SENDING, State.UNKNOWN)
+"""The states of orders that a later run has to do something about."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One order's row. Times are aware UTC; `sha256` is of the body that was last sent.
 
-    `state_before` and `sha256_before` are those before a claim, while it stands.
-    `arrivals` counts the POSTs that One Tribe got or may have got: what is above one may be a
-    duplicate there. `deliveries` counts those that it acknowledged.
+    `state_before` and `sha256_before` are those before the claim, while it stands.
+    `arrivals` counts the POSTs that One Tribe got or may have got: each beyond the first may be a
+    duplicate there. `deliveries` counts those that it acknowledged. `status` is the order's status
+    in BigCommerce when a run last saw it.
     """
 
     order_id: int
@@ -51,19 +57,31 @@ class Entry:
     answer: str = ""
     state_before: str | None = None
     sha256_before: str | None = None
+    worker: int | None = None
+    status_id: int | None = None
+    status: str = ""
 
     @property
     def possible_duplicates(self) -> int:
         """How many copies beyond the first One Tribe may have."""
         return max(0, self.arrivals - 1)
 
+    def is_claim_of(self, run_id: str | None, worker: int | None) -> bool:
+        """Whether that worker holds the order."""
+        return self.state is State.SENDING and (self.run_id, self.worker) == (run_id, worker)
+
+    def is_same_claim(self, claimed: Entry) -> bool:
+        """Whether that claim still stands, and it is no later one of the same worker."""
+        same = self.is_claim_of(claimed.run_id, claimed.worker)
+        return same and self.attempts == claimed.attempts
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a run may send beside what was never sent.
+    """What a run may send besides orders that were never sent.
 
-    `force` sends again what was delivered; `on_change` does so when the content changed;
-    `resend_unknown` sends again what may have arrived; `retry_failed` what was refused.
+    `force` resends delivered orders; `on_change` does so when the content changed;
+    `resend_unknown` resends what may have arrived; `retry_failed` what was refused.
     """
 
     force: bool = False
@@ -93,36 +111,50 @@ class Disposition(StrEnum):
     CHANGED = "changed"
 
 
-class Result(StrEnum):
-    """How one try ended."""
-
-    DELIVERED = "delivered"
-    UNKNOWN = "unknown"
-    FAILED = "failed"
-    PENDING = "pending"
-    UNSENT = "unsent"
-
-
-_STATES = {
-    Result.DELIVERED: State.DELIVERED,
-    Result.UNKNOWN: State.UNKNOWN,
-    Result.FAILED: State.FAILED,
-    Result.PENDING: State.PENDING,
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of one try: what became of it, why, and what One Tribe answered."""
+    """How one attempt ended: delivered, unknown, failed or pending, why, and One Tribe's response.
 
-    result: Result
+    `state` is None if the request never left: the order is then what it was before its claim.
+    """
+
+    state: State | None
     reason: str = ""
     answer_status: int | None = None
     answer: str = ""
 
+    @property
+    def arrived(self) -> bool:
+        """Whether One Tribe got the request, or may have got it."""
+        return self.state in (State.DELIVERED, State.UNKNOWN)
+
+
+RELEASED = Outcome(None)
+"""The claim is given back: its request never left."""
+
+ABANDONED = Outcome(State.UNKNOWN, "The run that was sending it ended without an answer.")
+"""A dead run held the claim: nobody knows whether the request arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A period whose sendings the ledger misses, because an older copy of it was put back.
+
+    It ends at `until`; somebody accepted the copy at `accepted_at`.
+    """
+
+    accepted_at: datetime
+    until: datetime
+
+    def covers(self, entry: Entry | None, order: Order) -> bool:
+        """Whether the order may have been sent in it, and the ledger does not say so yet."""
+        if entry is not None and (entry.first_seen_at < self.accepted_at or entry.arrivals):
+            return False
+        return order.date_created is None or order.date_created <= self.until
+
 
 def decide(entry: Entry | None, order: Order, policy: Policy) -> Disposition:
-    """Whether an eligible order with this content is to be sent now."""
+    """Return whether an eligible order with this content is to be sent now."""
     if entry is None:
         return Disposition.TO_SEND
     changed = order.sha256 != entry.sha256 and not _is_older(order, entry)
@@ -139,52 +171,73 @@ def decide(entry: Entry | None, order: Order, policy: Policy) -> Disposition:
 
 
 def _is_older(order: Order, entry: Entry) -> bool:
-    """Whether a newer version was seen already: two runs may hold two versions of an order."""
+    """Whether a newer version was seen before: two runs may hold two versions of an order."""
     newest, this = entry.modified_at, order.date_modified
     return newest is not None and this is not None and this < newest
 
 
 def record(
-    entry: Entry | None, order: Order, skip_reason: str, policy: Policy, now: datetime
+    entry: Entry | None,
+    order: Order,
+    skip_reason: str,
+    policy: Policy,
+    now: datetime,
+    gap: Gap | None = None,
 ) -> tuple[Entry, Disposition]:
-    """Take note of an order that was fetched; `skip_reason` says why it is not eligible, if so.
+    """Record an order that was fetched; `skip_reason` says why it is not eligible, if so.
 
-    What is to be sent becomes pending, so that it stays owed if the run ends here. A delivered
+    An order to send becomes pending, so that it stays owed if the run ends here. A delivered
     order that is only to be forced stays delivered until its claim, and an unknown one stays
     unknown: neither may lose what is known about it.
     """
     fresh = entry or Entry(order.id, State.PENDING, first_seen_at=now, updated_at=now)
-    modified_at = fresh.modified_at if _is_older(order, fresh) else order.date_modified
-    seen = replace(fresh, modified_at=modified_at or fresh.modified_at)
+    seen = _seen(fresh, order)
+    if gap is not None and gap.covers(entry, order):
+        seen = replace(seen, arrivals=1)
     decision = decide(entry, order, policy)
     if skip_reason:
-        return _pass_over(seen, skip_reason, decision, now)
+        return _skip(seen, skip_reason, decision, now)
     if decision is not Disposition.TO_SEND:
         return seen, decision
-    if fresh.state is State.UNKNOWN or (fresh.state is State.DELIVERED and policy.force):
+    if fresh.state in (State.UNKNOWN, State.PENDING):
         return seen, decision
-    if fresh.state is State.PENDING:
+    if fresh.state is State.DELIVERED and policy.force:
         return seen, decision
     reason = "changed since it was delivered" if fresh.state is State.DELIVERED else ""
     return _moved(seen, State.PENDING, now, reason=reason), decision
 
 
-def _pass_over(
+def _seen(entry: Entry, order: Order) -> Entry:
+    """The entry with the order's newest version and status."""
+    if _is_older(order, entry):
+        return entry
+    modified_at = order.date_modified or entry.modified_at
+    seen = (modified_at, order.status_id, order.status)
+    if seen == (entry.modified_at, entry.status_id, entry.status):
+        return entry
+    return replace(entry, modified_at=modified_at, status_id=order.status_id, status=order.status)
+
+
+def _skip(
     entry: Entry, skip_reason: str, decision: Disposition, now: datetime
 ) -> tuple[Entry, Disposition]:
-    """An order that is not eligible is never sent; `arrivals` keeps what One Tribe may have."""
+    """An ineligible order is never sent; `arrivals` keeps what One Tribe may have."""
     match entry.state:
         case State.SENDING:
             return entry, Disposition.CLAIMED
         case State.DELIVERED:
             return entry, Disposition.SKIPPED if decision is Disposition.TO_SEND else decision
+        case State.SKIPPED if entry.reason == skip_reason:
+            return entry, Disposition.SKIPPED
     return _moved(entry, State.SKIPPED, now, reason=skip_reason), Disposition.SKIPPED
 
 
 def claim(
-    entry: Entry, order: Order, policy: Policy, run_id: str, now: datetime
+    entry: Entry, order: Order, policy: Policy, run_id: str, worker: int, now: datetime
 ) -> tuple[Entry, Disposition]:
-    """Take an order for sending. Only with the decision SEND has the entry changed."""
+    """Claim an order for a worker. The entry has changed only if the disposition is TO_SEND."""
+    if entry.is_claim_of(run_id, worker):
+        return entry, Disposition.TO_SEND  # the transaction runs a second time
     decision = decide(entry, order, policy)
     if decision is not Disposition.TO_SEND:
         return entry, decision
@@ -192,76 +245,91 @@ def claim(
         entry,
         State.SENDING,
         now,
-        state_before=entry.state,
+        state_before=entry.state.value,
         sha256_before=entry.sha256,
         sha256=order.sha256,
         attempts=entry.attempts + 1,
         run_id=run_id,
+        worker=worker,
         sent_at=now,
     )
     return claimed, decision
 
 
 def settle(entry: Entry, outcome: Outcome, now: datetime) -> Entry:
-    """Write down how the try ended. Raises ValueError for an entry that is not being sent."""
+    """Apply the outcome of the attempt. Raises ValueError if the order is not being sent."""
     if entry.state is not State.SENDING:
         raise ValueError(f"order {entry.order_id} is {entry.state}, not sending")
-    if outcome.result is Result.UNSENT:
-        return _restored(entry, outcome, now)
-    arrived = outcome.result in (Result.DELIVERED, Result.UNKNOWN)
-    delivered = outcome.result is Result.DELIVERED
+    if outcome.state is None:
+        return _restored(entry, now)
+    delivered = outcome.state is State.DELIVERED
     return _moved(
         entry,
-        _STATES[outcome.result],
+        outcome.state,
         now,
         reason=outcome.reason,
-        arrivals=entry.arrivals + arrived,
+        arrivals=entry.arrivals + outcome.arrived,
         deliveries=entry.deliveries + delivered,
         delivered_at=now if delivered else entry.delivered_at,
         answer_status=outcome.answer_status,
         answer=outcome.answer,
-        run_id=None,
-        state_before=None,
-        sha256_before=None,
+        **_UNCLAIMED,
     )
 
 
-def _restored(entry: Entry, outcome: Outcome, now: datetime) -> Entry:
-    """As it was before a claim that came to nothing: delivered, unknown, failed or owed."""
-    state = State(entry.state_before or State.PENDING)
+def settle_late(entry: Entry, outcome: Outcome, now: datetime) -> Entry:
+    """Apply an outcome whose claim is gone: its request arrived all the same, or may have."""
+    if not outcome.arrived:
+        return entry
+    counted = replace(entry, arrivals=entry.arrivals + 1, updated_at=now)
+    if outcome.state is not State.DELIVERED:
+        return counted
+    counted = replace(counted, deliveries=entry.deliveries + 1, delivered_at=now)
+    if entry.state is State.SENDING:
+        return counted
+    return _moved(
+        counted,
+        State.DELIVERED,
+        now,
+        answer_status=outcome.answer_status,
+        answer=outcome.answer,
+    )
+
+
+def _restored(entry: Entry, now: datetime) -> Entry:
+    """The entry before a claim that came to nothing: delivered, unknown, failed or owed."""
     return _moved(
         entry,
-        state,
+        State(entry.state_before or State.PENDING),
         now,
-        reason=outcome.reason if state is State.PENDING else "",
         sha256=entry.sha256_before,
         attempts=entry.attempts - 1,
         sent_at=entry.sent_at if entry.attempts > 1 else None,
-        run_id=None,
-        state_before=None,
-        sha256_before=None,
+        **_UNCLAIMED,
     )
-
-
-RELEASED = Outcome(Result.UNSENT)
-"""For what was claimed and given back before it was sent."""
-
-UNSENT = Outcome(Result.UNSENT, "The run that had claimed it ended before it was sent.")
-"""For what a dead run had claimed and certainly not sent."""
-
-ABANDONED = Outcome(Result.UNKNOWN, "The run that was sending it ended without an answer.")
-"""For what a dead run was sending: whether the POST arrived, nobody knows."""
 
 
 def mark_gone(entry: Entry, now: datetime) -> Entry:
     """BigCommerce no longer has the order: nothing more can be sent. What was delivered stays
     so, and `arrivals` keeps what may have been.
     """
-    if entry.state in (State.SENDING, State.DELIVERED):
+    if entry.state is State.SENDING:
         return entry
+    if entry.state is State.DELIVERED:
+        return replace(entry, status_id=None, status=DELETED)
     return _moved(entry, State.GONE, now, reason="BigCommerce no longer has it")
 
 
-def _moved(entry: Entry, state: State, now: datetime, **changes: object) -> Entry:
-    cleared: dict[str, object] = {"reason": ""}
-    return replace(entry, state=state, updated_at=now, **{**cleared, **changes})  # type: ignore[arg-type]
+DELETED = "deleted"
+"""The `status` of a delivered order that BigCommerce no longer has."""
+
+_UNCLAIMED: dict[str, Any] = {
+    "run_id": None,
+    "worker": None,
+    "state_before": None,
+    "sha256_before": None,
+}
+
+
+def _moved(entry: Entry, state: State, now: datetime, **changes: Any) -> Entry:
+    return replace(entry, **{"state": state, "updated_at": now, "reason": "", **changes})
