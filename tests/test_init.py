@@ -214,21 +214,13 @@ def test_a_refused_token_is_asked_for_again_with_the_store(shell: Shell, open_in
         terminal.answers(HOW, "").answers_hidden("Enter keeps the previous one", WRONG_TOKEN)
         terminal.answers(f"{HASH} [another1]", shell.sandbox.store_hash)
         terminal.sees("BigCommerce answered 401")
+        shell.sandbox.scopes.discard(ORDERS_SCOPE)
         terminal.answers(HOW, shell.sandbox.access_token)
         terminal.answers(f"{HASH} [{shell.sandbox.store_hash}]", "")
-        terminal.sees("OK: the store").sees(HOW).leaves("\x03").ends(130)
-
-
-def test_a_missing_scope_is_named_and_enter_asks_again(shell: Shell, open_init: Open) -> None:
-    shell.sandbox.scopes.discard(ORDERS_SCOPE)
-    with open_init() as terminal:
-        give_token(terminal, shell.sandbox)
         terminal.sees("lacks the scope Orders: read-only (store_v2_orders_read_only)")
         shell.sandbox.scopes.add(ORDERS_SCOPE)
-        terminal.answers(HOW, "").answers_hidden("Enter keeps the previous one", "").answers(
-            HASH, ""
-        )
-        terminal.sees("OK: the store").sees(HOW).leaves("\x03").ends(130)
+        terminal.answers(HOW, "").answers_hidden("Enter keeps the previous one", "")
+        terminal.answers(HASH, "").sees("OK: the store").sees(HOW).leaves("\x03").ends(130)
 
 
 def test_a_wrong_url_is_asked_for_again(shell: Shell, open_init: Open) -> None:

@@ -138,7 +138,7 @@ class Reader:
         except KeyError as error:
             raise source.error(
                 f"takes the environment variable {error.args[0]}, which is not set",
-                hint="Set it, or write $$ for a dollar sign.",
+                hint="Set and export it ($$ is a dollar sign).",
             ) from None
         return expanded[0] if isinstance(source.raw, str) else expanded
 
