@@ -45,6 +45,14 @@ def mask_url(url: str) -> str:
     return urlunsplit((parts.scheme, host, path, MASK if parts.query else "", ""))
 
 
+def host_in(authority: str) -> str:
+    """Return the host of `host:port`, without brackets; empty if it is malformed."""
+    try:
+        return urlsplit(f"//{authority}").hostname or ""
+    except ValueError:
+        return ""
+
+
 def is_loopback(host: str) -> bool:
     """Return whether a host, a name or an IP address without brackets, is this machine."""
     if host == "localhost":

@@ -14,6 +14,17 @@ def excerpt(text: str, limit: int = EXCERPT_CHARACTERS) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
 
 
+def decode_utf8(data: bytes) -> str:
+    """Decode UTF-8, with or without a byte order mark. Raises ValueError with a phrase."""
+    # UTF-16 and UTF-32 begin with a mark of their own, or have NULs where text has none.
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:4]:
+        raise ValueError("is UTF-16, not UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError("is not UTF-8") from error
+
+
 def plural(number: int, noun: str) -> str:
     """Return `1 order` or `2,000 orders`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -186,7 +186,7 @@ def request(
     content_type: str = "application/json",
 ) -> bytes:
     """Return the bytes of a request."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: hooks.example.com"]
+    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1"]
     lines += [f"Content-Type: {content_type}", f"Content-Length: {len(body)}"]
     given = with_secret() if headers is None else headers
     lines += [f"{name}: {value}" for name, value in given.items()]

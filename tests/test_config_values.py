@@ -247,7 +247,9 @@ def test_a_secret_is_read_from_its_file_without_the_line_end(desk: Desk, content
         (b"\n", "is empty"),
         (b"one\ntwo\n", "with more than one line"),
         (b"one\rtwo", "with more than one line"),
-        (b"\xff\xfe", "not UTF-8"),
+        (b"\xff\xfe", "is UTF-16, not UTF-8"),
+        ("s3cr3t".encode("utf-16-be"), "is UTF-16, not UTF-8"),
+        (b"s3cr3t\xe9", "is not UTF-8"),
         (b"a b", "an HTTP header cannot carry"),
         (b"x" * 20_000, "larger than 16384 bytes"),
     ],
@@ -339,7 +341,7 @@ def test_an_alias_stands_for_what_it_names(desk: Desk) -> None:
         ("a: !s3cr3t!x y", 1, "the file is not YAML"),
         ("a: 1\nb: s3cr3t\x07", 2, "the file contains a control character"),
         (b"a: 1\nb: s3cr3t\xff", 2, "the file is not UTF-8"),
-        ("a: 1".encode("utf-16"), 1, "the file is not UTF-8"),
+        ("a: 1".encode("utf-16"), 1, "the file is UTF-16, not UTF-8"),
     ],
 )
 def test_an_invalid_file_is_an_error_with_the_line_and_without_its_text(

@@ -232,11 +232,41 @@ def test_missing_headers_keep_the_callback_in_the_queue(shell: Shell) -> None:
     assert shell.sandbox.requests == ()
 
 
-def test_without_a_secret_a_callback_is_accepted_with_a_warning(shell: Shell) -> None:
+@pytest.mark.parametrize("quiet", [(), ("-q",)])
+@pytest.mark.parametrize("headers", [(), ("--header", "host:example.com")])
+def test_without_a_secret_only_trusted_takes_a_callback(
+    shell: Shell, headers: tuple[str, ...], quiet: tuple[str, ...]
+) -> None:
     shell.set(BC2OT_CLIENT_SECRET=None)
-    told = handle(shell, payload(shell), "--header", "host:example.com")
-    told.says(0, "Warning: no secret is set to verify callbacks with", "1 delivered")
-    assert "Warning" not in trusted(shell).err
+    told = handle(shell, payload(shell), *headers, *quiet)
+    told.says(3, "No secret is set to verify this callback with.", "--trusted")
+    assert shell.sandbox.requests == ()
+    trusted(shell).says(0, "1 delivered")
+
+
+@pytest.mark.parametrize("content", [b"", b"a\nb\n", b"\xff\xfes\0", b"x" * 2000, None])
+def test_a_receivers_secret_that_cannot_be_used_is_no_reason_to_verify_less(
+    shell: Shell, content: bytes | None
+) -> None:
+    shell.set(BC2OT_CLIENT_SECRET=None)
+    file = shell.ledger.with_name(f"receiver-secret-{shell.sandbox.store_hash}")
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+    for given in ((), ("--header", f"{SECRET_HEADER}:x")):
+        handle(shell, payload(shell), "-q", *given).says(3, str(file))
+    shell.run("serve", "-q", "--listen", "127.0.0.1:0").says(3, str(file))
+    assert shell.sandbox.requests == ()
+
+
+def test_a_byte_order_mark_before_the_receivers_secret_is_ignored(shell: Shell) -> None:
+    shell.set(BC2OT_CLIENT_SECRET=None)
+    file = shell.ledger.with_name(f"receiver-secret-{shell.sandbox.store_hash}")
+    file.write_bytes(b"\xef\xbb\xbf" + SHARED.encode() + b"\r\n")
+    file.chmod(0o600)
+    shell.set(SENT=SHARED)
+    handle(shell, payload(shell), "--header", f"{SECRET_HEADER}:${{SENT}}").says(0, "1 delivered")
 
 
 # Exit code 2
@@ -295,14 +325,16 @@ def test_mistakes_of_the_caller_keep_the_callback_in_the_queue(
     assert shell.sandbox.requests == ()
 
 
-def test_a_header_that_names_the_secrets_variable_is_not_expanded(
-    shared: Shell,
+@pytest.mark.parametrize("value", ["${BC2OT_RECEIVER_SECRET}", "${OF_THE_FILE}", "x${OF_THE_FILE}"])
+def test_a_header_that_names_a_variable_of_the_configuration_is_not_expanded(
+    shared: Shell, value: str
 ) -> None:
-    # A function may pass a request's header with --header.
-    told = handle(
-        shared, payload(shared), "--header", f"{SECRET_HEADER}:${{BC2OT_RECEIVER_SECRET}}"
-    )
-    told.says(2, "BC2OT_RECEIVER_SECRET", "--header cannot use it")
+    # A function may pass a request's header with --header: anybody may have written it.
+    if "OF_THE_FILE" in value:
+        shared.set(OF_THE_FILE=SHARED, BC2OT_RECEIVER_SECRET=None)
+        shared.configure(receiver={"secret": "${OF_THE_FILE}"})
+    told = handle(shared, payload(shared), "--header", f"{SECRET_HEADER}:{value}")
+    told.says(2, "--header cannot use", "--headers-file")
     assert shared.sandbox.requests == ()
 
 
@@ -310,6 +342,7 @@ def test_a_header_that_names_the_secrets_variable_is_not_expanded(
     ("text", "why"),
     [
         ("POST / HTTP/1.1", "lacks its name or its colon"),
+        ("\0a:b", "is UTF-16, not UTF-8"),
         ("[]", "lacks its name or its colon"),
         ('{"a": ["b"]}', "not a string"),
         ('{"a": null}', "not a string"),

@@ -18,9 +18,11 @@ import pytest
 
 from onetribe_bc.api.webhook import MAX_CALLBACK_BYTES
 from onetribe_bc.sandbox import Sandbox
+from onetribe_bc.web.access_log import Throttle
 from onetribe_bc.web.server import Server, listen, max_connections
 from onetribe_bc.web.service import Service
 from tests.callbacks import Client, Site, callback, request, signed, until, with_secret
+from tests.clocks import FakeClock
 
 
 @pytest.fixture
@@ -201,6 +203,31 @@ def test_reaching_the_limit_of_connections_is_logged(
         for _ in range(5):
             stack.enter_context(Client(server.port))
         until(lambda: "Web server: total open connections reached" in caplog.text)
+
+
+def test_a_flood_of_connections_makes_one_log_line_a_second(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    with up(site, connections=5) as (_, server):
+        before = time.monotonic()
+        with ExitStack() as stack:
+            for _ in range(5):
+                stack.enter_context(Client(server.port))
+            while time.monotonic() < before + 2.5:
+                with Client(server.port):
+                    time.sleep(0.01)
+        lines = [m for m in caplog.messages if "total open connections" in m]
+    assert 1 <= len(lines) <= 4
+    assert len(lines) == 1 or "more such lines left out" in lines[1]
+
+
+def test_lines_held_back_are_counted_for_each_kind() -> None:
+    clock = FakeClock()
+    throttle = Throttle(clock.monotonic)
+    assert [throttle.passes("a") for _ in range(5)] == [0, None, None, None, None]
+    assert throttle.passes("b") == 0
+    clock.advance(1.0)
+    assert (throttle.passes("a"), throttle.passes("b"), throttle.passes("a")) == (4, 0, None)
 
 
 def test_the_limit_of_connections_fits_the_limit_of_open_files() -> None:

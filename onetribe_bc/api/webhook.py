@@ -17,7 +17,7 @@ from onetribe_bc.dates import from_timestamp
 from onetribe_bc.errors import InputError, NotAuthenticError
 from onetribe_bc.order import MAX_ORDER_ID
 from onetribe_bc.secret import Secret
-from onetribe_bc.text import excerpt
+from onetribe_bc.text import decode_utf8, excerpt
 
 MAX_CALLBACK_BYTES = 64 * 1024
 """Callbacks have about 250 bytes; larger bodies are refused."""
@@ -36,7 +36,7 @@ ORDER_SCOPE = re.compile(r"store/(?:channel/(?P<channel>[0-9]+)/)?order/(?P<even
 
 _HEADERS = (*SIGNATURE_HEADERS, SECRET_HEADER.lower())
 _QUOTED_CHARACTERS = 60
-_SCOPE = re.compile(r"store(?:/[A-Za-z0-9_*-]{1,64}){1,8}/?")
+_SCOPE = re.compile(r"store(?:/[A-Za-z0-9_*.-]{1,64}){1,8}/?")
 _PRODUCER = re.compile(r"stores/([A-Za-z0-9]{1,64})")
 _HASH = re.compile(r"[A-Za-z0-9]{1,128}")
 _DIGITS = re.compile(r"[0-9]{1,19}")
@@ -48,8 +48,8 @@ _NOT_SENT = ("message/", "metafield/")
 class Callback:
     """One callback, safe to log.
 
-    `order_id` is the order to fetch, or None; then `ignored` has the reason. `hash` identifies the
-    event, and may be empty. `created_at` is aware UTC.
+    `order_id` is the order to fetch, or None; then `ignored` has the reason, and `store_hash` may
+    be empty. `hash` identifies the event, and may be empty. `created_at` is aware UTC.
     """
 
     scope: str
@@ -74,8 +74,8 @@ class Callback:
         return "it is not about orders"
 
     def is_of(self, store_hash: str) -> bool:
-        """Whether the callback is about that store."""
-        return self.store_hash.lower() == store_hash.lower()
+        """Whether the callback is about that store, if it is about orders at all."""
+        return not self.is_about_orders or self.store_hash.lower() == store_hash.lower()
 
 
 def parse_callback(body: bytes) -> Callback:
@@ -108,9 +108,11 @@ def _object(body: bytes) -> dict[str, Any]:
     if len(body) > MAX_CALLBACK_BYTES:
         raise InputError(f"The callback is larger than {MAX_CALLBACK_BYTES:,} bytes.")
     try:
-        document = json.loads(
-            body.decode("utf-8"), object_pairs_hook=_pairs, parse_constant=_refuse_constant
-        )
+        text = decode_utf8(body)
+    except ValueError as problem:
+        raise InputError(f"The callback {problem}.") from None
+    try:
+        document = json.loads(text, object_pairs_hook=_pairs, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise InputError("The callback is not JSON.") from None
     if not isinstance(document, dict):
@@ -138,12 +140,12 @@ def _callback(document: Mapping[str, Any]) -> Callback:
         raise InputError(f"The callback's scope is invalid: {_quoted(scope)}.")
     producer = document.get("producer")
     produced_by = _PRODUCER.fullmatch(producer) if isinstance(producer, str) else None
-    if produced_by is None:
+    if produced_by is None and ORDER_SCOPE.fullmatch(scope):
         raise InputError("The callback does not name its store (producer: stores/HASH).")
     event_hash = document.get("hash")
     return Callback(
         scope=scope,
-        store_hash=produced_by[1],
+        store_hash=produced_by[1] if produced_by else "",
         order_id=_order_id(scope, document.get("data")),
         store_id=_number(document.get("store_id")),
         created_at=from_timestamp(_number(document.get("created_at"))),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -19,9 +19,11 @@ from onetribe_bc.cli.signals import interruptible
 from onetribe_bc.cli.summary import summary_json
 from onetribe_bc.commands.callback import deliver_callback, make_verifier, take_callback
 from onetribe_bc.config import Settings
+from onetribe_bc.config.sources import variables_in
 from onetribe_bc.delivery.context import open_context, policy_of
 from onetribe_bc.delivery.report import Summary
 from onetribe_bc.errors import ConfigurationError, InputError, NotAuthenticError
+from onetribe_bc.text import decode_utf8
 
 _HINTS = {
     "signature missing": "It has no signature (webhook-id, webhook-timestamp, webhook-signature).",
@@ -37,7 +39,6 @@ _HINTS = {
 }
 """By the reason of a NotAuthenticError."""
 
-_RECEIVER_SECRET = "BC2OT_RECEIVER_SECRET"  # noqa: S105 - a variable's name
 _HEADERS_FILE_HINT = (
     """Write lines of NAME: VALUE, or a JSON object such as {"webhook-id": "msg_…"}."""
 )
@@ -48,8 +49,9 @@ _HEADERS_FILE_HINT = (
     help="""Process one callback from BigCommerce, and send the order that it names.
 
     FILE contains the callback; stdin if it is - or missing. It may be wrapped in an EventBridge
-    event or a Pub/Sub push request. If bigcommerce.client_secret or receiver.secret is set, the
-    headers must prove that it comes from BigCommerce. Callbacks not about orders are ignored.
+    event or a Pub/Sub push request. The headers must prove that it comes from BigCommerce, by
+    bigcommerce.client_secret or receiver.secret, unless you pass --trusted. Callbacks not about
+    orders are ignored.
 
     Exit codes for a queue: 0: done, remove it. 2: invalid, drop it. Any other code: retry. The
     order is recorded in the ledger first, so the next sync also sends what fails here.
@@ -96,16 +98,15 @@ def handle_callback(
     settings = cli.settings(console)
     verifier = None if trusted else make_verifier(settings)
     passed = [
-        *_parse_options(console, headers),
+        *_parse_options(console, headers, settings.filled_in),
         *(_read_headers(headers_file) if headers_file else ()),
     ]
     body = _read(file, "callback")
     if verifier is not None and not verifier.is_configured:
-        verifier = None
-        console.warning(
-            "no secret is set to verify callbacks with, so this one is accepted without "
-            "verification. Set bigcommerce.client_secret or receiver.secret; or pass --trusted, if "
-            "only BigCommerce can write to the queue."
+        raise ConfigurationError(
+            "No secret is set to verify this callback with.",
+            hint="Set bigcommerce.client_secret or receiver.secret; or pass --trusted, if only "
+            "BigCommerce can write to the queue.",
         )
     callback = _take(body, passed, verifier, settings.need_store_hash())
     return _deliver(console, settings, callback, as_json=as_json)
@@ -143,19 +144,22 @@ def _deliver(console: Console, settings: Settings, callback: Callback, *, as_jso
         return show_run(console, reports, expected=None, facts=facts if as_json else None)
 
 
-def _parse_options(console: Console, texts: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _parse_options(
+    console: Console, texts: Iterable[str], of_configuration: Collection[str]
+) -> Iterator[tuple[str, str]]:
     """Yield headers from NAME:VALUE. Raises InputError for a typing error, and ConfigurationError
     for an unset variable; neither quotes a value.
     """
     for text in texts:
         name, value = _split(text)
-        if f"${{{_RECEIVER_SECRET}}}" in value:
-            # A client that sends this text as its header would be accepted otherwise.
-            raise InputError(
-                f"{_RECEIVER_SECRET} is what headers are compared with, so --header cannot use it.",
-                hint="Put the request's header into a variable of a different name, or use "
-                "--headers-file.",
-            )
+        for variable in variables_in(value):
+            if variable.startswith("BC2OT_") or variable in of_configuration:
+                # A client that sends this very text as its header would be accepted otherwise.
+                raise InputError(
+                    f"--header cannot use {variable}: the configuration takes a value from it.",
+                    hint="Put the request's header into a variable of a different name, or use "
+                    "--headers-file.",
+                )
         if name.lower() == SECRET_HEADER.lower() and "${" not in value:
             console.warning(
                 f"other users of this machine can see the value of the header {SECRET_HEADER} in "
@@ -173,7 +177,10 @@ def _read_headers(file: str) -> Iterator[tuple[str, str]]:
     """Yield headers from a file. Raises ConfigurationError, which quotes no value: the caller
     wrote the file, so the callback may be valid.
     """
-    text = _read(file, "headers file").decode("utf-8-sig", "replace")
+    try:
+        text = decode_utf8(_read(file, "headers file"))
+    except ValueError as problem:
+        raise ConfigurationError(f"The headers file {problem}.", hint=_HEADERS_FILE_HINT) from None
     if not text.lstrip().startswith("{"):
         try:
             yield from [_split(line) for line in text.splitlines() if line.strip()]

@@ -31,7 +31,14 @@ HEAD_START = timedelta(minutes=1)
 
 
 def make_verifier(settings: Settings) -> Verifier:
-    """The verifier for the configured store's callbacks."""
+    """The verifier for the configured store's callbacks.
+
+    Raises ConfigurationError if there is a secret that cannot be read: without it, a forged
+    callback could pass.
+    """
+    if settings.secret_problem is not None:
+        problem = settings.secret_problem
+        raise ConfigurationError(f"{problem.text}.", hint=problem.sentence)
     return Verifier(
         client_secret=settings.bigcommerce.client_secret,
         shared_secret=settings.receiver.secret,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from onetribe_bc.config.kinds import Raw
 from onetribe_bc.config.settings import STORES
 from onetribe_bc.errors import ConfigurationError
+from onetribe_bc.text import decode_utf8
 
 if TYPE_CHECKING:
     import yaml
@@ -118,10 +119,12 @@ def parse_document(file: Path, data: bytes) -> Entry | None:
     import yaml
 
     try:
-        text = data.decode("utf-8-sig")
+        text = decode_utf8(data)
+    except ValueError as problem:
+        start = getattr(problem.__cause__, "start", 0)
+        raise _malformed(file, data.count(b"\n", 0, start), f"the file {problem}") from None
+    try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except UnicodeDecodeError as error:
-        raise _malformed(file, data.count(b"\n", 0, error.start), "the file is not UTF-8") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position)
         raise _malformed(file, line, "the file contains a control character") from None

@@ -143,9 +143,9 @@ def _secret_url(raw: Raw) -> Secret:
 
 
 def _onetribe_url(raw: Raw) -> Secret:
-    url = _url(raw)
+    url = _url(raw).rstrip("/")
     path = urlsplit(url).path
-    if not path or path.endswith(("/", "/big-commerce/order")):
+    if not path or path.endswith("/big-commerce/order"):
         raise ValueError("lacks the merchant key, the last part of the URL")
     return Secret(url)
 

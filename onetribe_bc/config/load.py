@@ -26,9 +26,10 @@ from onetribe_bc.config.sources import (
     from_environment,
     from_options,
     read_configuration,
+    variables_in,
 )
 from onetribe_bc.errors import ConfigurationError
-from onetribe_bc.text import excerpt
+from onetribe_bc.text import decode_utf8, excerpt
 
 _MAX_SECRET_BYTES = 16 * 1024
 
@@ -71,10 +72,15 @@ def load(
             hint="Set ledger in the configuration file, or BC2OT_LEDGER.",
         )
     store_hash = values.get("bigcommerce.store_hash")
+    secret_problem = None
     if store_hash and "receiver.secret" not in values:
         secret_file = receiver_secret_file(ledger, store_hash)
-        values["receiver.secret"], warnings = read_receiver_secret(secret_file)
+        secret, warnings = read_receiver_secret(secret_file)
         reader.warnings += warnings
+        if isinstance(secret, Notice):
+            secret_problem = secret
+        else:
+            values["receiver.secret"] = secret
     return build(
         Settings,
         values,
@@ -82,7 +88,9 @@ def load(
         source=file.path,
         variables=tuple(SETTINGS[name].variable for name in variables),
         stores=tuple(file.stores),
+        filled_in=frozenset(reader.filled_in),
         warnings=tuple(reader.warnings),
+        secret_problem=secret_problem,
     )
 
 
@@ -105,12 +113,14 @@ def store_names(
 class Reader:
     """Reads values: expands variables, reads secrets from files, resolves paths.
 
-    Collects `warnings` about files that other users can read.
+    Collects `warnings` about files that other users can read, and the names of the variables that
+    were `filled_in`.
     """
 
     environ: Mapping[str, str]
     directories: UserDirectories
     warnings: list[Notice] = field(default_factory=list)
+    filled_in: set[str] = field(default_factory=set)
 
     def read(self, source: Source, name: str) -> Any:
         """Return the value of the setting `name`.
@@ -133,6 +143,8 @@ class Reader:
 
     def _expand(self, source: Source) -> Raw:
         texts = (source.raw,) if isinstance(source.raw, str) else source.raw
+        for text in texts:
+            self.filled_in.update(variables_in(text))
         try:
             expanded = tuple(expand(text, self.environ) for text in texts)
         except KeyError as error:
@@ -145,12 +157,14 @@ class Reader:
     def _secret_in(self, file: Path) -> str:
         # Errors name a file only once it exists: the path may be a secret under the wrong key.
         try:
-            text = read_file(file, most=_MAX_SECRET_BYTES).decode().rstrip("\r\n")
+            data = read_file(file, most=_MAX_SECRET_BYTES)
             self.warnings += access_warnings(file)
         except OSError as error:
             raise ValueError(f"names a file that cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise ValueError(f"names a file that is not UTF-8: {file}") from None
+        try:
+            text = decode_utf8(data).rstrip("\r\n")
+        except ValueError as problem:
+            raise ValueError(f"names a file that {problem}: {file}") from None
         if "\n" in text or "\r" in text:
             raise ValueError(f"names a file with more than one line: {file}")
         return text

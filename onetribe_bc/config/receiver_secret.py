@@ -14,6 +14,7 @@ from onetribe_bc.config.settings import Notice
 from onetribe_bc.errors import ConfigurationError
 from onetribe_bc.files import make_directories, write_atomically
 from onetribe_bc.secret import Secret
+from onetribe_bc.text import decode_utf8
 
 SECRET_BYTES = 32
 """The random bytes in a secret."""
@@ -29,22 +30,24 @@ def receiver_secret_file(ledger: Path, store_hash: str) -> Path:
     return ledger.parent / f"receiver-secret-{store_hash}"
 
 
-def read_receiver_secret(file: Path) -> tuple[Secret | None, tuple[Notice, ...]]:
-    """Return the secret in `file`, None if there is none, and warnings.
+def read_receiver_secret(file: Path) -> tuple[Secret | Notice | None, tuple[Notice, ...]]:
+    """Return the secret in `file`, or why it cannot be used, or None if there is no file; and
+    warnings.
 
-    An unreadable file is only a warning: most commands do not need the secret.
+    A problem is only a warning for most commands, which do not need the secret.
     """
     try:
-        secret = CREDENTIAL.read(read_file(file, most=_MAX_BYTES).decode().rstrip("\r\n"))
+        secret = CREDENTIAL.read(decode_utf8(read_file(file, most=_MAX_BYTES)).rstrip("\r\n"))
         return secret, access_warnings(file)
     except FileNotFoundError:
         return None, ()
     except OSError as error:
         text = f"Cannot read the receiver's secret in {file} ({error.strerror})"
-        return None, (Notice(text, _HINT),)
+        problem = Notice(text, _HINT)
     except ValueError:
         hint = "delete it, and make a new one with `bc2ot hooks create --receiver URL`"
-        return None, (Notice(f"{file} does not contain a secret on one line", hint),)
+        problem = Notice(f"{file} does not contain a secret on one line", hint)
+    return problem, (problem,)
 
 
 def make_receiver_secret(file: Path, token: Callable[[int], str]) -> Secret:

@@ -191,6 +191,11 @@ class Notice:
     hint: str
     open_file: Path | None = None
 
+    @property
+    def sentence(self) -> str:
+        """The hint as a sentence."""
+        return f"{self.hint[:1].upper()}{self.hint[1:]}."
+
     def __str__(self) -> str:
         return f"{self.text}: {self.hint}."
 
@@ -201,7 +206,9 @@ class Settings:
 
     `store_name` is None for the store at the top of the file, `stores` are the names of the
     others, `source` is the file if there is one. `variables` are the environment variables in
-    effect, which override the file. `warnings` are for the user.
+    effect, which override the file; `filled_in` are those that the file names as `${NAME}`.
+    `warnings` are for the user. `secret_problem` is why the receiver's secret cannot be used,
+    although there is one.
     """
 
     bigcommerce: BigCommerceSettings = BigCommerceSettings()
@@ -226,7 +233,9 @@ class Settings:
     stores: tuple[str, ...] = ()
     source: Path | None = None
     variables: tuple[str, ...] = ()
+    filled_in: frozenset[str] = frozenset()
     warnings: tuple[Notice, ...] = ()
+    secret_problem: Notice | None = None
 
     def need_store_hash(self) -> str:
         """Return the store's hash. Raises ConfigurationError if it is not set."""

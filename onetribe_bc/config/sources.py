@@ -188,3 +188,8 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
         return environ[found["name"]]
 
     return _VARIABLE.sub(value, text)
+
+
+def variables_in(text: str) -> list[str]:
+    """Return the names of the variables that `expand` would replace."""
+    return [found["name"] for found in _VARIABLE.finditer(text) if found["name"]]

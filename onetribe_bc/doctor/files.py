@@ -21,8 +21,7 @@ def check_files(settings: Settings) -> Iterator[Finding]:
     yield ok("configuration.file", f"The settings come from {source}{store}.{overridden}")
     for warning in settings.warnings:
         if warning.open_file is None:
-            hint = f"{warning.hint[:1].upper()}{warning.hint[1:]}."
-            yield warn("configuration.setting", f"{warning.text}.", hint)
+            yield warn("configuration.setting", f"{warning.text}.", warning.sentence)
         else:
             yield check_mode("configuration.modes", warning.open_file)
 

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from onetribe_bc.sandbox.faults import Faults
@@ -25,7 +26,7 @@ def respond_to_control(
     store: OrderStore, onetribe: OneTribe, faults: Faults, request: Request
 ) -> Response:
     """Respond to a request below PREFIX. An error is `{"error": "…"}`."""
-    if "Origin" in request.headers:
+    if "Origin" in request.headers or not _names_this_machine(request.headers.get("Host", "")):
         return json_response(403, {"error": "Web pages may not control the sandbox."})
     try:
         match request.method, *request.path.removeprefix(PREFIX).split("/"):
@@ -47,6 +48,13 @@ def respond_to_control(
     except ValueError as error:
         return json_response(400, {"error": str(error)})
     return json_response(404, {"error": f"There is no {request.method} {request.path}."})
+
+
+def _names_this_machine(authority: str) -> bool:
+    """Whether a Host header is the sandbox's own, and not a name that a web page's owner had point
+    to this machine (DNS rebinding).
+    """
+    return re.fullmatch(r"(localhost|127\.0\.0\.1)?(:\d+)?", authority, re.IGNORECASE) is not None
 
 
 def _received(onetribe: OneTribe) -> dict[str, object]:

@@ -25,7 +25,7 @@ from onetribe_bc.commands.monitor import metrics as exposition
 from onetribe_bc.commands.monitor import status_samples
 from onetribe_bc.commands.receiver import Receiver
 from onetribe_bc.errors import Bc2otError, InputError, NotAuthenticError
-from onetribe_bc.secret import Secret, is_loopback
+from onetribe_bc.secret import Secret, host_in, is_loopback
 from onetribe_bc.web.access_log import AccessLog
 from onetribe_bc.web.metrics import Metrics
 
@@ -101,7 +101,7 @@ class Application:
         self._receiver = receiver
         self._verifier = verifier
         self._store_hash = store_hash
-        self._path = path
+        self._path = plain_path(path)
         self._token = token.reveal().encode() if token else None
         self._metrics = metrics
         self._access_log = access_log
@@ -131,7 +131,7 @@ class Application:
         self._access_log.refuse(status, logged)
 
     def _respond(self, environ: WSGIEnvironment) -> Response:
-        path, method = environ.get("PATH_INFO") or "/", environ["REQUEST_METHOD"]
+        path, method = plain_path(environ.get("PATH_INFO", "")), environ["REQUEST_METHOD"]
         if path == self._path:
             if method != "POST":
                 raise _wrong_method("POST")
@@ -177,8 +177,6 @@ class Application:
             raise RefusalError(HTTPStatus.BAD_REQUEST, "malformed") from None
         if not callback.is_of(self._store_hash):
             raise RefusalError(HTTPStatus.FORBIDDEN, "another store's")
-        if not callback.is_about_orders:
-            raise RefusalError(HTTPStatus.UNPROCESSABLE_ENTITY, "not about orders")
         return callback
 
     def _record(self, order_id: int) -> None:
@@ -195,13 +193,12 @@ class Application:
     # Monitoring
 
     def _may_monitor(self, environ: WSGIEnvironment) -> bool:
-        """Whether the request has the token or comes from this machine."""
-        if self._token is not None:
-            scheme, _, credentials = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-            if scheme.lower() == "bearer":
-                token = credentials.strip().encode("utf-8", "surrogatepass")
-                return hmac.compare_digest(token, self._token)
-        return _is_local(environ)
+        """Whether the request has the token or, if none is set, comes from this machine."""
+        if self._token is None:
+            return _is_local(environ)
+        scheme, _, credentials = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        token = credentials.strip().encode("utf-8", "surrogatepass")
+        return scheme.lower() == "bearer" and hmac.compare_digest(token, self._token)
 
     def _monitor(self, path: str) -> Response:
         if path == HEALTH:
@@ -223,6 +220,11 @@ class Application:
             return self._metrics.text()
         samples = status_samples(self._store_hash, status, self._now())
         return self._metrics.text(status.callbacks_waiting) + exposition(samples)
+
+
+def plain_path(path: str) -> str:
+    """Return `path` without a slash at its end."""
+    return path.rstrip("/") or "/"
 
 
 def _no_ledger(cause: str) -> RefusalError:
@@ -272,7 +274,15 @@ def _is_json(content_type: str) -> bool:
 
 
 def _is_local(environ: Mapping[str, Any]) -> bool:
-    """Whether a process on this machine sent the request itself."""
-    if any(name in environ for name in _FORWARDED):
+    """Whether a process on this machine sent the request itself, and not for a web page.
+
+    A page in a browser here can send requests, too: browsers then add Origin or Sec-Fetch-Site. A
+    page whose name in DNS was changed to a loopback address (DNS rebinding) gives itself away by
+    Host.
+    """
+    if any(name in environ for name in (*_FORWARDED, "HTTP_ORIGIN")):
         return False
-    return is_loopback(environ.get("REMOTE_ADDR", ""))
+    if environ.get("HTTP_SEC_FETCH_SITE", "none") != "none":
+        return False
+    host = environ.get("HTTP_HOST", "localhost")
+    return is_loopback(environ.get("REMOTE_ADDR", "")) and is_loopback(host_in(host))

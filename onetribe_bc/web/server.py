@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import waitress  # type: ignore[import-untyped]
 
 from onetribe_bc.api.webhook import MAX_CALLBACK_BYTES
+from onetribe_bc.web.access_log import Throttle
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -120,6 +121,7 @@ class _ForwardLog(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
+        self._throttle = Throttle()
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # requests may wait for threads
         self._logger = logging.getLogger("waitress")
         self._propagated = self._logger.propagate
@@ -128,8 +130,12 @@ class _ForwardLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
-        if message.startswith(_ABOUT_CONNECTIONS):
-            _log.log(record.levelno, "Web server: %s.", message)
+        if not message.startswith(_ABOUT_CONNECTIONS):
+            return
+        held_back = self._throttle.passes(_ABOUT_CONNECTIONS)
+        if held_back is not None:
+            more = f" ({held_back:,} more such lines left out)" if held_back else ""
+            _log.log(record.levelno, "Web server: %s%s.", message, more)
 
     def close(self) -> None:
         self._logger.removeHandler(self)

@@ -19,7 +19,7 @@ from onetribe_bc.delivery.context import open_clients
 from onetribe_bc.delivery.report import Report
 from onetribe_bc.errors import ConfigurationError, InputError
 from onetribe_bc.web.access_log import AccessLog
-from onetribe_bc.web.app import OWN_PATHS, Application
+from onetribe_bc.web.app import OWN_PATHS, Application, plain_path
 from onetribe_bc.web.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def check_path(path: str) -> None:
             "The path of callbacks must start with / and contain plain characters only.",
             hint="Pass the path of the webhook's destination, such as /bigcommerce.",
         )
-    if path in OWN_PATHS:
+    if plain_path(path) in OWN_PATHS:
         raise InputError(
             f"{path} is for monitoring; callbacks need a different path.",
             hint="Pass one such as /bigcommerce.",

@@ -62,6 +62,8 @@ def test_orders_are_added_and_changed(sandbox: Sandbox, remote: Client) -> None:
         ("PUT", "/orders/1", {}, 404),
         ("GET", "/orders", {}, 404),
         ("GET", "/received", {"Origin": "https://example.com"}, 403),
+        ("GET", "/received", {"Host": "rebound.example"}, 403),
+        ("PUT", "/faults", {"Host": "127.0.0.1.rebound.example:80"}, 403),
     ],
 )
 def test_other_control_requests_are_refused(
