@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from onetribe_bc.errors import WORST_FIRST
 from onetribe_bc.sandbox import Sandbox
 from onetribe_bc.sandbox.hooks import Hook
 from tests.conftest import SandboxFactory
@@ -20,6 +23,12 @@ SECRET = "s3cret-0f-the-receiver"
 HEADERS = {"x-bc2ot-secret": SECRET}
 DAY_S = 86_400
 Row = dict[str, Any]
+Damage = Callable[[Shell], object]
+"""Brings a store into the state to be reported."""
+
+_FINDING = re.compile(
+    r"(?P<level>\w+)(?: (?P<code>\d))? (?P<check>[\w.]+)(?:: (?P<words>.*?))?(?: -> (?P<hint>.*))?"
+)
 
 
 @pytest.fixture(name="sandbox")
@@ -61,6 +70,20 @@ class Report:
             assert f"        -> {row['mend']}\n" in self.text.out
         assert self.document["exit_code"] == self.code
         return row
+
+    def shows(self, *findings: str) -> None:
+        """Assert each finding, and that the worst of them decides the exit code.
+
+        A finding reads "fail 4 check: words … more words -> hint"; only failures have a code.
+        """
+        codes = [0]
+        for text in findings:
+            parsed = _FINDING.fullmatch(text)
+            assert parsed is not None, text
+            level, code, check, words, hint = parsed.groups(default="")
+            codes.append(int(code or 0))
+            self.finds(check, level, *words.split(" … "), code=codes[-1], hint=hint)
+        assert self.code == min(codes, key=[*map(int, WORST_FIRST)].index), self.text.out
 
     @property
     def problems(self) -> set[str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 import textwrap
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 
 import click
 
@@ -53,10 +55,17 @@ _NARROWEST = 30
 @json_option
 def doctor(cli: Context, fix: bool, all_stores: bool, as_json: bool) -> int:
     def work(console: Console, settings: Settings) -> int:
-        return _examine(console, settings, fix=fix, as_json=as_json)
+        report = _Report(console, settings.bigcommerce.store_hash or None, as_json=as_json)
+        with (
+            interruptible(console) as clock,
+            closing(examine(settings, clock, fix=fix)) as findings,
+        ):
+            return report.run(until_stopped(findings, clock), offer_fix=not fix)
 
     def unusable(console: Console, error: ConfigurationError) -> int:
-        return _show_unusable(console, error, as_json=as_json)
+        """Report that the settings cannot be loaded, as the only finding."""
+        finding = failed("configuration.file", error)
+        return _Report(console, None, as_json=as_json).run([finding], offer_fix=False)
 
     # The checks report the configuration's warnings.
     silent = replace(cli, warns=False)
@@ -66,59 +75,45 @@ def doctor(cli: Context, fix: bool, all_stores: bool, as_json: bool) -> int:
         return unusable(cli.console(json=as_json), error)
 
 
-def _examine(console: Console, settings: Settings, *, fix: bool, as_json: bool) -> int:
-    found: list[Finding] = []
-    complete = False
-    try:
-        with (
-            interruptible(console) as clock,
-            closing(examine(settings, clock, fix=fix)) as findings,
-        ):
-            shown = _Shown(console, as_json=as_json)
-            for finding in until_stopped(findings, clock):
-                found.append(finding)
-                shown.add(finding)
-        complete = True
-    finally:
-        if as_json:
-            store_hash = settings.bigcommerce.store_hash or None
-            console.json(_as_json(found, store_hash=store_hash, complete=complete))
-    console.info(_summary(found, fixed=fix))
-    return worst(found)
+class _Report:
+    """Print findings under their groups, then a summary; with -q, only problems and fixes."""
 
-
-def _show_unusable(console: Console, error: ConfigurationError, *, as_json: bool) -> int:
-    """Report that the settings cannot be loaded, as the only finding."""
-    finding = failed("configuration.file", error)
-    _Shown(console, as_json=as_json).add(finding)
-    if as_json:
-        console.json(_as_json([finding], store_hash=None, complete=True))
-    console.info(_summary([finding], fixed=False))
-    return worst([finding])
-
-
-class _Shown:
-    """Print findings under their groups; with -q, only problems and fixes."""
-
-    def __init__(self, console: Console, *, as_json: bool) -> None:
+    def __init__(self, console: Console, store_hash: str | None, *, as_json: bool) -> None:
         self._console = console
-        self._silent = as_json
-        self._group = ""
+        self._store_hash = store_hash
+        self._as_json = as_json
+        self._found: list[Finding] = []
         width = shutil.get_terminal_size().columns if console.is_terminal else 0
         self._width = width if width >= _NARROWEST else 0
 
-    def add(self, finding: Finding) -> None:
-        harmless = finding.level in (Level.OK, Level.NOTE) and not finding.fixed
-        if self._silent or (self._console.quiet and harmless):
-            return
-        if finding.group != self._group:
-            self._group = finding.group
-            self._console.data(self._group)
-        self._line(f"{finding.level:<{_MARK}}", finding.text)
-        if finding.hint:
-            self._line(" " * _MARK, f"-> {finding.hint}")
+    def run(self, findings: Iterable[Finding], *, offer_fix: bool) -> int:
+        """Report the findings as they come, and return the exit code."""
+        complete = False
+        try:
+            for group, of_group in groupby(findings, attrgetter("group")):
+                self._print_group(group, of_group)
+            complete = True
+        finally:
+            if self._as_json:
+                self._console.json(self._document(complete=complete))
+        self._console.info(_summary(self._found, offer_fix=offer_fix))
+        return worst(self._found)
 
-    def _line(self, mark: str, text: str) -> None:
+    def _print_group(self, group: str, findings: Iterable[Finding]) -> None:
+        title = group
+        for finding in findings:
+            self._found.append(finding)
+            harmless = finding.level in (Level.OK, Level.NOTE) and not finding.fixed
+            if self._as_json or (self._console.quiet and harmless):
+                continue
+            if title:
+                self._console.data(title)
+                title = ""
+            self._print_line(f"{finding.level:<{_MARK}}", finding.text)
+            if finding.hint:
+                self._print_line(" " * _MARK, f"-> {finding.hint}")
+
+    def _print_line(self, mark: str, text: str) -> None:
         """Print `text` after `mark`, wrapped on a terminal."""
         begin = f"{' ' * _INDENT}{mark}  "
         line = " ".join(text.split())
@@ -132,42 +127,33 @@ class _Shown:
                 break_long_words=False,
             )
         else:
-            line = f"{begin}{line}"
+            line = begin + line
         self._console.data(line)
 
+    def _document(self, *, complete: bool) -> dict[str, object]:
+        return {
+            "store_hash": self._store_hash,
+            "complete": complete,
+            "exit_code": worst(self._found) if complete else ExitCode.INTERRUPTED,
+            "findings": [
+                {
+                    "check": finding.check,
+                    "level": finding.level.lower(),
+                    "text": finding.text,
+                    "mend": finding.hint,
+                    "exit_code": finding.exit_code,
+                    "fixable": finding.fix is not None,
+                    "mended": finding.fixed,
+                }
+                for finding in self._found
+            ],
+        }
 
-def _summary(findings: Iterable[Finding], *, fixed: bool) -> str:
-    found = list(findings)
-    levels = Counter(finding.level for finding in found)
-    counted = ", ".join(
-        f"{levels[level]} {level}"
-        for level in (Level.FAIL, Level.WARN, Level.NOTE, Level.OK)
-        if levels[level]
-    )
+
+def _summary(findings: Sequence[Finding], *, offer_fix: bool) -> str:
+    levels = Counter(finding.level for finding in findings)
+    counted = ", ".join(f"{levels[level]} {level}" for level in reversed(Level) if levels[level])
     verdict = "Problems found" if levels[Level.FAIL] else "No failures"
-    fixable = sum(finding.fix is not None for finding in found)
-    offer = f" To fix {fixable} of them, add --fix." if fixable and not fixed else ""
+    fixable = sum(finding.fix is not None for finding in findings)
+    offer = f" To fix {fixable} of them, add --fix." if fixable and offer_fix else ""
     return f"{verdict}: {counted}.{offer}"
-
-
-def _as_json(
-    findings: Iterable[Finding], *, store_hash: str | None, complete: bool
-) -> dict[str, object]:
-    found = list(findings)
-    return {
-        "store_hash": store_hash,
-        "complete": complete,
-        "exit_code": worst(found) if complete else ExitCode.INTERRUPTED,
-        "findings": [
-            {
-                "check": finding.check,
-                "level": finding.level.lower(),
-                "text": finding.text,
-                "mend": finding.hint,
-                "exit_code": finding.exit_code,
-                "fixable": finding.fix is not None,
-                "mended": finding.fixed,
-            }
-            for finding in found
-        ],
-    }

@@ -14,7 +14,7 @@ from onetribe_bc.api.bigcommerce import BigCommerceClient
 from onetribe_bc.api.http import Timeouts
 from onetribe_bc.clock import Clock
 from onetribe_bc.config import Settings
-from onetribe_bc.delivery.context import connect_bigcommerce, connect_onetribe
+from onetribe_bc.delivery.context import connect_bigcommerce
 from onetribe_bc.doctor.files import check_files
 from onetribe_bc.doctor.finding import (
     CHECK_ERRORS,
@@ -38,6 +38,8 @@ __all__ = ["Finding", "Level", "examine", "failed", "worst"]
 
 ATTEMPTS = 2
 """Attempts for each request: a user is waiting."""
+
+_NEED_TOKEN = {"orders": "Order scope", "store": "Store name", "clock": "Clock"}
 
 
 def examine(settings: Settings, clock: Clock, *, fix: bool = False) -> Generator[Finding]:
@@ -96,9 +98,8 @@ class _Examination:
             yield failed("bigcommerce.token", error)
             has_store = self._settings.bigcommerce.store_hash
             self._store_problem = "no token" if has_store else "no store hash"
-            yield skipped("bigcommerce.orders", "Order scope", self._store_problem)
-            yield skipped("bigcommerce.store", "Store name", self._store_problem)
-            yield skipped("bigcommerce.clock", "Clock", self._store_problem)
+            for name, subject in _NEED_TOKEN.items():
+                yield skipped(f"bigcommerce.{name}", subject, self._store_problem)
             return
         self._store_problem = yield from check_store(self._client, self._clock)
 
@@ -117,13 +118,7 @@ class _Examination:
         )
 
     def _onetribe(self) -> Iterator[Finding]:
-        try:
-            client = connect_onetribe(self._settings, self._clock)
-        except ConfigurationError as error:
-            yield failed("onetribe.address", error)
-            return
-        with closing(client):
-            yield from check_onetribe(client)
+        return check_onetribe(self._settings, self._clock)
 
     def _check_ledger(self) -> Iterator[Finding]:
         return check_ledger(self._settings, self._ledger, now=self._clock.now())

@@ -102,10 +102,8 @@ def check_hooks(
     yield from _check_limit(listing.hooks)
     for blocked in listing.blocked:
         yield _blocked(blocked, hooks, settings)
-    receivers = [
-        one.hook.destination for one in hooks if one.is_active and one.target is Target.RECEIVER
-    ]
-    for destination in dict.fromkeys(receivers):
+    receivers = (one for one in hooks if one.is_active and one.target is Target.RECEIVER)
+    for destination in dict.fromkeys(one.hook.destination for one in receivers):
         shown = mask_destination(destination, settings.onetribe.url)
         yield check_receiver(network, destination, shown)
 
@@ -149,11 +147,11 @@ def _duplicates(one: Hook, other: Hook) -> bool:
 
 def _overlap(one: str, other: str) -> bool:
     """Return whether two order scopes share an event. A scope without a channel is for all."""
-    first, second = ORDER_SCOPE.fullmatch(one), ORDER_SCOPE.fullmatch(other)
+    first, second = (ORDER_SCOPE.fullmatch(scope) for scope in (one, other))
     assert first is not None  # noqa: S101 - only order webhooks are compared
     assert second is not None  # noqa: S101
     channels = {first["channel"], second["channel"]} - {None}
-    events = (first["event"], second["event"])
+    events = first["event"], second["event"]
     return len(channels) < 2 and (_includes(*events) or _includes(*reversed(events)))
 
 
@@ -184,11 +182,8 @@ def _check_destination(one: _OrderHook, *, is_served: bool, is_full: bool) -> It
     check = "hooks.destination"
     replacement = _replacement(one.hook, is_full=is_full)
     if one.target is Target.OTHER_PATH:
-        yield fail(
-            check,
-            f"{one.name} has your merchant key, but a different path from onetribe.url.",
-            f"bc2ot hooks create --scope '{excerpt(one.hook.scope)}'",
-        )
+        text = f"{one.name} has your merchant key, but a different path from onetribe.url."
+        yield fail(check, text, f"bc2ot hooks create --scope '{excerpt(one.hook.scope)}'")
     elif one.target is Target.OTHER_KEY:
         yield fail(
             check,
@@ -229,12 +224,12 @@ def _check_activity(client: BigCommerceClient, one: _OrderHook) -> Iterator[Find
     elif one.is_active:
         yield ok("hooks.active", f"{one.name} is active.")
     else:
-        why = (
-            f"was deactivated by BigCommerce: it was idle for {IDLE_LIMIT.days} days, or its "
-            "callbacks kept failing"
-            if one.status == "deactivated"
-            else "is inactive: someone disabled it"
-        )
+        why = "is inactive: someone disabled it"
+        if one.status == "deactivated":
+            why = (
+                f"was deactivated by BigCommerce: it was idle for {IDLE_LIMIT.days} days, or its "
+                "callbacks kept failing"
+            )
         hint = f"bc2ot hooks enable {hook.id}"
         yield fail("hooks.active", f"{one.name} {why}.", hint, fix=_enable(client, one))
 

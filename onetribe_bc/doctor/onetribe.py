@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from http import HTTPStatus
 
 from onetribe_bc.api.onetribe import OneTribeClient
+from onetribe_bc.clock import Clock
+from onetribe_bc.config import Settings
+from onetribe_bc.delivery.context import connect_onetribe
 from onetribe_bc.doctor.finding import CHECK_ERRORS, Finding, failed, note, ok, warn
 
 _CHECK = "onetribe.address"
 _REFUSALS = (401, 403, 404, 410)
 
 
-def check_onetribe(client: OneTribeClient) -> Iterator[Finding]:
+def check_onetribe(settings: Settings, clock: Clock) -> Iterator[Finding]:
     try:
-        yield reach_onetribe(client)
+        with closing(connect_onetribe(settings, clock)) as client:
+            yield reach_onetribe(client)
     except CHECK_ERRORS as error:
         yield failed(_CHECK, error)
 

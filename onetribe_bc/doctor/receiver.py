@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Collection
+from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -48,10 +49,8 @@ def probe(url: str, timeouts: Timeouts) -> int:
     """
     headers = {"Content-Type": "application/json"}
     client = HttpClient(url, headers=headers, timeouts=timeouts, connections=1, label=f"/{MASK}")
-    try:
+    with closing(client):
         return client.request("POST", body=b"{}", keep_bytes=0).status
-    finally:
-        client.close()
 
 
 def check_receiver(network: Network, destination: str, shown: str) -> Finding:
@@ -60,29 +59,24 @@ def check_receiver(network: Network, destination: str, shown: str) -> Finding:
     A 401 shows that the way is open up to the path of callbacks.
     """
     host = host_of(destination)
+    unreachable = f"Cannot reach the receiver {shown}:"
     if not host:
-        return _unreachable(shown, "invalid URL.", "bc2ot hooks create --receiver URL")
+        return fail(_CHECK, f"{unreachable} invalid URL.", "bc2ot hooks create --receiver URL")
     try:
         status = network.probe(destination)
     except NoConnectionError as error:
-        if not network.resolve(host):
-            return fail(
-                _CHECK,
-                f"The name {host} of the receiver {shown} is unknown (DNS).",
-                "Correct the DNS record, or the webhook's destination.",
-            )
-        return _unreachable(shown, str(error), error.hint)
+        if network.resolve(host):
+            return fail(_CHECK, f"{unreachable} {error}", error.hint)
+        text = f"The name {host} of the receiver {shown} is unknown (DNS)."
+        return fail(_CHECK, text, "Correct the DNS record, or the webhook's destination.")
     except CHECK_ERRORS as error:
-        return _unreachable(shown, str(error), _CHECK_THERE)
+        return fail(_CHECK, f"{unreachable} {error}", _CHECK_THERE)
     if status != HTTPStatus.UNAUTHORIZED:
         return _judge(status, f"The receiver {shown} responds with {status}")
-    private = [address for address in network.resolve(host) if ip_address(address).is_private]
-    if private:
-        return warn(
-            _CHECK,
-            f"The receiver {shown} responds at {private[0]}, which is inside your own network.",
-            "Check that BigCommerce can reach it from the internet.",
-        )
+    for address in network.resolve(host):
+        if ip_address(address).is_private:
+            text = f"The receiver {shown} responds at {address}, which is inside your own network."
+            return warn(_CHECK, text, "Check that BigCommerce can reach it from the internet.")
     return ok(
         _CHECK, f"The receiver {shown} responds over TLS and rejects unauthenticated requests."
     )
@@ -93,29 +87,14 @@ def _judge(status: int, text: str) -> Finding:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return warn(_CHECK, f"{text}: the proxy may be unable to reach it.", _CHECK_THERE)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        return fail(
-            _CHECK,
-            f"{text}, a redirect. BigCommerce expects 2xx.",
-            "Point the webhook to the final URL: bc2ot hooks create --receiver URL",
-        )
+        hint = "Point the webhook to the final URL: bc2ot hooks create --receiver URL"
+        return fail(_CHECK, f"{text}, a redirect. BigCommerce expects 2xx.", hint)
     if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE):
-        return fail(
-            _CHECK,
-            f"{text} to a POST: it does not accept callbacks there.",
-            "Compare the webhook's path, the proxy's, and --path of `bc2ot serve`.",
-        )
+        hint = "Compare the webhook's path, the proxy's, and --path of `bc2ot serve`."
+        return fail(_CHECK, f"{text} to a POST: it does not accept callbacks there.", hint)
     if status < HTTPStatus.MULTIPLE_CHOICES:
-        return warn(
-            _CHECK,
-            f"{text} to a callback without its secret: it verifies nothing.",
-            "Pass each callback and its headers to `bc2ot serve` or `bc2ot handle-callback`.",
-        )
-    return warn(
-        _CHECK,
-        f"{text}; `bc2ot serve` would respond with 401.",
-        f"If it is a function of yours, this may be fine. If not: {_CHECK_THERE}",
-    )
-
-
-def _unreachable(shown: str, why: str, hint: str) -> Finding:
-    return fail(_CHECK, f"Cannot reach the receiver {shown}: {why}", hint)
+        text = f"{text} to a callback without its secret: it verifies nothing."
+        hint = "Pass each callback and its headers to `bc2ot serve` or `bc2ot handle-callback`."
+        return warn(_CHECK, text, hint)
+    hint = f"If it is a function of yours, this may be fine. If not: {_CHECK_THERE}"
+    return warn(_CHECK, f"{text}; `bc2ot serve` would respond with 401.", hint)
