@@ -6,20 +6,24 @@ up to the caller, who knows what a request does.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
+import os
 import platform
+import re
+import socket
+import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 import urllib3.exceptions
-from requests.adapters import HTTPAdapter
-from urllib3 import HTTPSConnectionPool, PoolManager
-from urllib3.connection import HTTPSConnection
+from requests.utils import select_proxy
+from urllib3.util import parse_url
 
+from onetribe_bc.api.connection import Adapter, Exchange, begin_exchange
 from onetribe_bc.errors import (
     BadResponseError,
     ConfigurationError,
@@ -36,7 +40,7 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 """More than any page of 250 orders; a larger response is an error."""
 
 _CHUNK_BYTES = 256 * 1024
-_CONNECTING = "while connecting"
+_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,11 @@ class Timeouts:
 
     connect_s: float = 5.0
     read_s: float = 30.0
+
+    @property
+    def exchange_s(self) -> float:
+        """The most that a request and its whole response may take."""
+        return self.connect_s + 2 * self.read_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +94,19 @@ class HttpClient:
         self._peer = address.netloc.rpartition("@")[2]
         # A session on top of the adapter would follow redirects, keep cookies, read .netrc, and
         # read the environment for each request.
-        self._adapter = _Adapter(pool_connections=1, pool_maxsize=connections)
+        self._adapter = Adapter(pool_connections=1, pool_maxsize=connections)
         with requests.Session() as session:
             # Proxies and CA certificates come from the environment, as usual.
             settings = session.merge_environment_settings(base_url, {}, None, None, None)
         # Do not reach this machine through a proxy.
         self._proxies = {} if is_loopback(self._host) else dict(settings["proxies"])
+        self._proxy = find_proxy(base_url)
+        through = f" through the proxy {self._proxy}" if self._proxy else ""
+        self._route = f"{self._peer}{through}"
         verify = settings["verify"]
         self._verify = True if verify is None else verify
+        if address.scheme == "https":
+            _check_files(self._verify)
         self._prepared: dict[tuple[str, str], requests.PreparedRequest] = {}
         self._headers = {
             "User-Agent": user_agent(),
@@ -120,13 +134,14 @@ class HttpClient:
         requests whose status is enough, as an error's always is.
 
         Raises NoConnectionError (the request certainly never left), NoResponseError (it may have
-        arrived), BadResponseError (the body could not be read), and ConfigurationError (the URL
-        or a header is not valid in HTTP).
+        arrived), BadResponseError (the body could not be read), and ConfigurationError (the URL,
+        a header or a file for TLS is invalid).
         """
         request = self._prepare(method, path, query)
         request.headers.update(headers or {})
         request.prepare_body(body, None)
         started = time.perf_counter()
+        exchange = begin_exchange(time.monotonic() + self._timeouts.exchange_s)
         try:
             response = self._adapter.send(
                 request,
@@ -137,9 +152,10 @@ class HttpClient:
             )
         except (OSError, urllib3.exceptions.HTTPError) as error:  # OSError: requests' own, too
             self._log(method, path, type(error).__name__, started)
-            raise _explain(error, self._peer) from None
+            raise self._explain(error, exchange) from None
         try:
-            kept = self._read(response, MAX_BODY_BYTES if keep_bytes is None else keep_bytes)
+            limit = MAX_BODY_BYTES if keep_bytes is None else keep_bytes
+            kept = _read(response, limit, exchange)
             if kept.problem and keep_bytes is None and response.status_code < 400:
                 self._log(method, path, f"{response.status_code}, body incomplete", started)
                 raise BadResponseError(f"The response of {self._peer} {kept.problem}.")
@@ -184,59 +200,33 @@ class HttpClient:
             self._prepared[method, path] = request
         return request.copy()
 
-    def _read(self, response: requests.Response, limit: int) -> _Body:
-        """Read at most `limit` bytes, for at most four times the read timeout."""
-        chunks: list[bytes] = []
-        size = 0
-        give_up_at = time.monotonic() + 4 * self._timeouts.read_s
-        try:
-            while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
-                chunks.append(chunk)
-                size += len(chunk)
-                if size > limit:
-                    return _Body(b"".join(chunks)[:limit], "is too large")
-                if time.monotonic() > give_up_at:
-                    return _Body(b"".join(chunks), "is too slow")
-        except (urllib3.exceptions.HTTPError, OSError):
-            return _Body(b"".join(chunks), "is incomplete")
-        return _Body(b"".join(chunks), "")
+    def _explain(self, error: Exception, exchange: Exchange) -> Exception:
+        """Return our error for one of requests or urllib3."""
+        if exchange.sent:
+            return NoResponseError(f"Sent the request to {self._route} but got no response.")
+        causes = list(_causes(error))
+        refusal = next(filter(None, map(_PROXY_STATUS.search, map(str, causes))), None)
+        if self._proxy and refusal:
+            return NoConnectionError(
+                f"No connection to {self._peer}: the proxy {self._proxy} answered {refusal[1]}.",
+                hint=f"Check the user and password in {self._proxy.variable}."
+                if refusal[1] == "407"
+                else f"Check what the proxy allows, and {self._proxy.variable}.",
+            )
+        if any(isinstance(cause, ssl.SSLError) for cause in causes):
+            return NoConnectionError(
+                f"No secure connection to {self._route}: TLS failed or its "
+                f"certificate was not accepted{_reason(causes)}.",
+                hint="Check the URL, this machine's clock, and its CA certificates.",
+            )
+        hint = "Check the URL, the network, and the firewall."
+        if self._proxy:
+            hint = f"Check {self._proxy.variable} (NO_PROXY excludes hosts) and the network."
+        return NoConnectionError(f"No connection to {self._route}{_reason(causes)}.", hint=hint)
 
     def _log(self, method: str, path: str, outcome: str, started: float) -> None:
         elapsed_ms = (time.perf_counter() - started) * 1000
         _log.info("%s %s%s %s %.0f ms", method, self._label, path, outcome, elapsed_ms)
-
-
-class _Connection(HTTPSConnection):
-    """Adds a note to errors while connecting, before the first byte of a request is sent."""
-
-    def connect(self) -> None:
-        try:
-            super().connect()
-        except Exception as error:
-            error.add_note(_CONNECTING)
-            raise
-
-
-class _ConnectionPool(HTTPSConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _Adapter(HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, **options)
-        _mark_connecting(self.poolmanager)
-
-    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **options)
-        _mark_connecting(manager)
-        return manager
-
-
-def _mark_connecting(manager: PoolManager) -> None:
-    manager.pool_classes_by_scheme = {
-        **manager.pool_classes_by_scheme,
-        "https": _ConnectionPool,
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +245,7 @@ class _RedactingFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
-        if self._path != self._label and self._path in message:
+        if len(self._path) > 1 and self._path != self._label and self._path in message:
             record.msg, record.args = message.replace(self._path, self._label), ()
         return True
 
@@ -265,46 +255,122 @@ def user_agent() -> str:
     return f"bc2ot/{__version__} (Python {platform.python_version()})"
 
 
-def _explain(error: Exception, peer: str) -> Exception:
-    """Return our error for one of requests or urllib3."""
-    if isinstance(error, OSError) and not isinstance(error, requests.exceptions.RequestException):
-        return NoConnectionError(
-            f"No connection to {peer}: the CA certificates could not be read.",
-            hint="Check REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.",
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy as it may be shown, and the environment variable that names it."""
+
+    address: str
+    variable: str
+
+    def __str__(self) -> str:
+        return f"{self.address} ({self.variable})"
+
+
+def find_proxy(url: str) -> Proxy | None:
+    """Return the proxy that requests to a URL go through.
+
+    Raises ConfigurationError for one that cannot be used; its password is never quoted.
+    """
+    parts = urlsplit(url)
+    if is_loopback(parts.hostname or ""):
+        return None
+    proxies = requests.utils.get_environ_proxies(url)
+    proxy = select_proxy(url, proxies)
+    if not proxy:
+        return None
+    names = (f"{parts.scheme}_proxy", "all_proxy")
+    named = (n for n in os.environ if n.lower() in names and os.environ[n] == proxy)
+    variable = next(named, "the system's settings")
+    try:
+        parsed = parse_url(proxy if "://" in proxy else f"http://{proxy}")
+        urlsplit(proxy)
+        if not parsed.host or not (parsed.scheme or "").startswith(("http", "socks")):
+            raise ValueError("no proxy")
+    except (ValueError, urllib3.exceptions.HTTPError):
+        raise ConfigurationError(
+            f"The proxy in {variable} is not a valid URL.",
+            hint="Write http://USER:PASSWORD@HOST:PORT, with special characters in the user and "
+            "password percent-encoded: [ as %5B, @ as %40, / as %2F.",
+        ) from None
+    address = f"{parsed.host}:{parsed.port}" if parsed.port else parsed.host
+    if (parsed.scheme or "").startswith("socks") and importlib.util.find_spec("socks") is None:
+        raise ConfigurationError(
+            f"The proxy {address} ({variable}) is a SOCKS proxy, for which a package is missing.",
+            hint="Install PySocks into bc2ot's environment, or use an HTTP proxy.",
         )
-    if not _never_left(error):
-        return NoResponseError(f"Sent the request to {peer} but got no response.")
-    if isinstance(error, requests.exceptions.SSLError):
-        return NoConnectionError(
-            f"No secure connection to {peer}: TLS failed or its certificate was not accepted.",
-            hint="Check the URL, this machine's clock, and its CA certificates.",
-        )
-    return NoConnectionError(
-        f"No connection to {peer}.", hint="Check the URL, the network, and the firewall."
+    return Proxy(address, variable)
+
+
+def _check_files(verify: object) -> None:
+    """Raise ConfigurationError for a file named in the environment that TLS cannot use."""
+    variable, path = "SSLKEYLOGFILE", os.environ.get("SSLKEYLOGFILE", "")
+    try:
+        if path:
+            with open(path, "ab"):  # noqa: PTH123 - as the ssl module does
+                pass
+        if isinstance(verify, str):
+            variable = next((name for name in _CA_VARIABLES if os.environ.get(name)), "")
+            path = verify
+            if not os.path.isdir(path):  # noqa: PTH112 - may be any text
+                ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        reason = "it has no certificate in PEM form"
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a path"
+    else:
+        return
+    use = "for the keys of TLS" if variable == "SSLKEYLOGFILE" else "with CA certificates"
+    raise ConfigurationError(
+        f"The file {use} in {variable} cannot be used: {path}: {reason}.",
+        hint=f"Correct {variable}, or unset it.",
     )
 
 
-def _never_left(error: BaseException) -> bool:
-    """Return whether the failure happened before the first byte of the request was sent."""
+def _read(response: requests.Response, limit: int, exchange: Exchange) -> _Body:
+    """Read at most `limit` bytes, until the exchange's deadline."""
+    if exchange.cut:
+        return _Body(b"", "is incomplete")
+    if "," in response.headers.get("Content-Encoding", ""):
+        # Each layer can multiply the size by a thousand.
+        return _Body(b"", "is compressed more than once")
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                return _Body(b"".join(chunks)[:limit], "is too large")
+    except (urllib3.exceptions.HTTPError, OSError):
+        is_late = time.monotonic() >= exchange.give_up_at
+        return _Body(b"".join(chunks), "is too slow" if is_late else "is incomplete")
+    return _Body(b"".join(chunks), "")
+
+
+_PROXY_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and all that are behind it, however requests and urllib3 wrapped them."""
     seen: set[int] = set()
     queue: list[object] = [error]
     while queue:
         item = queue.pop()
-        if not isinstance(item, BaseException) or id(item) in seen:
-            continue
-        seen.add(id(item))
-        if isinstance(
-            item,
-            (
-                requests.exceptions.ConnectTimeout,
-                requests.exceptions.InvalidURL,
-                urllib3.exceptions.NewConnectionError,
-                urllib3.exceptions.ConnectTimeoutError,
-                urllib3.exceptions.LocationValueError,
-            ),
-        ):
-            return True
-        if _CONNECTING in getattr(item, "__notes__", ()):
-            return True
-        queue += [*item.args, getattr(item, "reason", None), item.__cause__, item.__context__]
-    return False
+        if isinstance(item, BaseException) and id(item) not in seen:
+            seen.add(id(item))
+            yield item
+            queue += [*item.args, getattr(item, "reason", None), item.__cause__, item.__context__]
+
+
+def _reason(causes: list[BaseException]) -> str:
+    """Return what this machine says of a failure, after a colon; empty if it says nothing."""
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f": {cause.verify_message}"
+        if isinstance(cause, socket.gaierror):
+            return ": its name cannot be resolved"
+    for cause in causes:
+        if isinstance(cause, OSError) and cause.errno and not isinstance(cause, ssl.SSLError):
+            return f": {os.strerror(cause.errno)}"
+    timeouts = (urllib3.exceptions.TimeoutError, TimeoutError)
+    return ": no answer in time" if any(isinstance(c, timeouts) for c in causes) else ""

@@ -65,14 +65,15 @@ def ping(url: Secret | None, event: str = "") -> None:
     """Request the URL, followed by `/` and the event if there is one."""
     if url is None:
         return
-    with closing(
-        HttpClient(url.reveal(), headers={}, timeouts=_TIMEOUTS, connections=1, label=f"/{MASK}")
-    ) as client:
-        try:
+    try:
+        client = HttpClient(
+            url.reveal(), headers={}, timeouts=_TIMEOUTS, connections=1, label=f"/{MASK}"
+        )
+        with closing(client):
             response = client.request("GET", f"/{event}" if event else "", keep_bytes=1024)
-        except Bc2otError as error:
-            _log.warning("Could not reach the ping URL (monitor.url): %s", error)
-            return
+    except Bc2otError as error:
+        _log.warning("Could not reach the ping URL (monitor.url): %s", error)
+        return
     if response.status >= 300:
         _log.warning("The ping URL (monitor.url) responded with %s.", response.status)
 
