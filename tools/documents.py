@@ -17,6 +17,7 @@ from onetribe_bc.config.settings import SETTINGS, Setting
 from onetribe_bc.config.sources import Source
 from onetribe_bc.config.write import render
 from onetribe_bc.errors import ExitCode
+from onetribe_bc.sandbox import FaultKind, Group
 from onetribe_bc.version import __version__
 from tools import manual
 from tools.messages import iter_errors, iter_texts, quoted_messages, source_trees
@@ -92,6 +93,23 @@ def exit_codes() -> str:
     return "\n".join(["| code | meaning |", "|---|---|", *rows]) + "\n"
 
 
+def faults_table() -> str:
+    """Return the table of the sandbox's faults, by group."""
+    rows = ["| kind | what happens | ARGUMENT |", "|---|---|---|"]
+    for group in Group:
+        rows.append(f"| | **{group}** | |")
+        rows += [
+            f"| `{kind}` | {kind.effect} | {_argument(kind)} |"
+            for kind in FaultKind
+            if kind.group is group and kind.effect
+        ]
+    return "\n".join(rows) + "\n"
+
+
+def _argument(kind: FaultKind) -> str:
+    return f"{kind.argument.lower()}, default {kind.default:g}" if kind.argument else ""
+
+
 def settings_table() -> str:
     """Return the reference of all settings."""
     rows = ["| key | takes | default | environment | meaning |", "|---|---|---|---|---|"]
@@ -133,6 +151,7 @@ DOCUMENTS: Mapping[str, Callable[[str], str]] = {
     "docs/commands.md": lambda document: block(document, "commands", all_help()),
     "docs/configuration.md": lambda document: block(document, "settings", settings_table()),
     "docs/exit-codes.md": lambda document: block(document, "exit codes", exit_codes()),
+    "docs/sandbox.md": lambda document: block(document, "faults", faults_table()),
     "docs/bc2ot.1": man_page,
     "config.example.yaml": lambda _before: example_configuration(),
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import shlex
 import tempfile
+import textwrap
+from collections.abc import Iterator
 
 import click
 
@@ -12,12 +14,28 @@ from onetribe_bc.cli.context import Context
 from onetribe_bc.cli.options import Number, Whole, command
 from onetribe_bc.cli.signals import interruptible
 from onetribe_bc.errors import InputError, InterruptedRunError
-from onetribe_bc.sandbox import FAULT_SYNTAX, Sandbox, parse_fault
+from onetribe_bc.sandbox import FAULT_SYNTAX, FaultKind, Group, Sandbox, parse_fault
+
+
+def _fault_kinds() -> str:
+    """Every kind of fault under the heading of its group, as paragraphs of help."""
+    lines = []
+    for group in Group:
+        lines += [*textwrap.wrap(f"{group}:", 74), *_kind_lines(group), "", "\b"]
+    return "\n    ".join(lines[:-2])
+
+
+def _kind_lines(group: Group) -> Iterator[str]:
+    for kind in FaultKind:
+        if kind.group is group and kind.effect:
+            name = f"{kind}@{kind.argument}" if kind.argument else kind
+            default = f" [{kind.default:g}]" if kind.argument else ""
+            yield f"  {name:<21} {kind.effect}{default}"
 
 
 @command(
     "sandbox",
-    help="""Simulate BigCommerce and One Tribe on this machine, until Ctrl-C.
+    help=f"""Simulate BigCommerce and One Tribe on this machine, until Ctrl-C.
 
     Prints environment variables that point bc2ot at it: paste them into another terminal. They
     include a ledger of its own, which is deleted when the sandbox ends. BigCommerce calls https
@@ -33,23 +51,12 @@ from onetribe_bc.sandbox import FAULT_SYNTAX, Sandbox, parse_fault
     A fault is SERVICE:KIND[=RATE][@ARGUMENT][*TIMES][#ID,ID...]
       SERVICE   bigcommerce or onetribe
       RATE      chance that it strikes, from 0 to 1 (default: 1)
-      ARGUMENT  a status, or seconds, for the kinds that take one
+      ARGUMENT  for the kinds that take one; defaults are in brackets
       TIMES     how often it strikes at most
       ID        limits it to requests about these orders
 
     \b
-    Instead of the request:
-      5xx       500, 502, 503 or 504       status    @STATUS, else 500
-      html      a page, @STATUS or 502     bare_429  429 without quota headers
-      reset     the connection breaks
-    After the request was carried out:
-      lost_reply  the connection breaks    empty     200 without a body
-      garbled     200 and broken JSON      truncated half a body, cut off
-      cut_json    half a body              drip      a byte every @SECONDS, else 0.01
-    Late:
-      slow      @SECONDS, else 1
-    Lists of orders (bigcommerce only):
-      object_for_list  row_without_id  not_ascending  date_filter_ignored
+    {_fault_kinds()}
     """,
 )
 @click.option(

@@ -12,6 +12,7 @@ from onetribe_bc.sandbox.fault import (
     Fault,
     FaultKind,
     Gate,
+    Group,
     Service,
     parse_fault,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "Fault",
     "FaultKind",
     "Gate",
+    "Group",
     "Quota",
     "Request",
     "Sandbox",

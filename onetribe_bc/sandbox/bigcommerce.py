@@ -145,7 +145,9 @@ class BigCommerce:
             return api_error("v2", 400, str(error))
 
     def _list(self, query: OrderQuery) -> Response:
-        orders = self._store.page(query)
+        orders = self._faults.spoil(self._store.page(query), is_list=True)
+        if orders is None:
+            return api_error("v2", 500)
         return Response(200, b"[" + b",".join(orders) + b"]") if orders else Response(204)
 
     def _count(self, query: OrderQuery) -> Response:
@@ -158,9 +160,11 @@ class BigCommerce:
 
     def _order(self, order_id: str) -> Response:
         try:
-            return Response(200, self._store.raw(int(order_id)))
+            rows = {int(order_id): self._store.raw(int(order_id))}
         except (KeyError, ValueError):
             return api_error("v2", 404)
+        orders = self._faults.spoil(rows, is_list=False)
+        return api_error("v2", 500) if orders is None else Response(200, orders[0])
 
 
 def _parts(path: str) -> tuple[str, str, str]:

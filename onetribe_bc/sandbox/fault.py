@@ -1,7 +1,7 @@
 """Faults: what goes wrong, and when.
 
 A new kind is a member of `FaultKind` and a case in `faults.py`; if it breaks a connection in a way
-of its own, also a `Delivery` and a case in `server.py`.
+of its own, also a `Delivery` and a case in `server.py`. Help and guide are made from the members.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ import re
 import threading
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 FAULT_SYNTAX = "SERVICE:KIND[=RATE][@ARGUMENT][*TIMES][#ID,ID…]"
-"""RATE is a chance from 0 to 1, ARGUMENT the seconds of `slow` and `drip` or the status of `status`
-and `html`, TIMES how often it strikes at most, and the IDs are those of the orders it strikes."""
-
 _SPEC = re.compile(
     r"(?P<service>[^:]*):(?P<kind>[^=@*#]*)"
     r"(?:=(?P<rate>[^@*#]*))?(?:@(?P<argument>[^*#]*))?(?:\*(?P<times>\d+))?(?:#(?P<ids>[\d,]+))?"
@@ -28,62 +26,85 @@ class Service(StrEnum):
     ONETRIBE = "onetribe"
 
 
+class Group(StrEnum):
+    """When faults strike, as help and guide say it."""
+
+    INSTEAD = "Instead of the request, unless the status is a 2xx"
+    AFTER = "The response: the request was carried out, One Tribe has filed the order"
+    LATE = "Late, in addition to other faults"
+    LIST = "Lists of orders, from bigcommerce only"
+    ORDER = "Orders with these IDs, else the last of each list, from bigcommerce only"
+
+
 class FaultKind(StrEnum):
-    """What can go wrong. Kinds of the first group strike instead of the work: with them no order is
-    filed, unless `status` is a 2xx. The others strike after it: the order was filed.
-    """
+    """What can go wrong: its name, when, what happens, and its argument with the default."""
 
-    SERVER_ERROR = "5xx"
-    """500, 502, 503 or 504, by chance."""
-    STATUS = "status"
-    """`Fault.status`, with `Fault.headers` and `Fault.body`."""
-    HTML = "html"
-    """An HTML page with `Fault.status`."""
-    BARE_429 = "bare_429"
-    """429 without quota headers: BigCommerce's sign of an overloaded platform."""
-    RESET = "reset"
-    """The connection is reset before the request is carried out."""
+    group: Group
+    effect: str
+    argument: str
+    default: float
 
-    LOST_REPLY = "lost_reply"
-    """The connection is reset after the request was carried out."""
-    EMPTY = "empty"
-    """200 without a body."""
-    GARBLED = "garbled"
-    """200 with broken JSON or with invalid UTF-8, by chance."""
-    TRUNCATED = "truncated"
-    """Half a body and the end of the connection; Content-Length promised all of it."""
-    CUT_JSON = "cut_json"
-    """Half a body, with the Content-Length of that half."""
-    DRIP = "drip"
-    """The body a byte at a time, `Fault.delay_s` apart."""
+    def __new__(
+        cls,
+        name: str,
+        group: Group = Group.LATE,
+        effect: str = "",
+        argument: str = "",
+        default: float = 0,
+    ) -> FaultKind:
+        kind = str.__new__(cls, name)
+        kind._value_ = name
+        kind.group, kind.effect, kind.argument, kind.default = group, effect, argument, default
+        return kind
 
-    SLOW = "slow"
-    """A response `Fault.delay_s` later."""
+    SERVER_ERROR = "5xx", Group.INSTEAD, "500, 502, 503 or 504"
+    STATUS = "status", Group.INSTEAD, "that status, worded as the service does", "STATUS", 500
+    HTML = "html", Group.INSTEAD, "an HTML page with that status, as from a proxy", "STATUS", 502
+    EMPTY = "empty", Group.INSTEAD, "that status without a body", "STATUS", 200
+    BARE_429 = "bare_429", Group.INSTEAD, "429 without quota headers: an overloaded platform"
+    RETRY_AFTER = "retry_after", Group.INSTEAD, "503 with Retry-After; < 0: a past date", "SECONDS"
+    RESET = "reset", Group.INSTEAD, "a reset connection"
+    CONTINUE_FOREVER = "continue_forever", Group.INSTEAD, "100 Continue without end"
+    REFUSE_COPY = "refuse_copy", Group.INSTEAD, "409 for an order filed before (onetribe only)"
+
+    LOST_REPLY = "lost_reply", Group.AFTER, "a reset connection in its place"
+    GATEWAY = "gateway", Group.AFTER, "a gateway's HTML page in its place", "STATUS", 504
+    GARBLED = "garbled", Group.AFTER, "broken JSON or invalid UTF-8 in its place"
+    TRUNCATED = "truncated", Group.AFTER, "half a body, though Content-Length promises all"
+    CUT_JSON = "cut_json", Group.AFTER, "half a body, with the Content-Length of that half"
+    DRIP = "drip", Group.AFTER, "a byte of the body at a time", "SECONDS", 0.01
+    DRIP_HEAD = "drip_head", Group.AFTER, "a byte of headers and body at a time", "SECONDS", 0.01
+    INTERIM = "interim", Group.AFTER, "100, 102 and 103, and later the response", "SECONDS", 0.5
+    MANY_HEADERS = "many_headers", Group.AFTER, "that many extra headers", "NUMBER", 200
+    LONG_HEADER = "long_header", Group.AFTER, "a header of that many bytes", "NUMBER", 100_000
+    ENDLESS_QUOTA = "endless_quota", Group.AFTER, "no quota left for 1e15 ms (bigcommerce only)"
+    IDLE_RESET = "idle_reset", Group.AFTER, "a request after that idle time is reset", "SECONDS"
+    IDLE_SILENCE = "idle_silence", Group.AFTER, "a request after that idle time is lost", "SECONDS"
+
+    SLOW = "slow", Group.LATE, "that much later", "SECONDS", 1
+    LATE = "late", Group.LATE, "carried out now, the response later", "SECONDS", 35
     HOLD = "hold"
-    """A response once `Fault.gate` is opened."""
+    """Until `Fault.gate` is opened; only for tests."""
 
-    OBJECT_FOR_LIST = "object_for_list"
-    """A JSON object where a list is due."""
-    ROW_WITHOUT_ID = "row_without_id"
-    """A list whose last order has no id."""
-    NOT_ASCENDING = "not_ascending"
-    """A list in reverse order."""
-    DATE_FILTER_IGNORED = "date_filter_ignored"
-    """A list as if no date had been asked for."""
+    OBJECT_FOR_LIST = "object_for_list", Group.LIST, "a JSON object in place of a list"
+    NOT_ASCENDING = "not_ascending", Group.LIST, "a list in reverse order"
+    DATE_FILTER_IGNORED = (
+        "date_filter_ignored",
+        Group.LIST,
+        "a list as if no date had been asked for",
+    )
+    LONG_LIST = "long_list", Group.LIST, "500 for a list of more orders than that", "NUMBER", 50
+
+    UNFETCHABLE = "unfetchable", Group.ORDER, "500 for the order and for lists with it"
+    ROW_NOT_UTF8 = "row_not_utf8", Group.ORDER, "an order that is not UTF-8"
+    ROW_BROKEN_JSON = "row_broken_json", Group.ORDER, "an order that is not JSON"
+    ROW_WITHOUT_ID = "row_without_id", Group.ORDER, "an order without an id"
+    ROW_QUOTED_ID = "row_quoted_id", Group.ORDER, "an id in quotes"
+    ROW_QUOTED_STATUS = "row_quoted_status", Group.ORDER, "a status_id in quotes"
+    ROW_NULL_STATUS = "row_null_status", Group.ORDER, "a status_id of null"
 
 
-WAITS = frozenset({FaultKind.SLOW, FaultKind.HOLD})
-_LIST_FAULTS = frozenset(
-    {
-        FaultKind.OBJECT_FOR_LIST,
-        FaultKind.ROW_WITHOUT_ID,
-        FaultKind.NOT_ASCENDING,
-        FaultKind.DATE_FILTER_IGNORED,
-    }
-)
-"""They strike `GET v2/orders` only."""
-_DEFAULT_STATUS = {FaultKind.STATUS: 500, FaultKind.HTML: 502}
-_DEFAULT_DELAY_S = {FaultKind.SLOW: 1.0, FaultKind.DRIP: 0.01}
+_ONLY = {FaultKind.ENDLESS_QUOTA: Service.BIGCOMMERCE, FaultKind.REFUSE_COPY: Service.ONETRIBE}
 
 
 class Gate:
@@ -109,10 +130,10 @@ class Fault:
     Without conditions it strikes every request to `service`. `rate` is a chance in [0, 1]; `times`
     ends it after so many strikes; `skip` lets so many matching requests pass first. `order_ids`,
     `method` and `path` (a part of it) narrow it down: an order id is that of BigCommerce's
-    `GET v2/orders/{id}`, or of the order posted to One Tribe. With `after`, `slow` and `hold` wait
-    when the request was carried out, not before.
+    `GET v2/orders/{id}`, or of the order posted to One Tribe. The kind's argument is `status`,
+    `delay_s` or `number`. With `after`, `slow` and `hold` wait when the request was carried out.
 
-    Raises ValueError for values that make no sense.
+    Raises ValueError for invalid values.
     """
 
     service: Service | str
@@ -127,6 +148,7 @@ class Fault:
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
     delay_s: float | None = None
+    number: int = 0
     after: bool = False
     gate: Gate | None = field(default=None, compare=False)
     struck: int = field(default=0, init=False, compare=False)
@@ -141,17 +163,22 @@ class Fault:
         self.kind = kind = FaultKind(self.kind)
         if not 0 <= self.rate <= 1:
             raise ValueError(f"A fault's rate is a number from 0 to 1, not {self.rate}.")
-        if kind in _LIST_FAULTS and self.service is not Service.BIGCOMMERCE:
-            raise ValueError(f"{kind} is about lists of orders, which only bigcommerce sends.")
+        of_orders = kind.group in (Group.LIST, Group.ORDER)
+        only = Service.BIGCOMMERCE if of_orders else _ONLY.get(kind, self.service)
+        if only != self.service:
+            raise ValueError(f"{kind} is a fault of {only} only.")
         if kind is FaultKind.HOLD and self.gate is None:
             raise ValueError("hold needs a gate=Gate() that a test opens.")
-        self.status = self.status or _DEFAULT_STATUS.get(kind, 200)
+        self.status = self.status or (int(kind.default) if kind.argument == "STATUS" else 200)
         if not 200 <= self.status <= 599:
             raise ValueError(f"{self.status} is not an HTTP status from 200 to 599.")
         if self.delay_s is None:
-            self.delay_s = _DEFAULT_DELAY_S.get(kind, 0.0)
-        if not 0 <= self.delay_s < math.inf:
+            self.delay_s = kind.default if kind.argument == "SECONDS" else 0.0
+        least = -math.inf if kind is FaultKind.RETRY_AFTER else 0
+        if not (self.delay_s >= least and math.isfinite(self.delay_s)):
             raise ValueError(f"A fault's delay is a number of seconds, not {self.delay_s}.")
+        self.number = self.number or int(kind.default)
+        self.after = self.after or kind is FaultKind.LATE
         for name, value in self.headers:
             if "\r" in value or "\n" in value:
                 raise ValueError(f"The header {name} contains a line break.")
@@ -164,18 +191,6 @@ class Fault:
     @property
     def spent(self) -> bool:
         return self.times is not None and self.struck >= self.times
-
-    def matches(
-        self, service: Service, method: str, path: str, order_id: int | None, *, is_list: bool
-    ) -> bool:
-        """Whether a request meets the conditions. `is_list`: it is `GET v2/orders`."""
-        return (
-            self.service == service
-            and (self.order_ids is None or order_id in self.order_ids)
-            and (self.method is None or self.method == method)
-            and (self.path is None or self.path in path)
-            and (self.kind not in _LIST_FAULTS or is_list)
-        )
 
     def strike(self) -> float | None:
         """Strike a request that matches, or let it pass (None).
@@ -213,26 +228,26 @@ def parse_fault(spec: str) -> Fault:
     if kind not in kinds:
         raise ValueError(f"The fault {spec!r} has an unknown kind: known are {', '.join(kinds)}.")
     try:
-        status, delay_s = _argument(FaultKind(kind), argument)
         return Fault(
             service,
             kind,
             rate=1.0 if rate is None else float(rate),
             times=None if times is None else int(times),
             order_ids=None if ids is None else frozenset(map(int, ids.split(","))),
-            status=status,
-            delay_s=delay_s,
+            **_argument(FaultKind(kind), argument),
         )
     except ValueError as error:
         raise ValueError(f"The fault {spec!r} is malformed: {error}") from None
 
 
-def _argument(kind: FaultKind, text: str | None) -> tuple[int, float | None]:
-    """Status and seconds; 0 and None stand for the kind's default."""
-    if text is None:
-        return 0, None
-    if kind in _DEFAULT_STATUS:
-        return int(text), None
-    if kind in _DEFAULT_DELAY_S:
-        return 0, float(text)
+def _argument(kind: FaultKind, text: str | None) -> dict[str, Any]:
+    match kind.argument:
+        case _ if text is None:
+            return {}
+        case "STATUS":
+            return {"status": int(text)}
+        case "SECONDS":
+            return {"delay_s": float(text)}
+        case "NUMBER":
+            return {"number": int(text)}
     raise ValueError(f"{kind} takes no argument after '@'.")

@@ -43,13 +43,14 @@ class Request:
         return dict(parse_qsl(self.query, keep_blank_values=True))
 
     def record(self, response: Response) -> RequestRecord:
-        status = None if response.delivery is Delivery.RESET else response.status
+        unanswered = response.delivery in (Delivery.RESET, Delivery.CONTINUE_FOREVER)
+        status = None if unanswered else response.status
         return RequestRecord(self.method, self.path, self.query, status, self.headers, self.at)
 
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """A request that was answered. `status` is None if the connection was reset instead."""
+    """A request that was carried out. `status` is None if no response was sent."""
 
     method: str
     path: str
@@ -60,15 +61,25 @@ class RequestRecord:
 
 
 class Delivery(Enum):
-    """How the bytes of a response go out."""
+    """How the bytes of a response go out. Times are `Response.delay_s`."""
 
     WHOLE = "whole"
     TRUNCATED = "truncated"
     """Half of the body, though Content-Length promises all of it; then the connection closes."""
     DRIP = "drip"
-    """The body a byte at a time, `Response.drip_s` apart."""
+    """The body a byte at a time."""
+    DRIP_HEAD = "drip_head"
+    """Headers and body a byte at a time."""
+    INTERIM = "interim"
+    """After interim responses and a pause."""
+    CONTINUE_FOREVER = "continue_forever"
+    """Never: interim responses until the client leaves."""
     RESET = "reset"
-    """Nothing: the connection is reset (RST)."""
+    """Never: the connection is reset (RST)."""
+    IDLE_RESET = "idle_reset"
+    """Whole; a request that comes after so long an idle time is not read but reset."""
+    IDLE_SILENCE = "idle_silence"
+    """Whole; a request that comes after so long an idle time gets no response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +94,7 @@ class Response:
     headers: tuple[tuple[str, str], ...] = ()
     content_type: str = "application/json"
     delivery: Delivery = Delivery.WHOLE
-    drip_s: float = 0.0
+    delay_s: float = 0.0
     hides_quota: bool = False
 
     def with_headers(self, *headers: tuple[str, str]) -> Response:

@@ -26,6 +26,7 @@ _MESSAGES = {
     401: "This merchant key is unknown.",
     404: "Not found.",
     405: "POST an order here.",
+    409: "This order exists.",
     413: "This order is too large.",
     415: "Send application/json.",
     422: "This is not an order: expected a JSON object with an id.",
@@ -78,6 +79,7 @@ class OneTribe:
         self._received: list[Received] = []
         self._requests: deque[RequestRecord] = deque(maxlen=KEEP_REQUESTS)
         self._keys: set[str] = set()
+        self._filed: set[int | None] = set()
 
     @property
     def received(self) -> tuple[Received, ...]:
@@ -106,6 +108,7 @@ class OneTribe:
             self._received.clear()
             self._requests.clear()
             self._keys.clear()
+            self._filed.clear()
 
     def respond(self, request: Request) -> Response:
         """Respond to a request, under the faults in force, and record it."""
@@ -118,10 +121,16 @@ class OneTribe:
             if refused is not None:
                 return refused
             received.filed = self._is_new(request)
+            self._filed.add(order_id)
             return json_response(200, {"success": True, "order_id": order_id})
 
         response = self._faults.carry_out(
-            Service.ONETRIBE, request, work, _error, order_id=order_id
+            Service.ONETRIBE,
+            request,
+            work,
+            _error,
+            order_id=order_id,
+            is_copy=order_id in self._filed,
         )
         self._stopping.wait(max(0.0, respond_at - time.monotonic()))
         record = request.record(response)
@@ -174,6 +183,8 @@ def _order_id(body: bytes) -> int | None:
     except (ValueError, RecursionError):
         return None
     order_id = order.get("id") if isinstance(order, dict) else None
+    if isinstance(order_id, str) and order_id.isdecimal():
+        return int(order_id)
     return order_id if isinstance(order_id, int) and not isinstance(order_id, bool) else None
 
 

@@ -108,14 +108,15 @@ class OrderStore:
             self._given.pop(order_id, None)
             self._changed.pop(order_id, None)
 
-    def page(self, query: OrderQuery) -> list[bytes]:
-        """The orders of one page, each as its bytes."""
+    def page(self, query: OrderQuery) -> dict[int, bytes]:
+        """The orders of one page, each as its bytes, by id."""
         start = (query.page - 1) * query.limit
         with self._lock:
             rows = self._matching(query)
             if query.sort != "id" or query.descending:  # else lazily: a page costs only its rows
                 rows = iter(sorted(rows, key=SORTS[query.sort], reverse=query.descending))
-            return [self.raw(row.id) for row in islice(rows, start, start + query.limit)]
+            rows = islice(rows, start, start + query.limit)
+            return {row.id: self.raw(row.id) for row in rows}
 
     def counts(self, query: OrderQuery) -> dict[int, int]:
         """How many orders pass the filters, by status id."""

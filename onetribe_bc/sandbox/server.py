@@ -1,6 +1,6 @@
 """An HTTP/1.1 server on loopback that can also do what a proper server never does.
 
-It can reset a connection, promise more than it sends, and let a body drip.
+It can reset a connection, promise more than it sends, let a body drip, and forget a connection.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
@@ -23,6 +24,11 @@ from onetribe_bc.sandbox.messages import REASONS, Delivery, Request, Response
 HOST = "127.0.0.1"
 _LINE_LIMIT = 65_536
 _RST_ON_CLOSE = struct.pack("ii", 1, 0)
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_INTERIM = _CONTINUE + (
+    b"HTTP/1.1 102 Processing\r\n\r\n"
+    b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload; as=style\r\n\r\n"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -108,6 +114,17 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: Server
     raw_requestline: bytes
+    dies: Delivery | None = None
+    dies_at = 0.0
+
+    def handle_one_request(self) -> None:
+        """Serve the next request, unless the connection died in the meantime."""
+        if self.dies is not None:
+            self.connection.recv(1, socket.MSG_PEEK)
+            if time.monotonic() >= self.dies_at:
+                self._die()
+                return
+        super().handle_one_request()
 
     def parse_request(self) -> bool:
         """Read request line and headers.
@@ -146,21 +163,48 @@ class _Handler(BaseHTTPRequestHandler):
     def _deliver(self, response: Response) -> None:
         head = self._head(response)
         body = b"" if self.command == "HEAD" else response.body
-        if response.delivery is Delivery.RESET:
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
-            self.close_connection = True
-        elif response.delivery is Delivery.TRUNCATED:
-            self.connection.sendall(head + body[: len(body) // 2])
-            self.close_connection = True
-        elif response.delivery is Delivery.DRIP:
-            self.connection.sendall(head)
-            for index in range(len(body)):
-                self.connection.sendall(body[index : index + 1])
-                if self.server.stopping.wait(response.drip_s):
-                    self.close_connection = True
-                    return
+        match response.delivery:
+            case Delivery.RESET:
+                self._reset()
+            case Delivery.TRUNCATED:
+                self.connection.sendall(head + body[: len(body) // 2])
+                self.close_connection = True
+            case Delivery.DRIP:
+                self.connection.sendall(head)
+                self._drip(body, response.delay_s)
+            case Delivery.DRIP_HEAD:
+                self._drip(head + body, response.delay_s)
+            case Delivery.CONTINUE_FOREVER:
+                self.close_connection = True
+                while not self.server.stopping.wait(0.01):
+                    self.connection.sendall(_CONTINUE)
+            case delivery:
+                if delivery is Delivery.INTERIM:
+                    self.connection.sendall(_INTERIM)
+                    self.server.stopping.wait(response.delay_s)
+                self.connection.sendall(head + body)
+                if delivery in (Delivery.IDLE_RESET, Delivery.IDLE_SILENCE):
+                    self.dies, self.dies_at = delivery, time.monotonic() + response.delay_s
+
+    def _drip(self, data: bytes, pause_s: float) -> None:
+        for index in range(len(data)):
+            self.connection.sendall(data[index : index + 1])
+            if self.server.stopping.wait(pause_s):
+                self.close_connection = True
+                return
+
+    def _reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
+        self.close_connection = True
+
+    def _die(self) -> None:
+        """Reset the connection, or read and ignore what comes until the client leaves."""
+        if self.dies is Delivery.IDLE_RESET:
+            self._reset()
         else:
-            self.connection.sendall(head + body)
+            self.close_connection = True
+            while self.connection.recv(_LINE_LIMIT):
+                pass
 
     def _head(self, response: Response) -> bytes:
         headers = {"Date": self.server.date()}

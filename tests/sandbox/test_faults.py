@@ -318,7 +318,7 @@ def test_date_filters_may_be_ignored(sandbox: Sandbox, bigcommerce: Client) -> N
     ("fields", "message"),
     [
         ({"kind": "5xx", "rate": 1.5}, "rate is a number from 0 to 1"),
-        ({"kind": "not_ascending"}, "only bigcommerce"),
+        ({"kind": "not_ascending"}, "bigcommerce only"),
         ({"kind": "hold"}, "needs a gate"),
         ({"kind": "status", "status": 99}, "99 is not an HTTP status"),
         ({"kind": "slow", "delay_s": float("nan")}, "number of seconds"),
