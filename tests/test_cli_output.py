@@ -15,6 +15,7 @@ import subprocess
 import sys
 import termios
 import time
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -196,7 +197,7 @@ def test_blocks_wrap_text_at_words_below_itself(monkeypatch: pytest.MonkeyPatch)
     with os.fdopen(slave, "w") as terminal:
         monkeypatch.setattr(sys, "stdout", terminal)
         monkeypatch.setenv("COLUMNS", "30")
-        columns = ("id", "reason", "answer")
+        columns = {name: itemgetter(i) for i, name in enumerate(("id", "reason", "answer"))}
         Console().table(
             columns, [(1, "it says more than fits a\x1b line", "as it came"), (2, "", "late " * 4)]
         )

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 
 import pytest
 
@@ -111,6 +112,6 @@ def test_control_characters_are_not_printed(text: str, shown: str) -> None:
 
 
 def test_a_table_is_as_wide_as_its_content_in_a_pipe(shell: Shell) -> None:
-    Console().table(("a", "b"), [("x" * 200, "[/x]\x1b")])
+    Console().table({"a": itemgetter(0), "b": itemgetter(1)}, [("x" * 200, "[/x]\x1b")])
     told = shell.capture.readouterr().out.decode()
     assert "x" * 200 + "   [/x]\ufffd" in told

@@ -10,10 +10,10 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import UTC, datetime
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import click
 from rich import box
@@ -28,6 +28,8 @@ from onetribe_bc.cli.logs import json_line
 from onetribe_bc.cli.summary import progress_text
 from onetribe_bc.delivery.report import Summary
 from onetribe_bc.errors import ConfigurationError
+
+Row = TypeVar("Row")
 
 _MAX_COLUMNS = 96
 """Longer lines are hard to read."""
@@ -156,12 +158,13 @@ class Console:
                 hint="What was delivered is in the ledger and is not sent again.",
             ) from None
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    def table(self, columns: Mapping[str, Callable[[Row], object]], rows: Iterable[Row]) -> None:
         """Print a table that fits the terminal or, where that is too narrow, a block per row.
 
-        In a pipe, the table is as wide as its content.
+        `columns` has each column's cell by its header. In a pipe, the table is as wide as its
+        content.
         """
-        cells = [[printable(str(cell)) for cell in row] for row in rows]
+        cells = [[printable(str(cell(row))) for cell in columns.values()] for row in rows]
         widths = [_least_width(column) for column in zip(columns, *cells, strict=True)]
         if sum(widths) + _GAP * (len(columns) - 1) > self._out.width:
             self._print_blocks(columns, cells)
@@ -169,14 +172,14 @@ class Console:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for column, width in zip(columns, widths, strict=True):
             table.add_column(column, overflow="fold", min_width=width)
-        for row in cells:
-            table.add_row(*map(Text, row))
+        for line in cells:
+            table.add_row(*map(Text, line))
         with self._out.capture() as capture:
             self._out.print(table)
         lines = [line.rstrip() for line in capture.get().splitlines()]
         self.raw(("\n".join(lines) + "\n").encode())
 
-    def _print_blocks(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def _print_blocks(self, columns: Iterable[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a line per cell that is not empty, and an empty line between rows."""
         indent = max(map(cell_len, columns)) + 2
         width = max(self._out.width - indent, _READABLE)

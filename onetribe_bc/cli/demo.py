@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from contextlib import closing
+from operator import itemgetter
 from pathlib import Path
 
 import click
@@ -49,7 +50,6 @@ FAULTS = ("bigcommerce:5xx=0.2", "bigcommerce:cut_json=0.2", "onetribe:5xx=0.04"
     help="Orders in the simulated store.",
 )
 def demo(cli: Context, orders: int) -> int:
-
     console = cli.console()
     with (
         tempfile.TemporaryDirectory(prefix="bc2ot-demo-") as folder,
@@ -83,7 +83,6 @@ def demo(cli: Context, orders: int) -> int:
 
 
 def _create_hook(console: Console, settings: Settings, clock: Clock) -> None:
-
     client = connect_bigcommerce(settings, clock)
     try:
         hook = client.create_hook(scope="store/order/created", destination=HOOK_DESTINATION)
@@ -115,8 +114,11 @@ def _compare(console: Console, sandbox: Sandbox, *, sent: int) -> bool:
     different = sum(
         sandbox.store.raw(order_id) not in sandbox.onetribe.bodies(order_id) for order_id in counts
     )
-    console.table(
-        ("sent", "received", "duplicates", "different bytes"),
-        [(f"{sent:,}", f"{len(counts):,}", duplicates, different)],
-    )
+    numbers = {
+        "sent": f"{sent:,}",
+        "received": f"{len(counts):,}",
+        "duplicates": duplicates,
+        "different bytes": different,
+    }
+    console.table({name: itemgetter(name) for name in numbers}, [numbers])
     return sent == len(counts) and not duplicates and not different

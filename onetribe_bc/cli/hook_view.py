@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import cached_property
 
+from onetribe_bc.api.bigcommerce import ApiVersion
 from onetribe_bc.api.hooks import Hook, mask_destination, same_destination
 from onetribe_bc.cli.console import Console
+from onetribe_bc.cli.context import Context
 from onetribe_bc.clock import Clock
 from onetribe_bc.commands.hooks import INVISIBLE, Change, Listing, Outcome
 from onetribe_bc.config import Settings
@@ -20,8 +23,14 @@ from onetribe_bc.secret import MASK
 class HookView:
     """Prints webhooks of the configured store."""
 
+    cli: Context
     console: Console
-    settings: Settings
+    api_version: ApiVersion
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The configuration, loaded when it is first needed: wrong usage is reported first."""
+        return self.cli.settings(self.console)
 
     def masked(self, destination: str) -> str:
         """Return `destination` without its keys."""
@@ -54,7 +63,14 @@ class HookView:
             raise
         finally:
             if self.console.as_json:
-                self._print_outcomes_json(done, ended_by)
+                self.console.json(
+                    {
+                        "store_hash": self.settings.bigcommerce.store_hash,
+                        "complete": ended_by is None,
+                        "ended_by": None if ended_by is None else str(ended_by),
+                        "hooks": [self._outcome_json(outcome) for outcome in done],
+                    }
+                )
         if any(outcome.change is Change.FAILED for outcome in done):
             self.console.info(INVISIBLE)
         complete = all(outcome.is_complete for outcome in done)
@@ -83,16 +99,6 @@ class HookView:
                 f"`bc2ot hooks delete {hook.id}`."
             )
 
-    def _print_outcomes_json(self, done: Iterable[Outcome], ended_by: Bc2otError | None) -> None:
-        self.console.json(
-            {
-                "store_hash": self.settings.bigcommerce.store_hash,
-                "complete": ended_by is None,
-                "ended_by": None if ended_by is None else str(ended_by),
-                "hooks": [self._outcome_json(outcome) for outcome in done],
-            }
-        )
-
     def _outcome_json(self, outcome: Outcome) -> Mapping[str, object]:
         hook = outcome.hook
         if hook is None:
@@ -113,56 +119,46 @@ class HookView:
         if self.console.as_json:
             self.console.json(self._hook_json(hook, status))
         else:
-            fields = {
-                "id": str(hook.id),
-                "scope": hook.scope,
-                "destination": self.masked(hook.destination),
-                "status": status,
-                "headers": ", ".join(f"{name}={MASK}" for name in hook.headers) or "none",
-                "created": self._local(hook.created_at),
-                "updated": self._local(hook.updated_at),
-            }
-            for name, value in fields.items():
+            headers = ", ".join(f"{name}={MASK}" for name in hook.headers) or "none"
+            for name, value in (
+                ("id", hook.id),
+                ("scope", hook.scope),
+                ("destination", self.masked(hook.destination)),
+                ("status", status),
+                ("headers", headers),
+                ("created", self._local(hook.created_at)),
+                ("updated", self._local(hook.updated_at)),
+            ):
                 self.console.data(f"{name:<12} {value}")
         self._print_state(listing)
 
     def print_listing(self, listing: Listing) -> None:
         """Print a table of the hooks."""
         if self.console.as_json:
-            self._print_listing_json(listing)
+            self.console.json(self._listing_json(listing))
         elif listing.hooks:
-            rows = [
-                (
-                    hook.id,
-                    hook.scope,
-                    self.masked(hook.destination),
-                    listing.status(hook),
-                    ", ".join(hook.headers),
-                    self._local(hook.updated_at),
-                )
-                for hook in listing.hooks
-            ]
-            columns = ("ID", "SCOPE", "DESTINATION", "STATUS", "HEADERS", "UPDATED")
-            self.console.table(columns, rows)
+            columns: dict[str, Callable[[Hook], object]] = {
+                "ID": lambda hook: hook.id,
+                "SCOPE": lambda hook: hook.scope,
+                "DESTINATION": lambda hook: self.masked(hook.destination),
+                "STATUS": listing.status,
+                "HEADERS": lambda hook: ", ".join(hook.headers),
+                "UPDATED": lambda hook: self._local(hook.updated_at),
+            }
+            self.console.table(columns, listing.hooks)
         else:
             self.console.info(f"No webhook found. {INVISIBLE}")
         self._print_state(listing)
 
-    def _print_listing_json(self, listing: Listing) -> None:
-        self.console.json(
-            {
-                "store_hash": self.settings.bigcommerce.store_hash,
-                "hooks": [self._hook_json(hook, listing.status(hook)) for hook in listing.hooks],
-                "blocked_domains": [
-                    {
-                        "destination": self.masked(blocked.destination),
-                        "time_left_s": blocked.time_left_s,
-                        "reasons": blocked.reasons,
-                    }
-                    for blocked in listing.blocked
-                ],
-            }
-        )
+    def _listing_json(self, listing: Listing) -> Mapping[str, object]:
+        return {
+            "store_hash": self.settings.bigcommerce.store_hash,
+            "hooks": [self._hook_json(hook, listing.status(hook)) for hook in listing.hooks],
+            "blocked_domains": [
+                {**asdict(each), "destination": self.masked(each.destination)}
+                for each in listing.blocked
+            ],
+        }
 
     def _hook_json(self, hook: Hook, status: str) -> Mapping[str, object]:
         return {

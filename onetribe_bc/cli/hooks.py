@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import sys
@@ -11,8 +12,9 @@ from typing import Any
 
 import click
 
-from onetribe_bc.api.bigcommerce import ApiVersion, BigCommerceClient
+from onetribe_bc.api.bigcommerce import ApiVersion
 from onetribe_bc.api.hooks import (
+    ORDER_CREATED,
     check_destination,
     check_header,
     check_scope,
@@ -27,25 +29,14 @@ from onetribe_bc.cli.hook_view import HookView
 from onetribe_bc.cli.options import Group, Whole, command, fill_in, json_option
 from onetribe_bc.cli.signals import interruptible
 from onetribe_bc.clock import Clock
-from onetribe_bc.commands.hooks import (
-    INVISIBLE,
-    Change,
-    Outcome,
-    Wanted,
-    create_hooks,
-    delete_hooks,
-    get_hook,
-    list_hooks,
-    switch_hooks,
-    update_hook,
-)
+from onetribe_bc.commands.hooks import INVISIBLE, Change, Outcome, Wanted, Webhooks
 from onetribe_bc.config.receiver_secret import make_receiver_secret, receiver_secret_file
 from onetribe_bc.delivery.context import connect_bigcommerce
 from onetribe_bc.errors import InputError
 from onetribe_bc.text import plural
 
-DEFAULT_SCOPES = ("store/order/created",)
-RECEIVER_SCOPES = ("store/order/created", "store/order/updated")
+DEFAULT_SCOPES = (ORDER_CREATED,)
+RECEIVER_SCOPES = (ORDER_CREATED, "store/order/updated")
 """The first reports a new order, even an incomplete one; the second each change of it."""
 
 _api_version_option = click.option(
@@ -66,11 +57,6 @@ _activity_option = click.option("--active/--inactive", "is_active", default=None
 _ids_argument = click.argument("ids", nargs=-1, required=True, type=Whole(min=1), metavar="ID...")
 _id_argument = click.argument("hook_id", type=Whole(min=1), metavar="ID")
 
-
-def _scope_option(text: str) -> Callable[[Any], Any]:
-    return click.option("--scope", metavar="SCOPE", shell_complete=complete_scopes, help=text)
-
-
 hooks = Group(
     "hooks",
     help="""The store's webhooks, which make BigCommerce report each order.
@@ -83,9 +69,32 @@ hooks = Group(
 )
 
 
-@command(
+def _scope_option(text: str, **attributes: Any) -> Callable[[Any], Any]:
+    return click.option(
+        "--scope", metavar="SCOPE", shell_complete=complete_scopes, help=text, **attributes
+    )
+
+
+def _hooks_command(
+    name: str, help_text: str, *options: Callable[[Any], Any]
+) -> Callable[[Callable[..., int]], click.Command]:
+    """Turn a function of a HookView and its options into a subcommand with --json."""
+
+    def decorate(function: Callable[..., int]) -> click.Command:
+        @functools.wraps(function)
+        def run(cli: Context, as_json: bool, api_version: ApiVersion, **values: Any) -> int:
+            return function(HookView(cli, cli.console(json=as_json), api_version), **values)
+
+        for option in reversed((*options, _api_version_option, json_option)):
+            run = option(run)
+        return command(name, help=help_text, group=hooks)(run)
+
+    return decorate
+
+
+@_hooks_command(
     "create",
-    help="""Create or update webhooks, without duplicates.
+    """Create or update webhooks, without duplicates.
 
     There is one webhook for each scope and destination: an existing one is updated if needed, so
     the command is safe to repeat. Without --header an existing webhook keeps its headers; with
@@ -102,70 +111,55 @@ hooks = Group(
           --header 'X-Hook-Secret=${HOOK_SECRET}'
       bc2ot hooks create --receiver https://hooks.example.com/bigcommerce
     """,
-    group=hooks,
+    _scope_option(
+        "Event to subscribe to. Repeatable.  [default: store/order/created; with --receiver "
+        "store/order/updated, too]",
+        multiple=True,
+    ),
+    click.option(
+        "--destination",
+        metavar="URL",
+        help="URL to call: https, port 443. '${NAME}' works here, too.  [default: One Tribe's URL]",
+    ),
+    click.option(
+        "--receiver",
+        metavar="URL",
+        help="URL of your `bc2ot serve` or `handle-callback`, as the destination: callbacks carry a "
+        "secret that proves where they come from.",
+    ),
+    _header_option,
+    click.option(
+        "--inactive", is_flag=True, help="Create it disabled; enable it with `hooks enable`."
+    ),
 )
-@click.option(
-    "--scope",
-    "scopes",
-    multiple=True,
-    metavar="SCOPE",
-    shell_complete=complete_scopes,
-    help="Event to subscribe to. Repeatable.  [default: store/order/created; with --receiver "
-    "store/order/updated, too]",
-)
-@click.option(
-    "--destination",
-    metavar="URL",
-    help="URL to call: https, port 443. '${NAME}' works here, too.  [default: One Tribe's URL]",
-)
-@click.option(
-    "--receiver",
-    metavar="URL",
-    help="URL of your `bc2ot serve` or `handle-callback`, as the destination: callbacks carry a "
-    "secret that proves where they come from.",
-)
-@_header_option
-@click.option("--inactive", is_flag=True, help="Create it disabled; enable it with `hooks enable`.")
-@_api_version_option
-@json_option
 def create(
-    cli: Context,
-    scopes: tuple[str, ...],
+    view: HookView,
+    scope: tuple[str, ...],
     destination: str | None,
     receiver: str | None,
     headers: tuple[str, ...],
     inactive: bool,
-    api_version: ApiVersion,
-    as_json: bool,
 ) -> int:
     if receiver is not None and destination is not None:
         raise click.UsageError("--receiver is the destination; remove --destination.")
-    view = _open_view(cli, as_json)
     wanted_headers = _parse_headers(view.console, headers)
-    given = receiver if destination is None else destination
+    given = destination if receiver is None else receiver
     url = _onetribe_url(view) if given is None else _fill_in_destination(view.console, given)
-    scopes = scopes or (DEFAULT_SCOPES if receiver is None else RECEIVER_SCOPES)
+    scopes = scope or (DEFAULT_SCOPES if receiver is None else RECEIVER_SCOPES)
     _check_scopes(view.console, scopes)
     if receiver is not None:
         wanted_headers = _with_secret(view, url, wanted_headers)
-    with _connect(view) as (client, clock):
-        outcomes = create_hooks(
-            client,
-            scopes,
-            url,
-            is_active=not inactive,
-            headers=wanted_headers,
-            adds_headers=receiver is not None and not headers,
-            api_version=api_version,
-        )
-        done, code = view.follow(outcomes, clock)
+    adds_headers = receiver is not None and not headers
+    wanted = Wanted(None, url, not inactive, wanted_headers, adds_headers)
+    with _connect(view) as (webhooks, clock):
+        done, code = view.follow(webhooks.create(scopes, wanted), clock)
     _print_next_step(view, done, to_receiver=receiver is not None)
     return code
 
 
-@command(
+@_hooks_command(
     "list",
-    help="""List the webhooks that the token can see.
+    """List the webhooks that the token can see.
 
     A token sees the webhooks that its own API account created. Keys in destinations and values of
     headers are masked. Webhooks that BigCommerce disabled are shown as deactivated (v3 only).
@@ -176,54 +170,40 @@ def create(
       bc2ot hooks list --scope store/order/created --inactive
       bc2ot hooks list --destination '${BC2OT_ONETRIBE_URL}' --json
     """,
-    group=hooks,
+    _scope_option("Only webhooks with this scope."),
+    click.option(
+        "--destination", metavar="URL", help="Only webhooks to this URL. '${NAME}' works."
+    ),
+    _activity_option,
 )
-@_scope_option("Only webhooks with this scope.")
-@click.option("--destination", metavar="URL", help="Only webhooks to this URL. '${NAME}' works.")
-@_activity_option
-@_api_version_option
-@json_option
 def list_(
-    cli: Context,
-    scope: str | None,
-    destination: str | None,
-    is_active: bool | None,
-    api_version: ApiVersion,
-    as_json: bool,
+    view: HookView, scope: str | None, destination: str | None, is_active: bool | None
 ) -> int:
-    view = _open_view(cli, as_json)
     url = None if destination is None else _fill_in_destination(view.console, destination)
-    with _connect(view) as (client, _):
-        listing = list_hooks(
-            client, scope=scope, destination=url, is_active=is_active, api_version=api_version
-        )
-    view.print_listing(listing)
+    with _connect(view) as (webhooks, _):
+        view.print_listing(webhooks.list(scope=scope, destination=url, is_active=is_active))
     return 0
 
 
-@command(
+@_hooks_command(
     "show",
-    help="""Show one webhook, with its key and its headers' values masked.
+    """Show one webhook, with its key and its headers' values masked.
 
     \b
     Example:
       bc2ot hooks show 20172984
     """,
-    group=hooks,
+    _id_argument,
 )
-@_id_argument
-@_api_version_option
-@json_option
-def show(cli: Context, hook_id: int, api_version: ApiVersion, as_json: bool) -> int:
-    view = _open_view(cli, as_json)
-    with _connect(view) as (client, _):
-        view.print_hook(get_hook(client, hook_id, api_version=api_version))
+def show(view: HookView, hook_id: int) -> int:
+    with _connect(view) as (webhooks, _):
+        view.print_hook(webhooks.get(hook_id))
     return 0
 
 
-@command(
+@_hooks_command(
     "update",
-    help="""Change a webhook. Without an option, that part stays as it is; --header replaces all
+    """Change a webhook. Without an option, that part stays as it is; --header replaces all
     headers.
 
     \b
@@ -231,48 +211,36 @@ def show(cli: Context, hook_id: int, api_version: ApiVersion, as_json: bool) -> 
       bc2ot hooks update 20172984 --scope store/order/updated
       bc2ot hooks update 20172984 --header 'X-Hook-Secret=${HOOK_SECRET}' --active
     """,
-    group=hooks,
+    _id_argument,
+    _scope_option("Event to subscribe to."),
+    click.option("--destination", metavar="URL", help="URL to call. '${NAME}' works here, too."),
+    _header_option,
+    _activity_option,
 )
-@_id_argument
-@_scope_option("Event to subscribe to.")
-@click.option("--destination", metavar="URL", help="URL to call. '${NAME}' works here, too.")
-@_header_option
-@_activity_option
-@_api_version_option
-@json_option
 def update(
-    cli: Context,
+    view: HookView,
     hook_id: int,
     scope: str | None,
     destination: str | None,
     headers: tuple[str, ...],
     is_active: bool | None,
-    api_version: ApiVersion,
-    as_json: bool,
 ) -> int:
     if scope is None and destination is None and not headers and is_active is None:
         raise click.UsageError(
             "Nothing to change: pass --scope, --destination, --header, --active or --inactive."
         )
-    view = _open_view(cli, as_json)
-    console = view.console
-    wanted = Wanted(
-        scope=scope,
-        destination=None if destination is None else _fill_in_destination(console, destination),
-        is_active=is_active,
-        headers=_parse_headers(console, headers),
-    )
+    url = None if destination is None else _fill_in_destination(view.console, destination)
+    wanted = Wanted(scope, url, is_active, _parse_headers(view.console, headers))
     wanted.check()
-    _check_scopes(console, [scope] if scope else [])
-    with _connect(view) as (client, clock):
-        outcome = update_hook(client, hook_id, wanted, api_version=api_version)
-        _, code = view.follow([outcome], clock)
+    _check_scopes(view.console, [scope] if scope else [])
+    with _connect(view) as (webhooks, clock):
+        _, code = view.follow([webhooks.update(hook_id, wanted)], clock)
     return code
 
 
-@command(
+@_hooks_command(
     "enable",
-    help="""Enable webhooks, also those that BigCommerce deactivated.
+    """Enable webhooks, also those that BigCommerce deactivated.
 
     Every ID is tried; the exit code is 1 if one of them fails.
 
@@ -280,18 +248,15 @@ def update(
     Example:
       bc2ot hooks enable 20172984 20172985
     """,
-    group=hooks,
+    _ids_argument,
 )
-@_ids_argument
-@_api_version_option
-@json_option
-def enable(cli: Context, ids: tuple[int, ...], api_version: ApiVersion, as_json: bool) -> int:
-    return _switch(_open_view(cli, as_json), ids, api_version, is_active=True)
+def enable(view: HookView, ids: tuple[int, ...]) -> int:
+    return _switch(view, ids, is_active=True)
 
 
-@command(
+@_hooks_command(
     "disable",
-    help="""Disable webhooks without deleting them.
+    """Disable webhooks without deleting them.
 
     BigCommerce stops calling them. Every ID is tried; the exit code is 1 if one of them fails.
 
@@ -299,18 +264,15 @@ def enable(cli: Context, ids: tuple[int, ...], api_version: ApiVersion, as_json:
     Example:
       bc2ot hooks disable 20172984
     """,
-    group=hooks,
+    _ids_argument,
 )
-@_ids_argument
-@_api_version_option
-@json_option
-def disable(cli: Context, ids: tuple[int, ...], api_version: ApiVersion, as_json: bool) -> int:
-    return _switch(_open_view(cli, as_json), ids, api_version, is_active=False)
+def disable(view: HookView, ids: tuple[int, ...]) -> int:
+    return _switch(view, ids, is_active=False)
 
 
-@command(
+@_hooks_command(
     "delete",
-    help="""Delete webhooks, after showing them and asking.
+    """Delete webhooks, after showing them and asking.
 
     Every ID is tried; the exit code is 1 if one of them fails. --all includes webhooks that are
     not about orders.
@@ -320,68 +282,44 @@ def disable(cli: Context, ids: tuple[int, ...], api_version: ApiVersion, as_json
       bc2ot hooks delete 20172984
       bc2ot hooks delete --all --yes
     """,
-    group=hooks,
+    click.argument("ids", nargs=-1, type=Whole(min=1), metavar="[ID...]"),
+    click.option("--all", "every", is_flag=True, help="All webhooks that the token can see."),
+    click.option("--yes", is_flag=True, help="Do not ask."),
 )
-@click.argument("ids", nargs=-1, type=Whole(min=1), metavar="[ID...]")
-@click.option("--all", "every", is_flag=True, help="All webhooks that the token can see.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@_api_version_option
-@json_option
-def delete(
-    cli: Context,
-    ids: tuple[int, ...],
-    every: bool,
-    yes: bool,
-    api_version: ApiVersion,
-    as_json: bool,
-) -> int:
+def delete(view: HookView, ids: tuple[int, ...], every: bool, yes: bool) -> int:
     if bool(ids) is every:
         raise click.UsageError("Pass the IDs of webhooks, or --all.")
-    if not yes and (cli.no_input or not sys.stdin.isatty()):
+    if not yes and (view.cli.no_input or not sys.stdin.isatty()):
         raise click.UsageError("`hooks delete` asks first and needs a terminal; or pass --yes.")
-    view = _open_view(cli, as_json)
     if every or not yes:
-        ids = _choose(view, ids, api_version, every=every, yes=yes)
-    with _connect(view) as (client, clock):
-        _, code = view.follow(delete_hooks(client, ids, api_version=api_version), clock)
+        ids = _choose(view, ids, every=every, yes=yes)
+    with _connect(view) as (webhooks, clock):
+        _, code = view.follow(webhooks.delete(ids), clock)
     return code
 
 
-# What the commands share
-
-
-def _open_view(cli: Context, as_json: bool) -> HookView:
-    console = cli.console(json=as_json)
-    return HookView(console, cli.settings(console))
-
-
 @contextmanager
-def _connect(view: HookView) -> Iterator[tuple[BigCommerceClient, Clock]]:
+def _connect(view: HookView) -> Iterator[tuple[Webhooks, Clock]]:
     with (
         interruptible(view.console) as clock,
         closing(connect_bigcommerce(view.settings, clock)) as client,
     ):
-        yield client, clock
+        yield Webhooks(client, view.api_version), clock
 
 
-def _switch(
-    view: HookView, ids: tuple[int, ...], api_version: ApiVersion, *, is_active: bool
-) -> int:
-    with _connect(view) as (client, clock):
-        outcomes = switch_hooks(client, ids, is_active=is_active, api_version=api_version)
-        _, code = view.follow(outcomes, clock)
+def _switch(view: HookView, ids: tuple[int, ...], *, is_active: bool) -> int:
+    with _connect(view) as (webhooks, clock):
+        _, code = view.follow(webhooks.switch(ids, is_active=is_active), clock)
     return code
 
 
-def _choose(
-    view: HookView, ids: tuple[int, ...], api_version: ApiVersion, *, every: bool, yes: bool
-) -> tuple[int, ...]:
+def _choose(view: HookView, ids: tuple[int, ...], *, every: bool, yes: bool) -> tuple[int, ...]:
     """Show the webhooks to delete, ask, and return their IDs.
 
     An ID that the token cannot see stays among them, to be reported like the others.
     """
-    with _connect(view) as (client, _):
-        visible = client.list_hooks(api_version=api_version)
+    with _connect(view) as (webhooks, _):
+        visible = webhooks.client.list_hooks(api_version=view.api_version)
     found = [hook for hook in visible if every or hook.id in ids]
     if every:
         ids = tuple(hook.id for hook in found)
@@ -413,9 +351,6 @@ def _print_next_step(view: HookView, outcomes: Iterable[Outcome], *, to_receiver
         view.console.info(
             '"Check Integration" on One Tribe\'s site confirms that the webhook works.'
         )
-
-
-# The values of options
 
 
 def _onetribe_url(view: HookView) -> str:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -25,6 +25,7 @@ from onetribe_bc.dates import format_time
 from onetribe_bc.delivery.context import open_ledger
 from onetribe_bc.errors import ExitCode
 from onetribe_bc.ledger.ledger import Run, Status
+from onetribe_bc.ledger.rows import Attempt
 from onetribe_bc.ledger.states import State
 
 EXPORTED = (
@@ -84,13 +85,13 @@ def _print_states(console: Console, found: Status, zone: ZoneInfo) -> None:
         State.UNKNOWN: "may have arrived: retry --unknown",
         State.FAILED: "refused: history ID shows why, retry --failed sends them again",
     }
-    rows = [
-        (state.value, f"{found.states[state]:,}", notes.get(state, ""))
-        for state in State
-        if found.states.get(state)
-    ]
-    if rows:
-        console.table(("state", "orders", ""), rows)
+    if states := [state for state in State if found.states.get(state)]:
+        columns: dict[str, Callable[[State], str]] = {
+            "state": lambda state: state.value,
+            "orders": lambda state: f"{found.states[state]:,}",
+            "": lambda state: notes.get(state, ""),
+        }
+        console.table(columns, states)
     else:
         console.data("The ledger knows no order yet.")
     oldest = found.oldest_owed_at
@@ -103,21 +104,16 @@ def _print_states(console: Console, found: Status, zone: ZoneInfo) -> None:
 
 
 def _print_runs(console: Console, runs: Iterable[Run], zone: ZoneInfo) -> None:
-    console.table(
-        ("run", f"started ({zone})", "outcome", "seen", "delivered", "failed", "unknown"),
-        [
-            (
-                run.command,
-                f"{run.started_at.astimezone(zone):%F %H:%M}",
-                textwrap.shorten(run.outcome, 40, placeholder="..."),
-                f"{run.seen:,}",
-                f"{run.delivered:,}",
-                f"{run.failed:,}",
-                f"{run.unknown:,}",
-            )
-            for run in runs
-        ],
-    )
+    columns: dict[str, Callable[[Run], str]] = {
+        "run": lambda run: run.command,
+        f"started ({zone})": lambda run: f"{run.started_at.astimezone(zone):%F %H:%M}",
+        "outcome": lambda run: textwrap.shorten(run.outcome, 40, placeholder="..."),
+        "seen": lambda run: f"{run.seen:,}",
+        "delivered": lambda run: f"{run.delivered:,}",
+        "failed": lambda run: f"{run.failed:,}",
+        "unknown": lambda run: f"{run.unknown:,}",
+    }
+    console.table(columns, runs)
 
 
 @command(
@@ -156,18 +152,15 @@ def history(cli: Context, order_id: int, as_json: bool) -> int:
     console.data(f"Order {order_id}: {entry.state}{reason}")
     if entry.possible_duplicates:
         console.data(f"One Tribe may have it {entry.arrivals} times.")
-    rows = [
-        (
-            attempt.number,
-            _local(attempt.started_at, settings.timezone),
-            attempt.result,
-            f"{attempt.answer_status or ''} {attempt.answer}".strip(),
-            attempt.reason,
-        )
-        for attempt in attempts
-    ]
-    if rows:
-        console.table(("attempt", "started", "result", "answer", "reason"), rows)
+    columns: dict[str, Callable[[Attempt], object]] = {
+        "attempt": lambda attempt: attempt.number,
+        "started": lambda attempt: _local(attempt.started_at, settings.timezone),
+        "result": lambda attempt: attempt.result,
+        "answer": lambda attempt: f"{attempt.answer_status or ''} {attempt.answer}".strip(),
+        "reason": lambda attempt: attempt.reason,
+    }
+    if attempts:
+        console.table(columns, attempts)
     return ExitCode.DONE
 
 

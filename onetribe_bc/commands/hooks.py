@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from http import HTTPStatus
 
@@ -74,24 +74,18 @@ class Wanted:
         changes: dict[str, object] = {}
         if self.scope not in (None, hook.scope):
             changes["scope"] = self.scope
-        if self.destination is not None and not same_destination(
-            self.destination, hook.destination
-        ):
-            changes["destination"] = self.destination
+        url = self.destination
+        if url is not None and not same_destination(url, hook.destination):
+            changes["destination"] = url
         if self.is_active not in (None, hook.is_active):
             changes["is_active"] = self.is_active
-        headers = self._headers_of(hook)
-        if _names_lowered(headers) != _names_lowered(hook.headers):
-            changes["headers"] = headers
+        if self.headers is not None:
+            own = _names_lowered(self.headers)
+            kept = hook.headers.items() if self.adds_headers else ()
+            headers = {n: v for n, v in kept if n.lower() not in own} | dict(self.headers)
+            if _names_lowered(headers) != _names_lowered(hook.headers):
+                changes["headers"] = headers
         return changes
-
-    def _headers_of(self, hook: Hook) -> dict[str, str]:
-        """Return all headers that `hook` should have."""
-        if self.headers is None:
-            return dict(hook.headers)
-        own = _names_lowered(self.headers)
-        kept = hook.headers.items() if self.adds_headers else ()
-        return {n: v for n, v in kept if n.lower() not in own} | dict(self.headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,34 +131,125 @@ class Listing:
         return "active" if hook.is_active else "inactive"
 
 
-def list_hooks(
-    client: BigCommerceClient,
-    *,
-    scope: str | None = None,
-    destination: str | None = None,
-    is_active: bool | None = None,
-    api_version: ApiVersion = "v3",
-) -> Listing:
-    """List the hooks that match. Only v3 reports deactivated ones."""
-    hooks = client.list_hooks(scope=scope, is_active=is_active, api_version=api_version)
-    # Filter here: a destination can hold a key, which must not appear in a request's URL.
-    found = [
-        h for h in hooks if destination is None or same_destination(destination, h.destination)
-    ]
-    return _with_state(client, found, api_version)
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """The webhooks that one token can see, by either version of BigCommerce's API."""
 
+    client: BigCommerceClient
+    api_version: ApiVersion = "v3"
 
-def get_hook(client: BigCommerceClient, hook_id: int, *, api_version: ApiVersion = "v3") -> Listing:
-    """Return one hook. Raises NotFoundError."""
-    return _with_state(client, [find_hook(client, hook_id, api_version)], api_version)
+    def list(
+        self,
+        *,
+        scope: str | None = None,
+        destination: str | None = None,
+        is_active: bool | None = None,
+    ) -> Listing:
+        """List the hooks that match. Only v3 reports deactivated ones."""
+        hooks = self.client.list_hooks(
+            scope=scope, is_active=is_active, api_version=self.api_version
+        )
+        # Filter here: a destination can hold a key, which must not appear in a request's URL.
+        return self._with_state(
+            h for h in hooks if destination is None or same_destination(destination, h.destination)
+        )
 
+    def get(self, hook_id: int) -> Listing:
+        """List one hook. Raises NotFoundError."""
+        return self._with_state([self._find(hook_id)])
 
-def find_hook(client: BigCommerceClient, hook_id: int, api_version: ApiVersion = "v3") -> Hook:
-    """Return one hook, without its state. Raises NotFoundError."""
-    try:
-        return client.get_hook(hook_id, api_version=api_version)
-    except NotFoundError:
-        raise NotFoundError(f"The token can see no webhook {hook_id}.", hint=INVISIBLE) from None
+    def create(self, scopes: Iterable[str], wanted: Wanted) -> Iterator[Outcome]:
+        """Create a hook for each scope, or update the existing one. Raises as `create_hooks`."""
+        destination = wanted.destination or ""
+        targets = {scope: replace(wanted, scope=scope) for scope in scopes}
+        for target in targets.values():
+            target.check()
+        listing = self.list()
+        existing = {scope: _existing(listing.hooks, scope, destination) for scope in targets}
+        for scope, hook in existing.items():
+            same_scope = sum(h.scope == scope for h in listing.hooks)
+            if hook is None and same_scope >= HOOKS_PER_SCOPE:
+                raise RejectedError(
+                    f"There are already {same_scope} webhooks for {scope}, the most that "
+                    "BigCommerce allows an API account.",
+                    hint=f"Delete one; `bc2ot hooks list --scope '{scope}'` shows them.",
+                )
+        for scope, target in targets.items():
+            hook = existing[scope]
+            if hook is None:
+                yield self._create(scope, destination, target)
+            else:
+                yield self._update(hook, target, listing.deactivated)
+
+    def update(self, hook_id: int, wanted: Wanted) -> Outcome:
+        """Change what differs. Raises InputError, NotFoundError and RejectedError."""
+        wanted.check()
+        listing = self.get(hook_id)
+        (hook,) = listing.hooks
+        return self._update(hook, wanted, listing.deactivated)
+
+    def switch(self, hook_ids: Iterable[int], *, is_active: bool) -> Iterator[Outcome]:
+        """Enable or disable each hook; one that fails does not stop the others."""
+        deactivated = self._with_state(()).deactivated if is_active else frozenset()
+        wanted = Wanted(is_active=is_active)
+        return _each(hook_ids, lambda i: self._update(self._find(i), wanted, deactivated))
+
+    def delete(self, hook_ids: Iterable[int]) -> Iterator[Outcome]:
+        """Delete each hook; one that fails does not stop the others."""
+
+        def delete(hook_id: int) -> Outcome:
+            hook = self._find(hook_id)
+            self.client.delete_hook(hook_id, api_version=self.api_version)
+            return Outcome(Change.DELETED, hook_id, hook)
+
+        return _each(hook_ids, delete)
+
+    def _find(self, hook_id: int) -> Hook:
+        try:
+            return self.client.get_hook(hook_id, api_version=self.api_version)
+        except NotFoundError:
+            message = f"The token can see no webhook {hook_id}."
+            raise NotFoundError(message, hint=INVISIBLE) from None
+
+    def _with_state(self, hooks: Iterable[Hook]) -> Listing:
+        admin, problem = HooksAdmin(emails=()), ""
+        if self.api_version == "v3":
+            try:
+                admin = self.client.hooks_admin()
+            except (RefusedError, RejectedError, UnreachableError) as error:
+                problem = str(error)
+        deactivated = frozenset(i for i, each in admin.statuses.items() if each == "deactivated")
+        return Listing(tuple(hooks), deactivated, admin.blocked_domains, problem)
+
+    def _create(self, scope: str, destination: str, wanted: Wanted) -> Outcome:
+        try:
+            hook = self.client.create_hook(
+                scope=scope,
+                destination=destination,
+                is_active=wanted.is_active is not False,
+                headers=wanted.headers,
+                api_version=self.api_version,
+            )
+        except RejectedError as error:
+            if nearest_scope(scope) is None:
+                error.hint = _LIMITS
+            raise
+        except UnreachableError as error:
+            if _may_have_worked(error):
+                error.hint = _RUN_AGAIN
+            raise
+        return Outcome(Change.CREATED, hook.id, hook, differs=_differs(wanted, hook), asked=wanted)
+
+    def _update(self, hook: Hook, wanted: Wanted, deactivated: frozenset[int]) -> Outcome:
+        changes = wanted.changes(hook)
+        if wanted.is_active and hook.id in deactivated:
+            # Set it in any case: BigCommerce may report a deactivated hook as active.
+            changes["is_active"] = True
+        if not changes:
+            return Outcome(Change.UNCHANGED, hook.id, hook, asked=wanted)
+        new = self.client.update_hook(hook.id, changes, api_version=self.api_version)
+        differs = _differs(wanted, new)
+        return Outcome(Change.UPDATED, hook.id, new, tuple(changes), differs, asked=wanted)
 
 
 def create_hooks(
@@ -183,66 +268,8 @@ def create_hooks(
     it keeps its own. Everything is checked before the first change. Raises InputError for an
     invalid scope or destination, and RejectedError if the API account has too many hooks.
     """
-    targets = {s: Wanted(s, destination, is_active, headers, adds_headers) for s in scopes}
-    for target in targets.values():
-        target.check()
-    listing = list_hooks(client, api_version=api_version)
-    existing = {scope: _existing(listing.hooks, scope, destination) for scope in targets}
-    for scope, hook in existing.items():
-        same_scope = sum(h.scope == scope for h in listing.hooks)
-        if hook is None and same_scope >= HOOKS_PER_SCOPE:
-            raise RejectedError(
-                f"There are already {same_scope} webhooks for {scope}, the most that BigCommerce "
-                "allows an API account.",
-                hint=f"Delete one; `bc2ot hooks list --scope '{scope}'` shows them.",
-            )
-    for scope, target in targets.items():
-        hook = existing[scope]
-        if hook is None:
-            yield _create(client, scope, destination, target, api_version)
-        else:
-            yield _update(client, hook, target, api_version, deactivated=listing.deactivated)
-
-
-def update_hook(
-    client: BigCommerceClient, hook_id: int, wanted: Wanted, *, api_version: ApiVersion = "v3"
-) -> Outcome:
-    """Change what differs. Raises InputError, NotFoundError and RejectedError."""
-    wanted.check()
-    listing = get_hook(client, hook_id, api_version=api_version)
-    (hook,) = listing.hooks
-    return _update(client, hook, wanted, api_version, deactivated=listing.deactivated)
-
-
-def switch_hooks(
-    client: BigCommerceClient,
-    hook_ids: Iterable[int],
-    *,
-    is_active: bool,
-    api_version: ApiVersion = "v3",
-) -> Iterator[Outcome]:
-    """Enable or disable each hook; one that fails does not stop the others."""
-    deactivated = _with_state(client, (), api_version).deactivated if is_active else frozenset()
-
-    def switch(hook_id: int) -> Outcome:
-        hook = find_hook(client, hook_id, api_version)
-        wanted = Wanted(is_active=is_active)
-        return _update(client, hook, wanted, api_version, deactivated=deactivated)
-
-    return _each(hook_ids, switch)
-
-
-def delete_hooks(
-    client: BigCommerceClient, hook_ids: Iterable[int], *, api_version: ApiVersion = "v3"
-) -> Iterator[Outcome]:
-    """Delete each hook; one that fails does not stop the others."""
-
-    def delete(hook_id: int) -> Outcome:
-        hook = find_hook(client, hook_id, api_version)
-        client.delete_hook(hook_id, api_version=api_version)
-        return Outcome(Change.DELETED, hook_id, hook)
-
-    return _each(hook_ids, delete)
+    wanted = Wanted(None, destination, is_active, headers, adds_headers)
+    return Webhooks(client, api_version).create(scopes, wanted)
 
 
 def _each(hook_ids: Iterable[int], act: Callable[[int], Outcome]) -> Iterator[Outcome]:
@@ -267,79 +294,15 @@ def _existing(hooks: Sequence[Hook], scope: str, destination: str) -> Hook | Non
     return None
 
 
-def _create(
-    client: BigCommerceClient,
-    scope: str,
-    destination: str,
-    wanted: Wanted,
-    api_version: ApiVersion,
-) -> Outcome:
-    try:
-        hook = client.create_hook(
-            scope=scope,
-            destination=destination,
-            is_active=wanted.is_active is not False,
-            headers=wanted.headers,
-            api_version=api_version,
-        )
-    except RejectedError as error:
-        if nearest_scope(scope) is None:
-            error.hint = _LIMITS
-        raise
-    except UnreachableError as error:
-        if _may_have_worked(error):
-            error.hint = _RUN_AGAIN
-        raise
-    return Outcome(Change.CREATED, hook.id, hook, differs=_differs(wanted, hook), asked=wanted)
-
-
 def _may_have_worked(error: UnreachableError) -> bool:
     """Whether BigCommerce may have executed the failed request."""
     refused = isinstance(error, RetryLaterError) and error.status == HTTPStatus.TOO_MANY_REQUESTS
     return not (refused or isinstance(error, NoConnectionError))
 
 
-def _update(
-    client: BigCommerceClient,
-    hook: Hook,
-    wanted: Wanted,
-    api_version: ApiVersion,
-    *,
-    deactivated: frozenset[int],
-) -> Outcome:
-    changes = wanted.changes(hook)
-    if wanted.is_active and hook.id in deactivated:
-        # Set it in any case: BigCommerce may report a deactivated hook as active.
-        changes["is_active"] = True
-    if not changes:
-        return Outcome(Change.UNCHANGED, hook.id, hook, asked=wanted)
-    returned = client.update_hook(hook.id, changes, api_version=api_version)
-    return Outcome(
-        Change.UPDATED,
-        hook.id,
-        returned,
-        changed=tuple(changes),
-        differs=_differs(wanted, returned),
-        asked=wanted,
-    )
-
-
 def _differs(asked: Wanted, returned: Hook) -> tuple[str, ...]:
     """Compare all fields but the headers, which a service need not return."""
     return tuple(name for name in asked.changes(returned) if name != "headers")
-
-
-def _with_state(
-    client: BigCommerceClient, hooks: Sequence[Hook], api_version: ApiVersion
-) -> Listing:
-    admin, problem = HooksAdmin(emails=()), ""
-    if api_version == "v3":
-        try:
-            admin = client.hooks_admin()
-        except (RefusedError, RejectedError, UnreachableError) as error:
-            problem = str(error)
-    deactivated = frozenset(i for i, status in admin.statuses.items() if status == "deactivated")
-    return Listing(tuple(hooks), deactivated, admin.blocked_domains, problem)
 
 
 def _names_lowered(headers: Mapping[str, str]) -> dict[str, str]:

@@ -22,7 +22,7 @@ from onetribe_bc.api.hooks import (
     same_merchant,
 )
 from onetribe_bc.api.webhook import ORDER_SCOPE, SECRET_HEADER
-from onetribe_bc.commands.hooks import Listing, Wanted, list_hooks, update_hook
+from onetribe_bc.commands.hooks import Listing, Wanted, Webhooks
 from onetribe_bc.config import Settings
 from onetribe_bc.doctor.finding import CHECK_ERRORS, Finding, Fix, fail, failed, note, ok, warn
 from onetribe_bc.doctor.receiver import Network, check_receiver
@@ -78,7 +78,7 @@ def check_hooks(
     `newest_order_at` is when the ledger recorded its newest order: until then webhooks were in use.
     """
     try:
-        listing = list_hooks(client)
+        listing = Webhooks(client).list()
     except CHECK_ERRORS as error:
         yield failed("hooks.list", error)
         return
@@ -244,7 +244,7 @@ def _duplicate(one: _OrderHook, other: Hook) -> Finding:
 
 def _enable(client: BigCommerceClient, one: _OrderHook) -> Fix:
     def fix() -> str:
-        update_hook(client, one.hook.id, Wanted(is_active=True))
+        Webhooks(client).update(one.hook.id, Wanted(is_active=True))
         return f"{one.name} is enabled again."
 
     return fix
