@@ -124,8 +124,8 @@ def _hooks_command(
     click.option(
         "--receiver",
         metavar="URL",
-        help="URL of your `bc2ot serve` or `handle-callback`, as the destination: callbacks carry a "
-        "secret that proves where they come from.",
+        help="URL of your `bc2ot serve` or `handle-callback`, as the destination: callbacks carry "
+        "a secret that proves where they come from.",
     ),
     _header_option,
     click.option(
