@@ -25,7 +25,7 @@ from onetribe_bc.dates import format_time
 from onetribe_bc.delivery.context import open_ledger
 from onetribe_bc.errors import ExitCode
 from onetribe_bc.ledger.ledger import Run, Status
-from onetribe_bc.ledger.rows import Attempt
+from onetribe_bc.ledger.orders import Attempt
 from onetribe_bc.ledger.states import State
 
 EXPORTED = (
