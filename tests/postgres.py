@@ -19,7 +19,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 
@@ -43,13 +42,24 @@ class PostgresServer:
         self._user = _unprivileged_user()
         self._folder = Path(tempfile.mkdtemp(prefix="bc2ot-postgres-", dir="/tmp"))
         self._data = self._folder / "data"
-        self.port = _free_port()
+        self.port = free_port()
         if self._user is not None:
             os.chown(self._folder, self._user.pw_uid, self._user.pw_gid)
             binaries = self._readable(binaries)
         self._binaries = binaries
         self._process: subprocess.Popen[bytes] | None = None
-        self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "--no-sync")
+        self._run(
+            "initdb",
+            "-D",
+            str(self._data),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-sync",
+        )
         extra = "".join(f"{name} = {value}\n" for name, value in (settings or {}).items())
         with (self._data / "postgresql.conf").open("a") as file:
             file.write(f"{_CONF}port = {self.port}\nunix_socket_directories = ''\n{extra}")
@@ -81,6 +91,11 @@ class PostgresServer:
         assert self._process is not None
         self._process.send_signal(how)
         self._process.wait()
+
+    def make_standby(self) -> None:
+        """Start it as a standby, which serves readers only; it must have been ended fast."""
+        (self._data / "standby.signal").touch()
+        self.start()
 
     def restart(self, how: signal.Signals = signal.SIGQUIT) -> None:
         """End it and start it again on the same port."""
@@ -159,13 +174,23 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody uses."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def database_of(url: str) -> str:
-    """The database that a URL names."""
-    return urlsplit(url).path.lstrip("/")
+def wait_for_port(port: int) -> None:
+    """Wait until somebody listens there."""
+    give_up_at = time.monotonic() + _START_TIMEOUT_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.02)
+        else:
+            return

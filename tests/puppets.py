@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from onetribe_bc.errors import Bc2otError
+from onetribe_bc.errors import Bc2otError, BusyError
 from onetribe_bc.ledger.engine import Transaction, TransientError
 from onetribe_bc.ledger.ledger import Seen, Settlement
 from onetribe_bc.ledger.sqlite import SqliteEngine
@@ -119,7 +119,7 @@ class TwiceEngine(SqliteEngine):
             yield transaction
         self._again = not self._again
         if self._again:
-            raise TransientError
+            raise TransientError(BusyError("once more"))
 
 
 class _Actor:

@@ -16,7 +16,8 @@ class Relay:
 
     The attributes may be changed while connections are open. `delay_s` is waited before each
     chunk is forwarded. While `hanging`, bytes are accepted and kept back, as by a proxy that
-    acknowledges and stays silent. `lose_reply_to` is a text: the next time the client sends it,
+    acknowledges and stays silent. While `refusing`, new connections are
+    ended at once. `lose_reply_to` is a text: the next time the client sends it,
     the server gets it and its reply is thrown away with the connection. `cut_at` is a text as
     well: the connection ends before the server gets it.
     """
@@ -27,6 +28,7 @@ class Relay:
         self.port: int = self._listener.getsockname()[1]
         self.delay_s = 0.0
         self.hanging = False
+        self.refusing = False
         self.lose_reply_to = b""
         self.cut_at = b""
         self.losses = 0
@@ -62,6 +64,9 @@ class Relay:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                if self.refusing:
+                    client.close()
+                    continue
                 try:
                     server = socket.create_connection(("127.0.0.1", self._target))
                 except OSError:

@@ -108,12 +108,12 @@ def test_an_option_may_be_a_number_a_list_or_a_path(desk: Desk) -> None:
         overrides={
             "bigcommerce.reserve": 0.25,
             "orders.skip_statuses": [5, "pending"],
-            "ledger": Path("here.db"),
+            "monitor.textfile": Path("here.prom"),
         },
     )
     assert settings.bigcommerce.reserve == 0.25
     assert settings.orders.skip_statuses == (5, "Pending")
-    assert settings.ledger == desk.cwd / "here.db"
+    assert settings.monitor.textfile == desk.cwd / "here.prom"
 
 
 def test_an_invalid_option_is_a_usage_error(desk: Desk) -> None:

@@ -175,9 +175,7 @@ class Unreliable(SqliteEngine):
     def translate(self, error: BaseException) -> BaseException:
         if not isinstance(error, PassingError):
             return super().translate(error)
-        passing = TransientError()
-        passing.__cause__ = LedgerError("The ledger cannot be reached.")
-        return passing
+        return TransientError(LedgerError("The ledger cannot be reached."))
 
 
 def test_a_transaction_that_fails_for_a_reason_that_passes_runs_again(path: Path) -> None:
@@ -380,7 +378,7 @@ def test_whether_the_ledger_can_be_written_is_found_out_by_writing(
     assert len(set(seen)) == 4  # SQLite leaves out a write that changes nothing
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(BusyError, match=r"did not answer within 0\.1 s"):
+        with pytest.raises(BusyError, match=r"did not respond within 0\.1 s"):
             database.check_writable(wait_s=0.1)
         other.execute("ROLLBACK")
     database.check_writable(wait_s=10)

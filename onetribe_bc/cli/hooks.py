@@ -8,6 +8,7 @@ import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -32,7 +33,7 @@ from onetribe_bc.clock import Clock
 from onetribe_bc.commands.hooks import INVISIBLE, Change, Outcome, Wanted, Webhooks
 from onetribe_bc.config.receiver_secret import make_receiver_secret, receiver_secret_file
 from onetribe_bc.delivery.context import connect_bigcommerce
-from onetribe_bc.errors import InputError
+from onetribe_bc.errors import ConfigurationError, InputError
 from onetribe_bc.text import plural
 
 DEFAULT_SCOPES = (ORDER_CREATED,)
@@ -410,7 +411,14 @@ def _with_secret(
         )
     secret = view.settings.receiver.secret
     if secret is None:
-        file = receiver_secret_file(view.settings.ledger, view.settings.need_store_hash())
+        ledger = view.settings.ledger
+        if not isinstance(ledger, Path):
+            raise ConfigurationError(
+                "receiver.secret is not set, and all hosts with this ledger need the same one.",
+                hint="Set it in their configuration, for example to the output of "
+                "`openssl rand -hex 32`.",
+            )
+        file = receiver_secret_file(ledger, view.settings.need_store_hash())
         secret = make_receiver_secret(file, secrets.token_urlsafe)
         view.console.info(
             f"Created the secret that callbacks carry, and kept it in {file}. The user that runs "

@@ -14,9 +14,8 @@ from onetribe_bc.config import Settings, UserDirectories, load
 from onetribe_bc.config.paths import find_file
 from onetribe_bc.config.settings import SETTINGS
 from onetribe_bc.doctor.finding import CHECK_ERRORS, Level
-from onetribe_bc.doctor.ledger import check_ledger
+from onetribe_bc.doctor.ledger import check_ledger, peek_at
 from onetribe_bc.errors import Bc2otError
-from onetribe_bc.ledger.peek import peek
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +93,14 @@ def next_step() -> Step:
         store.store_hash and store.access_token and settings.onetribe.url
     ):
         return FIX
-    return _in_use(settings) if settings.ledger.exists() else TRY
+    ledger = settings.ledger
+    return TRY if isinstance(ledger, Path) and not ledger.exists() else _in_use(settings)
 
 
 def _in_use(settings: Settings) -> Step:
     """Choose by what `doctor` finds in the ledger."""
     try:
-        look = peek(settings.ledger, settings.bigcommerce.store_hash)
-        findings = list(check_ledger(settings, look, now=SystemClock().now()))
+        findings = list(check_ledger(settings, peek_at(settings), now=SystemClock().now()))
     except CHECK_ERRORS:
         return INSPECT
     if any(finding.level in (Level.WARN, Level.FAIL) for finding in findings):

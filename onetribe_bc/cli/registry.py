@@ -20,6 +20,7 @@ GROUPS: Mapping[str, Mapping[str, Registered]] = MappingProxyType(
             "init": Registered("init", "Ask, check and write the configuration."),
             "doctor": Registered("doctor", "Check everything and explain how to fix it."),
             "hooks": Registered("hooks", "List, create, change and delete webhooks."),
+            "ledger": Registered("ledger", "Create, upgrade, move and inspect the ledger."),
             "completion": Registered("completion", "Print a shell's completion script."),
         },
         "Send orders": {

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from onetribe_bc.dates import parse_duration
 from onetribe_bc.errors import InputError
+from onetribe_bc.location import Location, parse_location
 from onetribe_bc.secret import Secret, is_loopback
 from onetribe_bc.statuses import STATUSES, parse_status
 
@@ -114,6 +115,10 @@ def _path(raw: Raw) -> Path:
     return Path(text)
 
 
+def _ledger(raw: Raw) -> Location:
+    return parse_location(_text(raw))
+
+
 def _store_hash(raw: Raw) -> str:
     store_hash = store_hash_in(_text(raw))
     if not _STORE_HASH.fullmatch(store_hash):
@@ -195,6 +200,7 @@ def _timezone(raw: Raw) -> ZoneInfo:
 
 
 PATH = Kind("a path", _path)
+LEDGER = Kind("a path or a `postgresql://` URL", _ledger, secret=True)
 STORE_HASH = Kind("letters and digits", _store_hash)
 CREDENTIAL = Kind("text", _credential, secret=True)
 API_URL = Kind("a URL", _api_url)

@@ -66,14 +66,14 @@ def load(
     reader = Reader(environ, directories, [*file.warnings])
     values = {name: reader.read(source, name) for name, source in sources.items()}
     ledger = values.setdefault("ledger", directories.state / "ledger.db")
-    if not ledger.is_absolute():
+    if isinstance(ledger, Path) and not ledger.is_absolute():
         raise ConfigurationError(
             "There is no home directory for the ledger.",
             hint="Set ledger in the configuration file, or BC2OT_LEDGER.",
         )
     store_hash = values.get("bigcommerce.store_hash")
     secret_problem = None
-    if store_hash and "receiver.secret" not in values:
+    if isinstance(ledger, Path) and store_hash and "receiver.secret" not in values:
         secret_file = receiver_secret_file(ledger, store_hash)
         secret, warnings = read_receiver_secret(secret_file)
         reader.warnings += warnings

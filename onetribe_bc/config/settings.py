@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from onetribe_bc.config import kinds
 from onetribe_bc.config.kinds import Kind, Raw
 from onetribe_bc.errors import ConfigurationError
+from onetribe_bc.location import Location
 from onetribe_bc.secret import Secret, mask_url
 
 T = TypeVar("T")
@@ -218,10 +219,10 @@ class Settings:
     sync: SyncSettings = SyncSettings()
     monitor: MonitorSettings = MonitorSettings()
     receiver: ReceiverSettings = ReceiverSettings()
-    ledger: Path = _setting(
+    ledger: Location = _setting(
         "ledger",
-        kinds.PATH,
-        "File that records what was sent.",
+        kinds.LEDGER,
+        "File or PostgreSQL database that records what was sent.",
         unset=MISSING,
         default_note="`bc2ot/ledger.db` in your state directory",
         variable="BC2OT_LEDGER",

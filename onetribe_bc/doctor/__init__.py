@@ -27,12 +27,12 @@ from onetribe_bc.doctor.finding import (
     worst,
 )
 from onetribe_bc.doctor.hooks import check_hooks
-from onetribe_bc.doctor.ledger import check_ledger
+from onetribe_bc.doctor.ledger import check_ledger, peek_at
 from onetribe_bc.doctor.onetribe import check_onetribe
 from onetribe_bc.doctor.receiver import Network
 from onetribe_bc.doctor.store import check_store
-from onetribe_bc.errors import Bc2otError, ConfigurationError
-from onetribe_bc.ledger.peek import Peek, peek
+from onetribe_bc.errors import ConfigurationError
+from onetribe_bc.ledger.peek import Peek
 
 __all__ = ["Finding", "Level", "examine", "failed", "worst"]
 
@@ -81,7 +81,7 @@ class _Examination:
         self._clock = clock
         self._client: BigCommerceClient | None = None
         self._store_problem = ""
-        self._ledger = _inspect(settings)
+        self._ledger = peek_at(settings)
         self.groups = (self._files, self._store, self._hooks, self._onetribe, self._check_ledger)
 
     def close(self) -> None:
@@ -122,10 +122,3 @@ class _Examination:
 
     def _check_ledger(self) -> Iterator[Finding]:
         return check_ledger(self._settings, self._ledger, now=self._clock.now())
-
-
-def _inspect(settings: Settings) -> Peek | Bc2otError | None:
-    try:
-        return peek(settings.ledger, settings.bigcommerce.store_hash)
-    except CHECK_ERRORS as error:
-        return error

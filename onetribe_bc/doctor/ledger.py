@@ -15,7 +15,7 @@ from onetribe_bc.doctor.finding import CHECK_ERRORS, Finding, fail, failed, note
 from onetribe_bc.errors import Bc2otError, BusyError, ExitCode
 from onetribe_bc.ledger.failures import emptied, too_new
 from onetribe_bc.ledger.ledger import Ledger, Status
-from onetribe_bc.ledger.peek import LOCK_TIMEOUT_S, Peek
+from onetribe_bc.ledger.peek import LOCK_TIMEOUT_S, Peek, peek
 from onetribe_bc.ledger.schema import SCHEMA_VERSION
 from onetribe_bc.ledger.sqlite import was_emptied
 from onetribe_bc.ledger.states import State
@@ -26,22 +26,35 @@ STALE = timedelta(days=1)
 """An older sync, or an order owed for longer, is a failure: the schedule may be broken."""
 
 
+def peek_at(settings: Settings) -> Peek | Bc2otError | None:
+    """Return what the ledger's file is, or why that cannot be told; None if there is none."""
+    if not isinstance(settings.ledger, Path):
+        return None
+    try:
+        return peek(settings.ledger, settings.bigcommerce.store_hash)
+    except CHECK_ERRORS as error:
+        return error
+
+
 def check_ledger(
-    settings: Settings, peek: Peek | Bc2otError | None, *, now: datetime
+    settings: Settings, look: Peek | Bc2otError | None, *, now: datetime
 ) -> Iterator[Finding]:
-    """Check the file as `peek` found it, and its contents, without creating or changing it."""
+    """Check the file as `look` found it, and its contents, without creating or changing it."""
     path = settings.ledger
-    if isinstance(peek, BusyError):
-        yield skipped("ledger.file", "Ledger", str(peek))
+    if not isinstance(path, Path):
+        yield from _check_contents(settings, f"version {SCHEMA_VERSION}", now)
         return
-    if isinstance(peek, Bc2otError):
-        yield failed("ledger.file", peek)
+    if isinstance(look, BusyError):
+        yield skipped("ledger.file", "Ledger", str(look))
         return
-    if peek is None:
+    if isinstance(look, Bc2otError):
+        yield failed("ledger.file", look)
+        return
+    if look is None:
         yield _not_yet(path)
         return
     yield check_mode("ledger.mode", path)
-    if peek.half_written:
+    if look.half_written:
         yield note(
             "ledger.file",
             f"The ledger {path} has an interrupted write. The next run rolls it back; until "
@@ -49,13 +62,13 @@ def check_ledger(
             "bc2ot status",
         )
         return
-    if peek.version is None:
-        yield _without_tables(settings)
+    if look.version is None:
+        yield _without_tables(path)
         return
-    if peek.version != SCHEMA_VERSION:
-        yield _other_version(settings, peek, peek.version)
+    if look.version != SCHEMA_VERSION:
+        yield _other_version(path, look, look.version)
         return
-    yield from _check_contents(settings, peek, now)
+    yield from _check_contents(settings, f"version {look.version}, {_size(look.size)}", now)
 
 
 def _not_yet(path: Path) -> Finding:
@@ -74,18 +87,17 @@ def _not_yet(path: Path) -> Finding:
     )
 
 
-def _without_tables(settings: Settings) -> Finding:
-    if was_emptied(settings.ledger):
-        return failed("ledger.file", emptied(settings.ledger))
+def _without_tables(path: Path) -> Finding:
+    if was_emptied(path):
+        return failed("ledger.file", emptied(path))
     return warn(
         "ledger.file",
-        f"The ledger {settings.ledger} is empty: every order counts as new.",
+        f"The ledger {path} is empty: every order counts as new.",
         "If orders were sent before, restore a backup.",
     )
 
 
-def _other_version(settings: Settings, peek: Peek, version: int) -> Finding:
-    path = settings.ledger
+def _other_version(path: Path, peek: Peek, version: int) -> Finding:
     if version > SCHEMA_VERSION:
         return failed("ledger.file", too_new(path, version))
     return note(
@@ -95,13 +107,15 @@ def _other_version(settings: Settings, peek: Peek, version: int) -> Finding:
     )
 
 
-def _check_contents(settings: Settings, peek: Peek, now: datetime) -> Iterator[Finding]:
+def _check_contents(settings: Settings, described: str, now: datetime) -> Iterator[Finding]:
     if not settings.bigcommerce.store_hash or settings.onetribe.url is None:
         problem = "the store or One Tribe's URL is not set"
         yield skipped("ledger.file", "Ledger contents", problem)
         return
     try:
-        with closing(Database(settings.ledger, lock_timeout_s=LOCK_TIMEOUT_S)) as database:
+        with closing(
+            Database(settings.ledger, lock_timeout_s=LOCK_TIMEOUT_S, retry_for_s=0)
+        ) as database:
             ledger = Ledger(
                 database,
                 store_hash=settings.bigcommerce.store_hash,
@@ -117,8 +131,7 @@ def _check_contents(settings: Settings, peek: Peek, now: datetime) -> Iterator[F
     number = plural(sum(status.states.values()), "order")
     yield ok(
         "ledger.file",
-        f"The ledger {settings.ledger} is sound: version {peek.version}, {_size(peek.size)}, "
-        f"{number} of this store.",
+        f"The ledger {settings.ledger} is sound: {described}, {number} of this store.",
     )
     if elsewhere and status.synced_until is None:
         yield warn(

@@ -18,7 +18,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from onetribe_bc.errors import LedgerError
+from onetribe_bc.errors import Bc2otError, LedgerError
 
 Row = tuple[Any, ...]
 Processor = Callable[[Any], Any] | None
@@ -30,8 +30,12 @@ Statement = sa.Executable | Mapping[str, sa.Executable]
 class TransientError(Exception):
     """The transaction failed for a reason that passes: run all of it again.
 
-    `__cause__` is the LedgerError, BusyError or UnreachableError to raise once time is up.
+    `lasting` is the error to raise if it does not pass in time.
     """
+
+    def __init__(self, lasting: Bc2otError) -> None:
+        super().__init__(str(lasting))
+        self.lasting = lasting
 
 
 class BlockedError(LedgerError):
@@ -42,15 +46,15 @@ class Transaction:
     """Runs statements within a transaction or a snapshot that the engine holds open."""
 
     def __init__(self, cursor: Any, dialect: sa.Dialect, cache: dict[int, Prepared]) -> None:
-        self._cursor = cursor
+        self.cursor = cursor
         self.dialect = dialect
         self._cache = cache
 
     def rows(self, statement: Statement, **values: Any) -> list[Row]:
         """Run a statement that returns rows."""
         prepared = self._prepare(statement)
-        self._cursor.execute(prepared.sql, prepared.bind(values))
-        return prepared.results(self._cursor.fetchall())
+        self.cursor.execute(prepared.sql, prepared.bind(values))
+        return prepared.results(self.cursor.fetchall())
 
     def row(self, statement: Statement, **values: Any) -> Row | None:
         """Return the first row, None where there is none."""
@@ -62,15 +66,15 @@ class Transaction:
             return 0
         prepared = self._prepare(statement)
         if len(rows) == 1:
-            self._cursor.execute(prepared.sql, prepared.bind(rows[0]))
+            self.cursor.execute(prepared.sql, prepared.bind(rows[0]))
         else:
-            self._cursor.executemany(prepared.sql, [prepared.bind(row) for row in rows])
-        return int(self._cursor.rowcount)
+            self.cursor.executemany(prepared.sql, [prepared.bind(row) for row in rows])
+        return int(self.cursor.rowcount)
 
     def execute(self, sql: str) -> list[Row]:
         """Run plain SQL, such as DDL; return its rows, if any."""
-        self._cursor.execute(sql)
-        return list(self._cursor.fetchall()) if self._cursor.description else []
+        self.cursor.execute(sql)
+        return list(self.cursor.fetchall()) if self.cursor.description else []
 
     def _prepare(self, statement: Statement) -> Prepared:
         key = id(statement)
@@ -194,6 +198,10 @@ class LiveRun(Protocol):
 
     clean: bool
 
+    def begin(self, transaction: Transaction) -> None:
+        """Begin to live, in the transaction that registers the run (PostgreSQL: its lease)."""
+        ...
+
     def check(self) -> None:
         """Raise BusyError if the run may no longer hold its claims (PostgreSQL: its lease)."""
         ...
@@ -211,6 +219,8 @@ class Engine(Protocol):
 
     label: str
     dialect: sa.Dialect
+    shares_inbox: bool
+    """Whether several receivers may take from the inbox at once."""
 
     def prepare(self) -> None:
         """Check the ledger; create or migrate it (SQLite). Called once, before `connect`."""
@@ -228,6 +238,12 @@ class Engine(Protocol):
         self, connection: Any, wait_s: float | None = None
     ) -> AbstractContextManager[Transaction]:
         """Read as of one moment on a read-only connection; wait at most so long for locks."""
+        ...
+
+    def load(
+        self, transaction: Transaction, table: str, columns: Sequence[str], rows: Iterable[Row]
+    ) -> None:
+        """Insert many rows, as the driver takes them."""
         ...
 
     def translate(self, error: BaseException) -> BaseException:
@@ -264,4 +280,8 @@ class Engine(Protocol):
 
         A ledger that knows only of earlier claims is an older copy.
         """
+        ...
+
+    def close(self) -> None:
+        """End what runs in the background."""
         ...

@@ -79,6 +79,13 @@ def older_copy(path: str, known: datetime | None, until: datetime) -> LedgerErro
     )
 
 
+def moved(label: str, where: str) -> LedgerError:
+    return LedgerError(
+        f"The ledger {label} was moved to {where}.",
+        hint="Set `ledger` (BC2OT_LEDGER) to that one: this one misses what was sent since.",
+    )
+
+
 def damaged(path: Path, said: str) -> LedgerError:
     return LedgerError(f"The ledger {path} is damaged: {said}.", hint=_RESTORE)
 

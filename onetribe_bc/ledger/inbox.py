@@ -25,6 +25,12 @@ from onetribe_bc.ledger.writer import Database
 NOT_FETCHED = "named by a callback, not fetched yet"
 NOT_IN_STORE = "named by a callback, and BigCommerce does not have it yet"
 
+TAKEN_FOR = timedelta(seconds=60)
+"""After so long another receiver gets the orders that one took."""
+
+TAKEN_MOST = 1000
+"""How many orders a receiver takes at once from a shared inbox."""
+
 _CALLBACKS = schema.callbacks.c
 
 
@@ -58,21 +64,24 @@ class Inbox:
     def due(self, limit: int, *, drop_delivered: bool = False) -> list[Named]:
         """Return orders that are due, the longest waiting first. With `drop_delivered`, delivered
         orders leave the inbox: their changes are of no interest.
+
+        Where several receivers share the inbox, no other one gets them for `TAKEN_FOR`.
         """
-        now = self._clock.now()
-
-        def read(transaction: Transaction) -> list[Named]:
-            return self._select(transaction, _DUE, now=now, limit=limit)
-
-        found = self._database.read(read)
-        if not found or not drop_delivered:
+        now, shared = self._clock.now(), self._database.engine.shares_inbox
+        most = min(limit, TAKEN_MOST) if shared else limit
+        query = {"now": now, "until": now + TAKEN_FOR, "limit": most}
+        found = self._database.read(lambda t: self._select(t, _DUE, **query))
+        if not found or not (drop_delivered or shared):
             return found
 
         def take(transaction: Transaction) -> list[Named]:
-            transaction.run(_DROP_DELIVERED, self._key.values)
-            return read(transaction)
+            if drop_delivered:
+                transaction.run(_DROP_DELIVERED, self._key.values)
+            return self._select(transaction, _TAKE if shared else _DUE, **query)
 
-        return self._database.do(take)
+        return sorted(
+            self._database.do(take), key=lambda named: (named.received_at, named.order_id)
+        )
 
     def all(self) -> list[Named]:
         """Return all orders, due now or later."""
@@ -176,6 +185,20 @@ _DUE = (
     _ALL.where(_CALLBACKS.due_at <= sa.bindparam("now", type_=schema.Moment))
     .order_by(_CALLBACKS.due_at, _CALLBACKS.order_id)
     .limit(sa.bindparam("limit"))
+)
+_FREE = (
+    sa.select(_CALLBACKS.order_id)
+    .where(_OF, _CALLBACKS.due_at <= sa.bindparam("now", type_=schema.Moment))
+    .order_by(_CALLBACKS.due_at, _CALLBACKS.order_id)
+    .limit(sa.bindparam("limit"))
+    .with_for_update(skip_locked=True)
+    .cte("free")
+)
+_TAKE = (
+    sa.update(schema.callbacks)
+    .where(_OF, _CALLBACKS.order_id == _FREE.c.order_id)
+    .values(due_at=sa.bindparam("until", type_=schema.Moment))
+    .returning(*(_CALLBACKS[field.name] for field in fields(Named)))
 )
 _REMOVE = sa.delete(schema.callbacks).where(_ONE)
 _DELIVERED = (

@@ -20,7 +20,7 @@ from onetribe_bc.clock import Clock, SystemClock
 from onetribe_bc.errors import BusyError
 from onetribe_bc.ledger import inbox, orders, runs, schema
 from onetribe_bc.ledger.engine import LiveRun, Row, Statement, Transaction, upsert
-from onetribe_bc.ledger.failures import older_copy
+from onetribe_bc.ledger.failures import moved, older_copy
 from onetribe_bc.ledger.inbox import Inbox
 from onetribe_bc.ledger.orders import Attempt, Key, Seen, Settlement, Step, StepRequest, of
 from onetribe_bc.ledger.runs import Run
@@ -110,7 +110,7 @@ class Ledger:
         with self._database.engine.live(run_id) as live:
             self.recover()
             try:
-                self._database.do(partial(self._start, run_id, command, exclusive=exclusive))
+                self._database.do(partial(self._start, run_id, command, live, exclusive=exclusive))
             except BusyError:
                 live.clean = True
                 raise
@@ -126,13 +126,23 @@ class Ledger:
                 live.clean = self._database.do(lambda t: runs.end(t, run_id, outcome, now))
 
     def _start(
-        self, run_id: str, command: str, transaction: Transaction, *, exclusive: bool
+        self,
+        run_id: str,
+        command: str,
+        live: LiveRun,
+        transaction: Transaction,
+        *,
+        exclusive: bool,
     ) -> None:
+        label = self._database.engine.label
+        for (where,) in transaction.rows(_MOVED_TO):  # since it was opened
+            raise moved(label, where)
         if (missing := self._missing(transaction)) is not None:
-            raise older_copy(self._database.engine.label, *missing)
+            raise older_copy(label, *missing)
         self._gap = _gap(transaction)
         now = self._clock.now()
         runs.start(transaction, self._key, run_id, command, now, exclusive=exclusive)
+        live.begin(transaction)
 
     def recover(self) -> list[int]:
         """Settle what dead runs had claimed; return the ids of this store's orders among it."""
@@ -336,13 +346,14 @@ def _page_of(states: tuple[State, ...]) -> sa.Select[Any] | sa.CompoundSelect[An
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_MOVED_TO = sa.select(schema.meta.c.value).where(schema.meta.c.key == "moved_to")
 _GAP = ("accepted_at", "until")
 _ORDERS = schema.orders.c
 _COUNTS = (
     sa.select(
         schema.counts.c.state,
         schema.counts.c.reason,
-        sa.func.sum(schema.counts.c.number),
+        sa.cast(sa.func.sum(schema.counts.c.number), sa.BigInteger),
         sa.func.max(schema.counts.c.latest, type_=schema.Moment),
     )
     .where(of(schema.counts))
@@ -351,7 +362,7 @@ _COUNTS = (
 _LAST_CLAIM = sa.select(sa.func.max(schema.counts.c.latest, type_=schema.Moment)).where(
     schema.counts.c.state == State.SENDING.value
 )
-_ELSEWHERE = sa.select(sa.func.sum(schema.counts.c.number)).where(
+_ELSEWHERE = sa.select(sa.cast(sa.func.sum(schema.counts.c.number), sa.BigInteger)).where(
     schema.counts.c.store_hash == sa.bindparam("store_hash"),
     schema.counts.c.destination != sa.bindparam("destination"),
 )

@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from onetribe_bc.errors import LedgerError
+from onetribe_bc.ledger.engine import Transaction
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -50,6 +51,9 @@ class LiveRun:
         self.clean = False
         self._descriptor = descriptor
         self._mark = mark
+
+    def begin(self, transaction: Transaction) -> None:
+        """Do nothing: it lives since it holds the lock."""
 
     def check(self) -> None:
         """Nothing ends a run's lock but the end of its process."""

@@ -36,7 +36,9 @@ class Run:
 
 _RUNS = schema.runs.c
 _COUNTS = ("seen", "delivered", "skipped", "failed", "unknown")
-_INSERT = in_each_dialect(schema.runs, lambda insert: insert.on_conflict_do_nothing())
+_INSERT = in_each_dialect(
+    schema.runs, lambda insert: insert.on_conflict_do_nothing(index_elements=["id"])
+)
 _END = (
     sa.update(schema.runs)
     .where(schema.IS_OPEN, _RUNS.id.in_(each("ids", sa.String)))

@@ -14,7 +14,7 @@ import os
 import secrets
 import sqlite3
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from sqlalchemy.dialects import sqlite
 
 from onetribe_bc.errors import LedgerError
 from onetribe_bc.ledger import schema
-from onetribe_bc.ledger.engine import Prepared, Transaction
+from onetribe_bc.ledger.engine import Prepared, Row, Transaction
 from onetribe_bc.ledger.failures import (
     damaged,
     emptied,
@@ -34,6 +34,7 @@ from onetribe_bc.ledger.failures import (
     is_busy,
     is_damage,
     locked,
+    moved,
     read_only,
     sqlite_name,
     too_new,
@@ -57,6 +58,8 @@ _META = sa.select(schema.meta.c.key, schema.meta.c.value)
 
 class SqliteEngine:
     """The ledger in one SQLite file."""
+
+    shares_inbox = False
 
     def __init__(self, path: Path, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
         self.label = str(path)
@@ -93,7 +96,10 @@ class SqliteEngine:
         return False
 
     def _version(self, transaction: Transaction) -> int:
-        found = _meta(transaction).get("schema_version", "")
+        meta = _meta(transaction)
+        if "moved_to" in meta:
+            raise moved(self.label, meta["moved_to"])
+        found = meta.get("schema_version", "")
         if not found.isdecimal() or int(found) < 2:
             raise without_version(self.path)
         if int(found) > schema.SCHEMA_VERSION:
@@ -183,6 +189,14 @@ class SqliteEngine:
             # A large transaction that outgrows its cache may have to wait in the middle, too.
             _wait_for_locks(connection, self._lock_timeout_s)
 
+    def load(
+        self, transaction: Transaction, table: str, columns: Sequence[str], rows: Iterable[Row]
+    ) -> None:
+        """Insert many rows."""
+        names, places = ", ".join(columns), ", ".join("?" * len(columns))
+        insert = f"INSERT INTO {table} ({names}) VALUES ({places})"  # noqa: S608 - our own names
+        transaction.cursor.executemany(insert, rows)
+
     def translate(self, error: BaseException) -> BaseException:
         """Return SQLite's error as LedgerError or BusyError."""
         if not isinstance(error, sqlite3.Error):
@@ -226,6 +240,9 @@ class SqliteEngine:
     def last_claim(self) -> datetime | None:
         """Return when an order was last claimed, as the mark next to the ledger tells."""
         return None if self._locks is None else self._locks.mark
+
+    def close(self) -> None:
+        """Do nothing: nothing runs in the background."""
 
     def _find_locks(self, transaction: Transaction) -> LockDirectory | None:
         meta = _meta(transaction)

@@ -7,21 +7,29 @@ its result only after the commit that holds its item.
 
 from __future__ import annotations
 
+import logging
 import queue
 import secrets
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from onetribe_bc.clock import Clock, SystemClock
-from onetribe_bc.errors import BusyError, LedgerError
+from onetribe_bc.errors import BusyError, InterruptedRunError, LedgerError
 from onetribe_bc.ledger import schema
 from onetribe_bc.ledger.engine import BlockedError, Engine, Transaction, TransientError, upsert
 from onetribe_bc.ledger.sqlite import LOCK_TIMEOUT_S, SqliteEngine
+from onetribe_bc.location import Location, PostgresUrl
+
+if TYPE_CHECKING:
+    from onetribe_bc.ledger.postgres import PostgresEngine
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -31,6 +39,12 @@ Work = Callable[[Transaction, Sequence[Item]], Sequence[Result]]
 
 RETRY_FOR_S = 60.0
 """How long to repeat a transaction that fails for a reason that passes."""
+
+ENDING_S = 5.0
+"""The same, once the process was asked to stop: what it cannot write then is in doubt."""
+
+PATIENT = 4
+"""After how many failures to tell the user."""
 
 MAX_WAIT_S = 5.0
 
@@ -46,18 +60,21 @@ class Database:
 
     def __init__(
         self,
-        location: Path | Engine,
+        location: Location | Engine,
         clock: Clock | None = None,
         *,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
         retry_for_s: float | None = RETRY_FOR_S,
     ) -> None:
-        """Open or create it. Raises LedgerError, or BusyError when it stays locked.
+        """Open it; a file is also created.
 
-        With `retry_for_s` None, transactions are repeated until they succeed.
+        `retry_for_s` is how long to repeat what fails for a reason that passes; None is for ever.
+        Raises LedgerError, RefusedError; BusyError or UnreachableError when it stays so.
         """
         if isinstance(location, Path):
             location = SqliteEngine(location, lock_timeout_s=lock_timeout_s)
+        elif isinstance(location, PostgresUrl):
+            location = open_postgres(location)
         self.engine: Engine = location
         self._clock = clock or SystemClock()
         self._retry_for_s = retry_for_s
@@ -70,9 +87,10 @@ class Database:
         self._reader: Any = None
         self._reading = threading.Lock()
         try:
-            self.engine.prepare()
-        except Exception as error:  # noqa: BLE001 - raised again, as ours
-            raise _unwrap(self.engine.translate(error)) from None
+            self._repeat(self.engine.prepare)
+        except BaseException:
+            self.engine.close()
+            raise
 
     def submit(self, work: Work[Item, Result], item: Item) -> Future[Result]:
         """Run `work` on the item in one of the next transactions; done once that is durable."""
@@ -99,29 +117,30 @@ class Database:
             if future.done():
                 return future.result()  # the timeout is the work's own, or it came just now
             raise BusyError(
-                f"The ledger {self.engine.label} did not answer within {wait_s:g} s."
+                f"The ledger {self.engine.label} did not respond within {wait_s:g} s."
             ) from None
 
     def read(self, work: Callable[[Transaction], T], *, wait_s: float | None = None) -> T:
         """Run `work` on the read-only connection, in this thread. Raises as `do`."""
         if not self._reading.acquire(timeout=-1 if wait_s is None else wait_s):
-            raise BusyError(f"The ledger {self.engine.label} did not answer within {wait_s:g} s.")
+            raise BusyError(f"The ledger {self.engine.label} did not respond within {wait_s:g} s.")
         try:
             if self._closed:
                 raise LedgerError(f"The ledger {self.engine.label} is closed.")
-            if self._reader is None:
-                self._reader = self.engine.connect(read_only=True)
+            return self._repeat(lambda: self._read(work, wait_s), for_s=wait_s)
+        finally:
+            self._reading.release()
+
+    def _read(self, work: Callable[[Transaction], T], wait_s: float | None) -> T:
+        try:
+            self._reader = self._reader or self.engine.connect(read_only=True)
             with self.engine.snapshot(self._reader, wait_s) as transaction:
                 return work(transaction)
         except Exception as error:
-            translated = self.engine.translate(error)
-            if translated is error:
-                raise
-            _close(self._reader)
-            self._reader = None
-            raise _unwrap(translated) from None
-        finally:
-            self._reading.release()
+            if self.engine.translate(error) is not error:
+                _close(self._reader)
+                self._reader = None
+            raise
 
     def check_writable(self, *, wait_s: float | None = None) -> None:
         """Write something, durably. Raises as `do`."""
@@ -141,6 +160,7 @@ class Database:
         with self._reading:
             _close(self._reader)
             self._reader = None
+        self.engine.close()
 
     # The writer's thread
 
@@ -182,30 +202,57 @@ class Database:
             job.future.set_result(result)
 
     def _run(self, work: Work[Any, Any], items: Sequence[Any]) -> Sequence[Any]:
-        """Run a transaction, again and again while it fails for reasons that pass."""
+        """Run a transaction. One that failed leaves no connection behind that may be broken."""
+
+        def attempt() -> Sequence[Any]:
+            try:
+                self._connection = self._connection or self.engine.connect()
+                with self.engine.transaction(self._connection) as transaction:
+                    return list(work(transaction, items))
+            except Exception as error:
+                if isinstance(self.engine.translate(error), TransientError):
+                    _close(self._connection)
+                    self._connection = None
+                raise
+
+        return self._repeat(attempt)
+
+    def _repeat(self, attempt: Callable[[], T], *, for_s: float | None = None) -> T:
+        """Return what `attempt` does, again and again while it fails for reasons that pass."""
         began_at, failures = self._clock.monotonic(), 0
         while True:
             try:
-                if self._connection is None:
-                    self._connection = self.engine.connect()
-                with self.engine.transaction(self._connection) as transaction:
-                    return list(work(transaction, items))
-            except Exception as error:  # noqa: BLE001 - raised again, as ours
+                return attempt()
+            except Exception as error:
                 translated = self.engine.translate(error)
                 if not isinstance(translated, TransientError):
+                    if translated is error:
+                        raise
                     raise translated from None
-                failures += 1
-                lasted_s = self._clock.monotonic() - began_at
-                if self._retry_for_s is not None and lasted_s >= self._retry_for_s:
-                    raise _unwrap(translated) from None
-            _close(self._connection)
-            self._connection = None
-            self._clock.sleep(min(MAX_WAIT_S, 0.05 * 2**failures) * self._clock.random())
+            limit_s = self._retry_for_s if for_s is None else for_s
+            ending = self._closed or self._clock.stopping
+            if ending:
+                limit_s = min(ENDING_S, limit_s or ENDING_S)
+            if limit_s is not None and self._clock.monotonic() - began_at >= limit_s:
+                raise translated.lasting
+            failures += 1
+            if failures == PATIENT:
+                _log.warning("%s Retrying.", translated)
+            wait_s = min(MAX_WAIT_S, 0.05 * 2**failures) * self._clock.random()
+            with suppress(InterruptedRunError):
+                (time if ending else self._clock).sleep(wait_s)
 
 
-def _unwrap(error: BaseException) -> BaseException:
-    """Return the error to raise for one that would have passed with time."""
-    return error.__cause__ or error if isinstance(error, TransientError) else error
+def open_postgres(url: PostgresUrl, **options: Any) -> PostgresEngine:
+    """Return the engine of a PostgreSQL ledger. Raises LedgerError without its driver."""
+    try:
+        from onetribe_bc.ledger.postgres import PostgresEngine
+    except ImportError:
+        raise LedgerError(
+            "A ledger in PostgreSQL needs psycopg, which is not installed.",
+            hint="pip install 'onetribe-bc[postgres]'",
+        ) from None
+    return PostgresEngine(url, **options)
 
 
 def _close(connection: Any) -> None:
