@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
   $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help demo test check format docs pictures bench soak clean
+.PHONY: help demo test check format docs pictures bench soak faults clean
 
 help:  ## Show the targets.
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -39,6 +39,9 @@ bench: .venv/dev  ## Measure speed and memory, as ratios.
 
 soak: .venv/dev  ## Load the receiver for ten minutes and watch what grows.
 	@$(BIN)/python -m benchmarks.soak
+
+faults: .venv/dev  ## Deliver 2,000 orders under every fault of the sandbox and count what is lost.
+	@$(BIN)/python -m benchmarks.faults
 
 clean:  ## Remove everything that make created.
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*

@@ -13,7 +13,6 @@ from onetribe_bc.sandbox.dates import ServerClock
 from onetribe_bc.sandbox.fault import Service
 from onetribe_bc.sandbox.faults import Faults
 from onetribe_bc.sandbox.hooks import HookStore
-from onetribe_bc.sandbox.hooks_api import respond_to_hooks
 from onetribe_bc.sandbox.messages import (
     KEEP_REQUESTS,
     Request,
@@ -87,8 +86,8 @@ class BigCommerce:
         _, version, resource = _parts(request.path)
         name, _, order_id = resource.partition("/")
         reads_orders = request.method == "GET" and (version, name) == ("v2", "orders")
-        state = self._quota.count()
-        if state is not None and state.exceeded:
+        exceeded, quota_headers = self._quota.count()
+        if exceeded:
             response = api_error(version, 429)
         else:
             response = self._faults.carry_out(
@@ -99,8 +98,8 @@ class BigCommerce:
                 order_id=int(order_id) if reads_orders and order_id.isdecimal() else None,
                 is_list=reads_orders and not order_id,
             )
-        if state is not None and not response.hides_quota:
-            response = response.with_headers(*state.headers())
+        if not response.hides_quota:
+            response = response.with_headers(*quota_headers)
         self.requests.append(request.record(response))
         return response
 
@@ -110,7 +109,7 @@ class BigCommerce:
         if store_hash != self._store_hash or not hmac.compare_digest(token, self._access_token):
             return api_error(version, 401)
         if version in ("v2", "v3") and resource.partition("/")[0] == "hooks":
-            return respond_to_hooks(self._hooks, request, version, resource)
+            return self._hooks.respond(request, version, resource)
         if version == "v2":
             return self._v2(request, resource)
         return api_error("v3", 404)

@@ -5,12 +5,8 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from email.utils import formatdate, parsedate_to_datetime
 
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = (
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-)  # fmt: skip
 _RFC_2822 = re.compile(
     r"(?:[A-Z][a-z]{2}, )?\d{1,2} [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d (?:[+-]\d{4}|GMT|UTC?)"
 )
@@ -19,14 +15,9 @@ _ISO_8601 = re.compile(
 )
 
 
-def format_date(at: int, *, zone: str = "+0000") -> str:
+def format_date(at: float, *, zone: str = "+0000") -> str:
     """RFC 2822, always in UTC: `Tue, 05 Mar 2019 21:40:11 +0000`."""
-    # strftime would follow the locale.
-    t = time.gmtime(at)
-    return (
-        f"{_DAYS[t.tm_wday]}, {t.tm_mday:02d} {_MONTHS[t.tm_mon - 1]} {t.tm_year} "
-        f"{t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d} {zone}"
-    )
+    return formatdate(at, usegmt=True).removesuffix("GMT") + zone
 
 
 def parse_date(text: str) -> float | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 
+from onetribe_bc.sandbox.dates import format_date
 from onetribe_bc.sandbox.fault import Fault, FaultKind, Gate, Group, Service, parse_fault
 from onetribe_bc.sandbox.messages import REASONS, Delivery, Request, Response
 from onetribe_bc.sandbox.orders import DATE_FILTERS
@@ -259,7 +259,7 @@ def _with_status(fault: Fault, response: Response) -> Response:
 def _retry_after(seconds: float) -> str:
     if seconds >= 0:
         return f"{seconds:.0f}"
-    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+    return format_date(time.time() + seconds, zone="GMT")
 
 
 def _page(status: int) -> bytes:

@@ -1,18 +1,28 @@
-"""The webhooks of the simulated store: one set, behind v2 and v3 alike."""
+"""The webhooks of the simulated store: one set, over HTTP as v2 and as v3.
+
+Not documented, hence chosen: a second hook with the same scope and destination, and an eleventh
+with the same scope, are a 422, since the reference has 400, 401, 404 and 422 only; an empty v2 list
+is `[]`.
+"""
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from onetribe_bc.sandbox.messages import Request, Response, api_error, json_response
+
 CLIENT_ID = "sandbox-client-id"
 FOREIGN_CLIENT_ID = "another-apps-client-id"
 MAX_PER_SCOPE = 10
 _FIRST_ID = 20_172_984
 _BLOCKED_S = 180
+_DEFAULT_LIMIT = 50
+_MAX_LIMIT = 250
 
 _EVENTS = {
     "app": "uninstalled",
@@ -47,7 +57,7 @@ class HookError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """One webhook. Times are epoch seconds."""
+    """One webhook. Times are epoch seconds. `deactivated`: by BigCommerce, not by its owner."""
 
     id: int
     client_id: str
@@ -59,7 +69,6 @@ class Hook:
     created_at: int
     updated_at: int
     deactivated: bool = False
-    """Disabled by BigCommerce, not by its owner; only `hooks/admin` shows it."""
 
     def as_json(self) -> dict[str, object]:
         """As in v3 under `data`, and in v2 bare."""
@@ -69,18 +78,10 @@ class Hook:
 
     @property
     def status(self) -> str:
+        """As `hooks/admin` shows it."""
         if self.deactivated:
             return "deactivated"
         return "active" if self.is_active else "inactive"
-
-
-@dataclass(frozen=True, slots=True)
-class BlockedDomain:
-    """A destination that BigCommerce sends nothing to for now. Times are in seconds."""
-
-    destination: str
-    time_left: int
-    reasons: tuple[Mapping[str, object], ...]
 
 
 class HookStore:
@@ -96,8 +97,8 @@ class HookStore:
         self._lock = threading.RLock()
         self._hooks: dict[int, Hook] = {}
         self._next_id = _FIRST_ID
-        self._blocked: dict[str, BlockedDomain] = {}
-        self._emails: tuple[str, ...] = ()
+        self._blocked: dict[str, dict[str, object]] = {}
+        self._emails: list[str] = []
         self.answer_destination: str | None = None
 
     def all(self) -> tuple[Hook, ...]:
@@ -144,39 +145,6 @@ class HookStore:
             self._next_id += 1
             return hook
 
-    def create(self, wanted: Mapping[str, object]) -> Hook:
-        """Create a hook, as POST does. Raises HookError."""
-        for name in ("scope", "destination"):
-            if wanted.get(name) is None:
-                raise HookError(name, "error.path.missing")
-        values = _checked(wanted)
-        with self._lock:
-            self._check_room(values["scope"], values["destination"], besides=None)
-            if self.answer_destination is not None:
-                values["destination"] = self.answer_destination
-            return self.add(**values)
-
-    def update(self, hook_id: int, wanted: Mapping[str, object]) -> Hook:
-        """Change the given fields, as PUT does. Raises KeyError and HookError."""
-        values = _checked(wanted)
-        if not values:
-            raise HookError("scope", "An update needs at least one field.")
-        with self._lock:
-            hook = self.get(hook_id)
-            changed = replace(hook, **values, updated_at=max(self._now(), hook.updated_at + 1))
-            if changed.is_active:
-                changed = replace(changed, deactivated=False)
-            self._check_room(changed.scope, changed.destination, besides=hook_id)
-            self._hooks[hook_id] = changed
-            return changed
-
-    def delete(self, hook_id: int) -> Hook:
-        """Delete a hook that the token sees, and return it. Raises KeyError."""
-        with self._lock:
-            hook = self.get(hook_id)
-            del self._hooks[hook_id]
-            return hook
-
     def deactivate(self, hook_id: int) -> None:
         """As BigCommerce does after 90 idle days or when every retry failed. Raises KeyError."""
         with self._lock:
@@ -187,36 +155,159 @@ class HookStore:
         """Put a destination on the deny list until `unblock()`."""
         reason = {"failure_description": "HTTP 500", "count": 37, "timestamp": self._now()}
         with self._lock:
-            self._blocked[destination] = BlockedDomain(destination, time_left_s, (reason,))
+            self._blocked[destination] = {
+                "destination": destination,
+                "time_left": time_left_s,
+                "reasons": [reason],
+            }
 
     def unblock(self, destination: str) -> None:
         """Raises KeyError if it is not blocked."""
         with self._lock:
             del self._blocked[destination]
 
-    def blocked(self) -> tuple[BlockedDomain, ...]:
+    def blocked(self) -> tuple[Mapping[str, object], ...]:
+        """The deny list, as `hooks/admin` has it."""
         with self._lock:
             return tuple(self._blocked.values())
 
-    @property
-    def emails(self) -> tuple[str, ...]:
-        """The addresses that BigCommerce alerts."""
-        return self._emails
+    def respond(self, request: Request, version: str, resource: str) -> Response:
+        """Respond for `resource`, the path from `hooks` on. Any token may: hooks need no scope."""
+        name = resource.partition("/")[2]
+        try:
+            if version == "v3" and name == "admin":
+                return self._admin(request)
+            if not name:
+                return self._collection(request, version)
+            return self._single(request, version, int(name))
+        except HookError as error:
+            if version == "v2":
+                return api_error(version, 422, f"{error.field}: {error}")
+            message = "JSON data is missing or invalid"
+            return api_error(version, 422, message, {error.field: str(error)})
+        except KeyError:
+            return api_error(version, 404, f"Webhook with id [{name}] not found")
+        except ValueError:  # an id that is not a number, or a body that is not a JSON object
+            return api_error(version, 400, "Input is invalid.")
 
-    def set_emails(self, emails: object) -> None:
-        """Raises HookError unless it is a list of addresses."""
-        if not isinstance(emails, list) or not all(
-            isinstance(each, str) and "@" in each for each in emails
-        ):
-            raise HookError("emails", "Expected a list of e-mail addresses.")
-        self._emails = tuple(emails)
+    def _collection(self, request: Request, version: str) -> Response:
+        if request.method == "POST":
+            return _one(version, self._create(_object(request)))
+        if request.method != "GET":
+            return api_error(version, 405)
+        found = _filtered(self.visible(), request.params())
+        if version == "v2":
+            return json_response(200, [hook.as_json() for hook in found])
+        page, pagination = _page(found, request)
+        data = [hook.as_json() for hook in page]
+        return json_response(200, {"data": data, "meta": {"pagination": pagination}})
 
-    def _check_room(self, scope: str, destination: str, besides: int | None) -> None:
+    def _single(self, request: Request, version: str, hook_id: int) -> Response:
+        if request.method not in ("GET", "PUT", "DELETE"):
+            return api_error(version, 405)
+        with self._lock:
+            hook = self.get(hook_id)
+            if request.method == "PUT":
+                hook = self._update(hook, _object(request))
+            elif request.method == "DELETE":
+                del self._hooks[hook_id]
+        return _one(version, hook)
+
+    def _admin(self, request: Request) -> Response:
+        if request.method == "PUT":
+            self._emails = _addresses(_object(request).get("emails"))
+            return Response(204)
+        if request.method != "GET":
+            return api_error("v3", 405)
+        found = _filtered(self.visible(), request.params())
+        data = {
+            "emails": self._emails,
+            "hooks_list": [hook.as_json() | {"status": hook.status} for hook in found],
+            "blocked_domains": self.blocked(),
+        }
+        _, pagination = _page(found, request)
+        return json_response(200, {"data": data, "meta": {"pagination": pagination}})
+
+    def _create(self, wanted: Mapping[str, object]) -> Hook:
+        for name in ("scope", "destination"):
+            if wanted.get(name) is None:
+                raise HookError(name, "error.path.missing")
+        values = _checked(wanted)
+        with self._lock:
+            self._check_room(values["scope"], values["destination"])
+            if self.answer_destination is not None:
+                values["destination"] = self.answer_destination
+            return self.add(**values)
+
+    def _update(self, hook: Hook, wanted: Mapping[str, object]) -> Hook:
+        values = _checked(wanted)
+        if not values:
+            raise HookError("scope", "An update needs at least one field.")
+        changed = replace(hook, **values, updated_at=max(self._now(), hook.updated_at + 1))
+        if changed.is_active:
+            changed = replace(changed, deactivated=False)
+        self._check_room(changed.scope, changed.destination, besides=hook.id)
+        self._hooks[hook.id] = changed
+        return changed
+
+    def _check_room(self, scope: str, destination: str, besides: int | None = None) -> None:
         others = [h for h in self.visible() if h.scope == scope and h.id != besides]
         if any(hook.destination == destination for hook in others):
             raise HookError("destination", "A webhook with this scope and destination exists.")
         if len(others) >= MAX_PER_SCOPE:
             raise HookError("scope", f"There are {MAX_PER_SCOPE} webhooks with this scope already.")
+
+
+def _one(version: str, hook: Hook) -> Response:
+    body: object = hook.as_json() if version == "v2" else {"data": hook.as_json(), "meta": {}}
+    return json_response(200, body)
+
+
+def _object(request: Request) -> Mapping[str, object]:
+    value = json.loads(request.body)
+    if not isinstance(value, dict):
+        raise ValueError("Expected a JSON object.")
+    return value
+
+
+def _addresses(value: object) -> list[str]:
+    if isinstance(value, list) and all(isinstance(each, str) and "@" in each for each in value):
+        return value
+    raise HookError("emails", "Expected a list of e-mail addresses.")
+
+
+def _filtered(hooks: tuple[Hook, ...], params: Mapping[str, str]) -> list[Hook]:
+    scope, destination = params.get("scope"), params.get("destination")
+    active = {"true": True, "1": True, "false": False, "0": False}.get(params.get("is_active", ""))
+    return [
+        hook
+        for hook in hooks
+        if scope in (None, hook.scope)
+        and destination in (None, hook.destination)
+        and active in (None, hook.is_active)
+    ]
+
+
+def _page(hooks: list[Hook], request: Request) -> tuple[list[Hook], dict[str, object]]:
+    """One page and its `pagination`. Raises ValueError for an invalid number."""
+    params = request.params()
+    number = max(1, int(params.get("page", "1")))
+    limit = min(_MAX_LIMIT, max(1, int(params.get("limit", _DEFAULT_LIMIT))))
+    page = hooks[(number - 1) * limit : number * limit]
+    pages = -(-len(hooks) // limit)
+    neighbors = {"previous": number - 1, "current": number, "next": number + 1}
+    return page, {
+        "total": len(hooks),
+        "count": len(page),
+        "per_page": limit,
+        "current_page": number,
+        "total_pages": pages,
+        "links": {
+            name: f"?page={each}&limit={limit}"
+            for name, each in neighbors.items()
+            if each == number or 1 <= each <= pages
+        },
+    }
 
 
 def _checked(wanted: Mapping[str, object]) -> dict[str, Any]:

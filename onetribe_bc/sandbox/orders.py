@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, eq, ge, le
 from typing import Any
 
 from onetribe_bc.sandbox.dates import parse_date
@@ -15,7 +15,8 @@ _MAX_LIMIT = 250
 _DATES = ("date_created", "date_modified")
 DATE_FILTERS = tuple(f"{bound}_{name}" for bound in ("min", "max") for name in _DATES)
 
-Filter = Callable[["OrderRow"], bool]
+Filter = tuple[str, Callable[[Any, Any], bool], Any]
+"""A field of OrderRow, a comparison, and the value to compare it with."""
 _EXACT: dict[str, Callable[[str], object]] = {
     "status_id": int,
     "channel_id": int,
@@ -26,15 +27,7 @@ _EXACT: dict[str, Callable[[str], object]] = {
 }
 SORTS: dict[str, Callable[[OrderRow], tuple[Any, ...]]] = {
     name: attrgetter(name, "id")
-    for name in (
-        "id",
-        "customer_id",
-        "date_created",
-        "date_modified",
-        "status_id",
-        "channel_id",
-        "external_id",
-    )
+    for name in ("id", "customer_id", *_DATES, "status_id", "channel_id", "external_id")
 }
 """BigCommerce does not document the order of equal rows; here it is by id."""
 
@@ -77,7 +70,9 @@ class OrderQuery:
     limit: int
 
     def matches(self, row: OrderRow) -> bool:
-        return self.min_id <= row.id <= self.max_id and all(fits(row) for fits in self.filters)
+        return self.min_id <= row.id <= self.max_id and all(
+            fits(getattr(row, name), value) for name, fits, value in self.filters
+        )
 
 
 def row_of(fields: Mapping[str, Any]) -> OrderRow:
@@ -132,26 +127,15 @@ def parse_query(params: Mapping[str, str]) -> OrderQuery:
 def _filters(params: Mapping[str, str]) -> Iterator[Filter]:
     for name, read in _EXACT.items():
         if name in params:
-            yield _equals(name, _read(params, name, read, None))
-    for name in _DATES:
-        for bound in ("min", "max"):
+            yield name, eq, _read(params, name, read, None)
+    for bound, compare in (("min", ge), ("max", le)):
+        for name in _DATES:
             at = parse_date(params.get(f"{bound}_{name}", ""))
             if at is not None:
-                yield _bounded(name, bound, at)
-    for bound in ("min", "max"):
+                yield name, compare, at
         total = _read(params, f"{bound}_total", _total, None)
         if total is not None:
-            yield _bounded("total", bound, total)
-
-
-def _equals(name: str, wanted: object) -> Filter:
-    return lambda row: bool(getattr(row, name) == wanted)
-
-
-def _bounded(name: str, bound: str, limit: float) -> Filter:
-    if bound == "min":
-        return lambda row: bool(getattr(row, name) >= limit)
-    return lambda row: bool(getattr(row, name) <= limit)
+            yield "total", compare, total
 
 
 def _read(params: Mapping[str, str], name: str, read: Callable[[str], Any], default: Any) -> Any:

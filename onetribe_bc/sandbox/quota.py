@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+Headers = tuple[tuple[str, str], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Quota:
@@ -17,28 +19,6 @@ class Quota:
 
     requests: int = 450
     window_s: float = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class QuotaState:
-    """The quota after a request was counted. `reset_ms` is the rest of the window."""
-
-    quota: Quota
-    left: int
-    reset_ms: int
-    exceeded: bool
-
-    def headers(self) -> tuple[tuple[str, str], ...]:
-        """As BigCommerce sends them with every response; X-Retry-After (s) only when exceeded."""
-        headers: tuple[tuple[str, str], ...] = (
-            ("X-Rate-Limit-Time-Window-Ms", str(round(self.quota.window_s * 1000))),
-            ("X-Rate-Limit-Time-Reset-Ms", str(self.reset_ms)),
-            ("X-Rate-Limit-Requests-Quota", str(self.quota.requests)),
-            ("X-Rate-Limit-Requests-Left", str(self.left)),
-        )
-        if self.exceeded:
-            headers += (("X-Retry-After", str(max(1, math.ceil(self.reset_ms / 1000)))),)
-        return headers
 
 
 class QuotaWindow:
@@ -56,20 +36,25 @@ class QuotaWindow:
             self._used = 0
             self._ends_at = -math.inf
 
-    def count(self, requests: int = 1) -> QuotaState | None:
-        """Count requests against the window; None when there is no limit."""
+    def count(self, requests: int = 1) -> tuple[bool, Headers]:
+        """Count requests; return whether the quota is exceeded, and a response's headers."""
         with self._lock:
             quota = self.quota
             if quota is None:
-                return None
+                return False, ()
             now = self._monotonic()
             if now >= self._ends_at:
                 self._ends_at = now + quota.window_s
                 self._used = 0
             self._used += requests
-            return QuotaState(
-                quota=quota,
-                left=max(0, quota.requests - self._used),
-                reset_ms=math.ceil((self._ends_at - now) * 1000),
-                exceeded=self._used > quota.requests,
-            )
+            exceeded = self._used > quota.requests
+            reset_ms = math.ceil((self._ends_at - now) * 1000)
+        headers: Headers = (
+            ("X-Rate-Limit-Time-Window-Ms", str(round(quota.window_s * 1000))),
+            ("X-Rate-Limit-Time-Reset-Ms", str(reset_ms)),
+            ("X-Rate-Limit-Requests-Quota", str(quota.requests)),
+            ("X-Rate-Limit-Requests-Left", str(max(0, quota.requests - self._used))),
+        )
+        if exceeded:
+            headers += (("X-Retry-After", str(max(1, math.ceil(reset_ms / 1000)))),)
+        return exceeded, headers

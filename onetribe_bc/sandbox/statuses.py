@@ -11,9 +11,9 @@ class OrderStatus:
 
     id: int
     name: str
-    custom_label: str
-    description: str
     sort_order: int
+    description: str
+    custom_label: str
 
     def as_json(self) -> dict[str, object]:
         """The fields that `v2/order_statuses` and `v2/orders/count` have in common."""
@@ -26,34 +26,31 @@ class OrderStatus:
         }
 
 
-def _status(
-    status_id: int, name: str, sort_order: int, description: str, custom_label: str = ""
-) -> OrderStatus:
-    return OrderStatus(status_id, name, custom_label or name, description, sort_order)
-
-
 INCOMPLETE = 0
 REFUNDED = 4
 AWAITING_FULFILLMENT = 11
 
-STATUSES: dict[int, OrderStatus] = {
-    status.id: status
-    for status in (
-        _status(0, "Incomplete", 0, "Checkout was not completed.", "Incomplete - Testing"),
-        _status(1, "Pending", 1, "Checkout was started and not completed."),
-        _status(2, "Shipped", 8, "Shipped; receipt is not confirmed."),
-        _status(3, "Partially Shipped", 6, "Some of the items were shipped."),
-        _status(4, "Refunded", 11, "Refunded by the seller."),
-        _status(5, "Cancelled", 9, "Cancelled by the seller."),
-        _status(6, "Declined", 10, "Declined by the seller."),
-        _status(7, "Awaiting Payment", 2, "Checkout is done, payment is not confirmed."),
-        _status(8, "Awaiting Pickup", 5, "Packed; the customer picks it up."),
-        _status(9, "Awaiting Shipment", 4, "Packed; waits for the carrier.", "Waiting for courier"),
-        _status(10, "Completed", 7, "Done; files can be downloaded.", "Completed - thank you! 🌳"),
-        _status(11, "Awaiting Fulfillment", 3, "Paid; not packed yet."),
-        _status(12, "Manual Verification Required", 13, "On hold until someone looks at it."),
-        _status(13, "Disputed", 12, "The customer disputes the payment."),
-        _status(14, "Partially Refunded", 14, "Some of it was refunded."),
-    )
+_ROWS: tuple[tuple[str, int, str, str], ...] = (
+    ("Incomplete", 0, "Checkout was not completed.", "Incomplete - Testing"),
+    ("Pending", 1, "Checkout was started and not completed.", ""),
+    ("Shipped", 8, "Shipped; receipt is not confirmed.", ""),
+    ("Partially Shipped", 6, "Some of the items were shipped.", ""),
+    ("Refunded", 11, "Refunded by the seller.", ""),
+    ("Cancelled", 9, "Cancelled by the seller.", ""),
+    ("Declined", 10, "Declined by the seller.", ""),
+    ("Awaiting Payment", 2, "Checkout is done, payment is not confirmed.", ""),
+    ("Awaiting Pickup", 5, "Packed; the customer picks it up.", ""),
+    ("Awaiting Shipment", 4, "Packed; waits for the carrier.", "Waiting for courier"),
+    ("Completed", 7, "Done; files can be downloaded.", "Completed - thank you! 🌳"),
+    ("Awaiting Fulfillment", 3, "Paid; not packed yet.", ""),
+    ("Manual Verification Required", 13, "On hold until someone looks at it.", ""),
+    ("Disputed", 12, "The customer disputes the payment.", ""),
+    ("Partially Refunded", 14, "Some of it was refunded.", ""),
+)
+"""By id: name, sort order, description and the merchant's name, if another. Names and sort order as
+in BigCommerce's `orders.v2` reference."""
+
+STATUSES = {
+    status_id: OrderStatus(status_id, name, sort_order, description, custom or name)
+    for status_id, (name, sort_order, description, custom) in enumerate(_ROWS)
 }
-"""By id. Names and sort order as in BigCommerce's `orders.v2` reference."""
