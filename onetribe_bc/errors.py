@@ -29,15 +29,15 @@ class ExitCode(IntEnum):
 
 
 _MEANINGS = {
-    ExitCode.DONE: "done",
-    ExitCode.INCOMPLETE: "done, but some orders failed, are unknown or missing",
-    ExitCode.USAGE: "wrong usage: an option, an id, a date, a destination",
-    ExitCode.CONFIGURATION: "configuration, or the ledger's file",
-    ExitCode.REFUSED: "refused: credentials, scope, merchant key",
-    ExitCode.UNREACHABLE: "a service could not be reached, or gave no usable response",
+    ExitCode.DONE: "success",
+    ExitCode.INCOMPLETE: "finished, but some orders failed, are unknown or are missing",
+    ExitCode.USAGE: "wrong usage: an invalid option, ID, date or destination",
+    ExitCode.CONFIGURATION: "invalid configuration, or the ledger cannot be used",
+    ExitCode.REFUSED: "a service refused the credentials, the scope or the merchant key",
+    ExitCode.UNREACHABLE: "a service could not be reached, or sent no usable response",
     ExitCode.BUSY: "another run holds the store or the ledger",
-    ExitCode.BUG: "a bug, with a report to paste",
-    ExitCode.INTERRUPTED: "interrupted, after finishing what was in flight",
+    ExitCode.BUG: "a bug; the output has a report to paste into an issue",
+    ExitCode.INTERRUPTED: "interrupted; requests in flight were finished",
 }
 
 

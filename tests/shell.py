@@ -1,6 +1,6 @@
-"""bc2ot as a person at a shell has it: command lines in, an exit code and two streams out.
+"""Run bc2ot from the command line: in this process, in another one, or on a terminal.
 
-After each of them it is looked whether a secret or a customer's data came out.
+The output of each run is checked for secrets and customer data.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import os
 import random
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,13 +26,14 @@ import yaml
 
 from onetribe_bc.cli.app import run
 from onetribe_bc.sandbox import Sandbox
+from tests.terminal import Terminal
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command line came to."""
+    """The result of a command line."""
 
     code: int
     stdout: bytes
@@ -54,7 +57,7 @@ class Outcome:
         return json.loads(self.stdout)
 
     def says(self, code: int, *words: str) -> Outcome:
-        """Ended with `code`, and stderr has these words. Returns itself."""
+        """Assert the exit code and that stderr has these words; returns itself."""
         assert self.code == code, (self.code, self.err)
         for word in words:
             assert word in self.err, (word, self.err)
@@ -63,7 +66,7 @@ class Outcome:
 
 @dataclass
 class Shell:
-    """A working folder, an environment, and a sandbox that both point at."""
+    """A working directory and an environment that point to a sandbox."""
 
     sandbox: Sandbox
     folder: Path
@@ -76,12 +79,12 @@ class Shell:
         return self.folder / "ledger.db"
 
     def use(self, sandbox: Sandbox) -> None:
-        """Point at another sandbox."""
+        """Point to another sandbox."""
         self.sandbox = sandbox
         self.set(**sandbox.environment(), BC2OT_LEDGER=str(self.ledger))
 
     def set(self, **variables: str | None) -> None:
-        """Environment variables; None unsets one."""
+        """Set environment variables; None unsets one."""
         for name, value in variables.items():
             if value is None:
                 self.monkeypatch.delenv(name, raising=False)
@@ -89,7 +92,7 @@ class Shell:
                 self.monkeypatch.setenv(name, value)
 
     def unset_all(self) -> None:
-        """No BC2OT_ variable is left."""
+        """Unset all BC2OT_ variables."""
         self.set(**dict.fromkeys([name for name in os.environ if name.startswith("BC2OT_")]))
 
     def write(self, text: str | bytes, *, mode: int = 0o600, name: str = "bc2ot.yaml") -> Path:
@@ -99,18 +102,18 @@ class Shell:
         return path
 
     def configure(self, **sections: Any) -> Path:
-        """A configuration file in the working folder."""
+        """Write a configuration file in the working directory."""
         return self.write(yaml.safe_dump(sections))
 
     def run(self, *arguments: str, stdin: bytes = b"", personal: bool = False) -> Outcome:
-        """One command line, in this process. `personal` says that orders are asked for."""
+        """Run in this process. With `personal`, stdout may have customer data."""
         self.monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         self.capture.readouterr()
         code = run(arguments)
         return self.checked(Outcome(code, *self.capture.readouterr()), personal=personal)
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-        """One command line in a process of its own."""
+        """Start in a process of its own."""
         given = {"stdin": subprocess.DEVNULL, **options}
         for stream in ("stdout", "stderr"):
             given.setdefault(stream, subprocess.PIPE)
@@ -119,11 +122,11 @@ class Shell:
         return process
 
     def spawn(self, *arguments: str, **options: Any) -> Outcome:
-        """The same, to its end."""
+        """Run in a process of its own."""
         return self.finish(self.start(*arguments, **options))
 
     def pipe(self, script: str, *arguments: str) -> Outcome:
-        """A line for bash, where `"$@"` is the command line."""
+        """Run a line of bash, where `"$@"` is the command line."""
         command = ["bash", "-c", script, "bash", *self.command(*arguments)]
         process = subprocess.Popen(
             command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -135,60 +138,58 @@ class Shell:
         stdout, stderr = process.communicate(timeout=60)
         return self.checked(Outcome(process.returncode, stdout or b"", stderr or b""))
 
+    @contextmanager
+    def terminal(self, *arguments: str, **options: Any) -> Iterator[Terminal]:
+        """Run on a terminal of its own."""
+        given = {"environ": os.environ, "shows_stdout": True, **options}
+        with Terminal(*arguments, folder=self.folder, **given) as terminal:
+            yield terminal
+            self.check(terminal.shown)
+
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "onetribe_bc", *arguments]
 
     def checked(self, outcome: Outcome, *, personal: bool = False) -> Outcome:
-        """No traceback, no secret and, unless asked for, nothing about a customer."""
-        told = outcome.stderr if personal else outcome.stdout + b"\n" + outcome.stderr
-        self.check(told.decode("utf-8", "replace"))
+        """Check for tracebacks, secrets and customer data, which stdout may have if `personal`."""
+        output = outcome.stderr if personal else outcome.stdout + b"\n" + outcome.stderr
+        self.check(output.decode("utf-8", "replace"))
         return outcome
 
-    def check(self, told: str) -> None:
-        assert "Traceback" not in told, told
+    def check(self, output: str) -> None:
+        assert "Traceback" not in output, output
         sandbox = self.sandbox
         for secret in (sandbox.access_token, sandbox.merchant_key, sandbox.client_secret):
-            assert secret not in told.replace(sandbox_exports(told), "")
+            assert secret not in output.replace(sandbox_exports(output), "")
         for order_id in sandbox.store.ids()[:60]:
             billing = json.loads(sandbox.store.raw(order_id))["billing_address"]
-            assert billing["email"] not in told
+            assert billing["email"] not in output
             for name in (billing["first_name"], billing["last_name"]):
-                assert not re.search(rf"\b{re.escape(name)}\b", told), name
+                assert not re.search(rf"\b{re.escape(name)}\b", output), name
 
-    # What both sides know afterwards
+    # The ledger and the store
 
     def state(self, order_id: int) -> Any:
-        """The order's row in the ledger, as a mapping of its columns; None where there is none."""
-        import sqlite3
-
-        connection = sqlite3.connect(self.ledger)
-        connection.row_factory = sqlite3.Row
-        try:
+        """The order's row in the ledger, by column; None if there is none."""
+        with closing(sqlite3.connect(self.ledger)) as connection:
+            connection.row_factory = sqlite3.Row
             query = "SELECT * FROM orders WHERE order_id = ?"
             return connection.execute(query, (order_id,)).fetchone()
-        finally:
-            connection.close()
 
     def states(self) -> dict[str, int]:
         """How many orders are in each state."""
-        import sqlite3
-
-        connection = sqlite3.connect(self.ledger)
-        try:
+        with closing(sqlite3.connect(self.ledger)) as connection:
             return dict(connection.execute("SELECT state, count(*) FROM orders GROUP BY state"))
-        finally:
-            connection.close()
 
     @property
     def eligible(self) -> int:
-        """How many orders are to be sent."""
+        """How many orders of the store are to be sent."""
         store = self.sandbox.store
         return sum(store.row(order_id).status_id != 0 for order_id in store.ids())
 
 
-def sandbox_exports(told: str) -> str:
-    """The lines in which the sandbox command tells its own credentials, which are fake."""
-    found = re.search(r"(?:^export BC2OT_.*\n)+", told, re.MULTILINE)
+def sandbox_exports(output: str) -> str:
+    """The lines in which the sandbox command prints its own, fake credentials."""
+    found = re.search(r"(?:^export BC2OT_.*\n)+", output, re.MULTILINE)
     return found[0] if found else "\0"
 
 
@@ -198,8 +199,8 @@ def shell_fixture(
     monkeypatch: pytest.MonkeyPatch,
     capfdbinary: pytest.CaptureFixture[bytes],
 ) -> Iterator[Shell]:
-    """A shell that points at `sandbox`. Waits between tries are over at once."""
-    # Full jitter is a chance times a ceiling, and the chance comes from the standard library.
+    """A shell that points to `sandbox`; waits between attempts take no time."""
+    # Full jitter multiplies a ceiling by this random number.
     monkeypatch.setattr(random.SystemRandom, "random", lambda _self: 0.0)
     for variable in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "PYTHONPATH"):
         monkeypatch.delenv(variable, raising=False)

@@ -1,6 +1,4 @@
-"""bc2ot on a terminal of its own, with somebody at the keyboard: what it asks is waited for, what
-is typed goes through the terminal's own driver, Ctrl-C and the hiding of input included.
-"""
+"""bc2ot on a pseudo-terminal: wait for what it prints, type, press Ctrl-C."""
 
 from __future__ import annotations
 
@@ -20,17 +18,12 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
 
-import coverage
-
-ROOT = Path(__file__).parent.parent
-PATIENCE_S = 30.0
-"""How long a question may take to come; a machine under load is slow."""
+TIMEOUT_S = 30.0
+"""How long to wait for output; a machine under load is slow."""
 
 _START = """\
 import fcntl, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # /dev/tty is this terminal, and Ctrl-C goes to us
-import coverage
-coverage.process_startup()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # this terminal becomes /dev/tty, and gets Ctrl-C
 from onetribe_bc.cli import main
 main()
 """
@@ -38,10 +31,15 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Terminal:
-    """One command line on a terminal. Its stdout goes elsewhere, as `> file` would have it."""
+    """One command line on a terminal; its stdout goes to a file unless `shows_stdout`."""
 
     def __init__(
-        self, *arguments: str, folder: Path, environ: Mapping[str, str], columns: int = 80
+        self,
+        *arguments: str,
+        folder: Path,
+        environ: Mapping[str, str],
+        columns: int = 80,
+        shows_stdout: bool = False,
     ) -> None:
         self._master, slave = pty.openpty()
         size = struct.pack("HHHH", 24, columns, 0, 0)
@@ -50,15 +48,14 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, "-c", _START, *arguments],
             stdin=slave,
-            stdout=self._stdout,
+            stdout=slave if shows_stdout else self._stdout,
             stderr=slave,
             cwd=folder,
-            env={**environ, **_measured()},
+            env=dict(environ),
             start_new_session=True,
         )
         os.close(slave)
-        self.shown = ""
-        """All that was on the screen so far, what was typed and echoed included."""
+        self._output = b""
         self._read_to = 0
 
     def __enter__(self) -> Terminal:
@@ -78,13 +75,23 @@ class Terminal:
 
     @property
     def stdout(self) -> bytes:
-        """What went to stdout."""
+        """The content of the file that stdout goes to."""
         self._stdout.seek(0)
         return self._stdout.read()
 
     @property
-    def told(self) -> str:
-        """The screen with lines joined, however they were broken."""
+    def raw(self) -> str:
+        """All output so far, and what was typed and echoed."""
+        return self._output.decode("utf-8", "replace")
+
+    @property
+    def shown(self) -> str:
+        """The same without control sequences."""
+        return _CONTROL.sub("", self.raw).replace("\r\n", "\n")
+
+    @property
+    def text(self) -> str:
+        """The same on one line, however it was wrapped."""
         return " ".join(self.shown.split())
 
     @property
@@ -93,31 +100,34 @@ class Terminal:
         return bool(termios.tcgetattr(self._master)[3] & termios.ECHO)
 
     def sees(self, words: str) -> Terminal:
-        """Wait until the screen shows these words behind those waited for before."""
-        pattern = re.compile(r"\s+".join(map(re.escape, words.split())))
-        give_up_at = time.monotonic() + PATIENCE_S
-        while not (found := pattern.search(self.shown, self._read_to)):
-            if not self._read(give_up_at):
-                raise AssertionError(f"no {words!r} in:\n{self.shown[self._read_to :]}")
+        """Wait until these words come after those waited for before."""
+        return self.sees_match(r"\s+".join(map(re.escape, words.split())))
+
+    def sees_match(self, pattern: str) -> Terminal:
+        """Wait for a regular expression in the same way."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while not (found := re.compile(pattern).search(self.shown, self._read_to)):
+            if not self._read(deadline):
+                raise AssertionError(f"no {pattern!r} in:\n{self.shown[self._read_to :]}")
         self._read_to = found.end()
         return self
 
     def types(self, text: str) -> Terminal:
-        """Type a line, Enter included."""
+        """Type a line and press Enter."""
         return self.presses(f"{text}\n")
 
     def presses(self, keys: str) -> Terminal:
-        """Keys as they are: \\x03 is Ctrl-C, \\x04 is Ctrl-D."""
+        """Press keys: \\x03 is Ctrl-C, \\x04 is Ctrl-D."""
         os.write(self._master, keys.encode())
         return self
 
     def leaves(self, keys: str) -> Terminal:
-        """Press Ctrl-C or Ctrl-D, again when nothing comes of it: Python does not hear a signal
-        in the instant between showing a question and reading the answer.
+        """Press Ctrl-C or Ctrl-D until there is a response: Python misses a signal between
+        printing a question and reading the answer.
         """
         heard = len(self.shown) + len("^C")
-        give_up_at = time.monotonic() + PATIENCE_S
-        while len(self.shown.rstrip()) <= heard and time.monotonic() < give_up_at:
+        deadline = time.monotonic() + TIMEOUT_S
+        while len(self.shown.rstrip()) <= heard and time.monotonic() < deadline:
             self.presses(keys)
             again_at = time.monotonic() + 2
             while len(self.shown.rstrip()) <= heard and self._read(again_at):
@@ -131,20 +141,20 @@ class Terminal:
         return self.sees(question).types(answer)
 
     def answers_hidden(self, question: str, answer: str) -> Terminal:
-        """The same where what is typed must not be shown: waits until the terminal hides it."""
+        """The same, once the terminal no longer shows what is typed."""
         self.sees(question)
-        give_up_at = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while self.echoes:
-            assert time.monotonic() < give_up_at, "the terminal goes on showing what is typed"
+            assert time.monotonic() < deadline, "the terminal still shows what is typed"
             time.sleep(0.005)
         return self.types(answer)
 
     def ends(self, code: int) -> Terminal:
-        """Wait for the end."""
-        give_up_at = time.monotonic() + PATIENCE_S
-        while self._read(give_up_at):
+        """Wait for the process to end with this exit code."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while self._read(deadline):
             pass
-        assert self.process.wait(PATIENCE_S) == code, self.shown
+        assert self.process.wait(TIMEOUT_S) == code, self.shown
         return self
 
     def kill(self, number: signal.Signals) -> Terminal:
@@ -152,24 +162,14 @@ class Terminal:
         self.process.send_signal(number)
         return self
 
-    def _read(self, give_up_at: float) -> bool:
-        """Read on; False at the end, or when it takes too long."""
-        ready, _, _ = select.select([self._master], [], [], max(0, give_up_at - time.monotonic()))
-        if not ready:
+    def _read(self, deadline: float) -> bool:
+        """Read more output; False at its end or at the deadline."""
+        timeout = max(0, deadline - time.monotonic())
+        if not select.select([self._master], [], [], timeout)[0]:
             return False
         try:
             piece = os.read(self._master, 65_536)
-        except OSError:  # Linux: nobody has the other side open any more
+        except OSError:  # on Linux: the other end was closed
             return False
-        self.shown += _CONTROL.sub("", piece.decode("utf-8", "replace")).replace("\r\n", "\n")
+        self._output += piece
         return bool(piece)
-
-
-def _measured() -> dict[str, str]:
-    """What makes the process add to the coverage of the tests, if that is measured."""
-    measuring = coverage.Coverage.current()
-    if measuring is None:
-        return {}
-    # Not in the working folder, which is the test's own.
-    file = ROOT / str(measuring.config.data_file)
-    return {"COVERAGE_PROCESS_START": str(ROOT / "pyproject.toml"), "COVERAGE_FILE": str(file)}

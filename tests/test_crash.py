@@ -65,6 +65,14 @@ def await_arrivals(desk: Desk, process: subprocess.Popen[str], number: int) -> N
         time.sleep(0.001)
 
 
+def interrupt(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send a signal and wait until the process confirms it."""
+    process.send_signal(number)
+    assert process.stderr is not None
+    while "Finishing what is in flight" not in process.stderr.readline():
+        assert process.poll() is None
+
+
 def recover(desk: Desk) -> None:
     """What the next run does first."""
     with closing(Database(desk.ledger)) as database:
@@ -105,8 +113,8 @@ def test_however_often_it_is_killed_every_order_arrives_and_each_double_is_flagg
         assert states.get("unknown", 0) <= WORKERS
         unknown += states.get("unknown", 0)
     with backfill(desk) as process:
-        _, said = process.communicate()
-    assert process.returncode == ExitCode.DONE, said
+        _, errors = process.communicate()
+    assert process.returncode == ExitCode.DONE, errors
     assert set(desk.filed) == desk.owed()
     assert set(desk.states()) == {"delivered", "skipped"}
     assert duplicated(desk) <= flagged(desk)
@@ -114,19 +122,20 @@ def test_however_often_it_is_killed_every_order_arrives_and_each_double_is_flagg
     assert not [path.name for path in desk.lock_files() if path.name.startswith("run-")]
 
 
-def test_an_interrupt_finishes_what_is_in_flight_and_sums_up(desk: Desk) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_what_is_in_flight_and_sums_up(
+    desk: Desk, number: signal.Signals
+) -> None:
     gate = desk.sandbox.faults.hold("onetribe", times=None)
     with backfill(desk) as process:
         gate.wait_arrival()
-        process.send_signal(signal.SIGINT)
-        assert process.stderr is not None
-        while "Finishing what is in flight" not in process.stderr.readline():
-            assert process.poll() is None
+        interrupt(process, number)
         gate.open()
-        _, said = process.communicate()
+        _, errors = process.communicate()
     assert process.returncode == ExitCode.INTERRUPTED
-    assert "seen: 1 delivered" in said
-    assert "asked to stop" in said
+    for words in ("seen: 1 delivered", "asked to stop", "Interrupted.", "stay owed"):
+        assert words in errors
+    assert "stopped immediately" not in errors
     assert desk.states()["delivered"] == sum(desk.filed.values()) == 1
     assert set(desk.states()) <= {"delivered", "pending", "skipped"}
     desk.sandbox.faults.clear()
@@ -137,18 +146,16 @@ def test_an_interrupt_finishes_what_is_in_flight_and_sums_up(desk: Desk) -> None
     assert desk.flagged() == 0
 
 
-def test_a_second_interrupt_stops_at_once_and_leaves_what_was_in_flight_in_doubt(
+def test_a_second_interrupt_stops_immediately_and_flags_what_was_in_flight(
     desk: Desk,
 ) -> None:
     gate = desk.sandbox.faults.hold("onetribe", times=None)
     with backfill(desk) as process:
         gate.wait_arrival()
-        assert process.stderr is not None
-        process.send_signal(signal.SIGINT)
-        while "Finishing what is in flight" not in process.stderr.readline():
-            assert process.poll() is None
+        interrupt(process, signal.SIGINT)
         process.send_signal(signal.SIGINT)
         process.wait()
+        assert process.stderr is not None
         assert "stopped immediately" in process.stderr.read()
     assert process.returncode == ExitCode.INTERRUPTED
     gate.open()
@@ -158,20 +165,6 @@ def test_a_second_interrupt_stops_at_once_and_leaves_what_was_in_flight_in_doubt
     assert set(desk.filed) == desk.owed()
     assert duplicated(desk) <= flagged(desk)
     assert len(flagged(desk)) == 1
-
-
-def test_sigterm_is_an_interrupt_too(desk: Desk) -> None:
-    gate = desk.sandbox.faults.hold("onetribe", times=None)
-    with backfill(desk) as process:
-        gate.wait_arrival()
-        assert process.stderr is not None
-        process.send_signal(signal.SIGTERM)
-        while "Finishing what is in flight" not in process.stderr.readline():
-            assert process.poll() is None
-        gate.open()
-        process.communicate()
-    assert process.returncode == ExitCode.INTERRUPTED
-    assert desk.states()["delivered"] == 1
 
 
 def test_a_response_that_the_ledger_was_not_told_before_the_kill_is_sent_again_and_flagged(

@@ -171,7 +171,7 @@ class Answers:
             return self._in_file(console.ask("Path of the file", default=default))
         keeps = "; Enter keeps the previous one" if again else ""
         question = f"{secret.label} (hidden{keeps})"
-        text = console.ask_hidden(question, may_be_empty=again is not None)
+        text = console.ask(question, hidden=True, may_be_empty=again is not None)
         return self._source(text) if text or not again else again
 
     # Sources; `where` is how errors begin

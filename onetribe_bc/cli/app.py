@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -128,7 +129,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     if COMPLETION_VARIABLE in os.environ:
         return _complete()
-    write = _write_json if _wants_json(arguments) else _write
+    write = partial(_write, as_json=_wants_json(arguments))
     crashed: list[BaseException] = []
 
     def report_crash(error: BaseException) -> None:
@@ -211,16 +212,12 @@ def _show_error(error: Bc2otError, context: Context) -> None:
         console.error(f"bc2ot: {error}", error.hint)
 
 
-def _write_json(message: str | click.ClickException) -> None:
-    from datetime import UTC, datetime
+def _write(message: str | click.ClickException, *, as_json: bool) -> None:
+    if as_json:
+        from onetribe_bc.cli.logs import json_line
 
-    from onetribe_bc.cli.logs import json_line
-
-    text = message if isinstance(message, str) else f"bc2ot: {message.format_message()}"
-    _write(json_line("error", __name__, text, datetime.now(UTC)))
-
-
-def _write(message: str | click.ClickException) -> None:
+        text = message if isinstance(message, str) else f"bc2ot: {message.format_message()}"
+        message = json_line("error", __name__, text)
     try:
         click.echo(message, err=True) if isinstance(message, str) else message.show()
     except OSError:  # nothing reads stderr any more

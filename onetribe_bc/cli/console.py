@@ -12,7 +12,6 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
-from datetime import UTC, datetime
 from typing import IO, Any, TypeVar
 
 import click
@@ -105,7 +104,7 @@ class Console:
 
     def _line(self, text: str, level: str) -> str:
         if self._json_log:
-            return json_line(level, __name__, text.strip(), datetime.now(UTC))
+            return json_line(level, __name__, text.strip())
         return printable(text)
 
     def _folded(self, text: str, indent: str = "") -> str:
@@ -167,31 +166,17 @@ class Console:
         cells = [[printable(str(cell(row))) for cell in columns.values()] for row in rows]
         widths = [_least_width(column) for column in zip(columns, *cells, strict=True)]
         if sum(widths) + _GAP * (len(columns) - 1) > self._out.width:
-            self._print_blocks(columns, cells)
-            return
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        for column, width in zip(columns, widths, strict=True):
-            table.add_column(column, overflow="fold", min_width=width)
-        for line in cells:
-            table.add_row(*map(Text, line))
+            table = _blocks(list(columns), cells)
+        else:
+            table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+            for column, width in zip(columns, widths, strict=True):
+                table.add_column(column, overflow="fold", min_width=width)
+            for line in cells:
+                table.add_row(*map(Text, line))
         with self._out.capture() as capture:
             self._out.print(table)
         lines = [line.rstrip() for line in capture.get().splitlines()]
         self.raw(("\n".join(lines) + "\n").encode())
-
-    def _print_blocks(self, columns: Iterable[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a line per cell that is not empty, and an empty line between rows."""
-        indent = max(map(cell_len, columns)) + 2
-        width = max(self._out.width - indent, _READABLE)
-        lines: list[str] = []
-        for row in rows:
-            for name, cell in zip(columns, row, strict=True):
-                wrapped = Text(cell).wrap(self._out, width, overflow="fold") if cell else ()
-                for number, part in enumerate(wrapped):
-                    label = "" if number else name
-                    lines.append(f"{label:<{indent}}{part.plain}".rstrip())
-            lines.append("")
-        self.raw("\n".join(lines).encode())
 
     @contextmanager
     def progress(self, total: int | None) -> Iterator[Callable[[Summary], None]]:
@@ -231,25 +216,20 @@ class Console:
         with _asking():
             return click.confirm(question, default=default, err=True)
 
-    def ask(self, question: str, *, default: str = "") -> str:
-        """Ask for a text until there is one."""
+    def ask(
+        self, question: str, *, default: str = "", hidden: bool = False, may_be_empty: bool = False
+    ) -> str:
+        """Ask for a text until there is one; the terminal does not show it if it is `hidden`."""
         while True:
-            with _asking():
+            with _asking(hidden=hidden):
                 given: str = click.prompt(
-                    question, default=default, show_default=bool(default), err=True
+                    question,
+                    default=default,
+                    show_default=bool(default),
+                    hide_input=hidden,
+                    err=True,
                 )
-            if answer := pasted(given):
-                return answer
-
-    def ask_hidden(self, question: str, *, may_be_empty: bool = False) -> str:
-        """Ask for a text that the terminal does not show, until there is one."""
-        while True:
-            with _asking(hidden=True):
-                given: str = click.prompt(
-                    question, default="", show_default=False, hide_input=True, err=True
-                )
-            answer = pasted(given)
-            if answer or may_be_empty:
+            if (answer := pasted(given)) or may_be_empty:
                 return answer
 
     def choose(self, question: str, choices: Sequence[str], *, default: int = 0) -> int:
@@ -267,7 +247,7 @@ class Console:
         """
         numbers = self._number(choices)
         shown = f"{question} [{default + 1}] (hidden; or paste it right here)"
-        answer = self.ask_hidden(shown, may_be_empty=True)
+        answer = self.ask(shown, hidden=True, may_be_empty=True)
         if not answer:
             return default
         return numbers.index(answer) if answer in numbers else answer
@@ -282,6 +262,20 @@ class Console:
 def printable(text: str) -> str:
     """Replace control characters, which could rewrite what the terminal shows."""
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _blocks(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a line per cell that is not empty, and an empty line between rows."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold", min_width=_READABLE)
+    for number, row in enumerate(rows):
+        if number:
+            table.add_row()
+        for name, cell in zip(columns, row, strict=True):
+            if cell:
+                table.add_row(name, Text(cell))
+    return table
 
 
 def _least_width(column: Sequence[str]) -> int:

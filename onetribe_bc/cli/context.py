@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onetribe_bc.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from onetribe_bc.cli.console import Console
     from onetribe_bc.config import Settings
 
@@ -61,8 +60,6 @@ def working_directory() -> Path:
 
     Raises ConfigurationError if it was deleted.
     """
-    from pathlib import Path
-
     try:
         return Path.cwd()
     except FileNotFoundError:

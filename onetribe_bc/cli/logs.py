@@ -13,8 +13,7 @@ _LEVELS = {0: logging.WARNING, 1: logging.INFO}
 
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        at = datetime.fromtimestamp(record.created, UTC)
-        return json_line(record.levelname.lower(), record.name, record.getMessage(), at)
+        return json_line(record.levelname.lower(), record.name, record.getMessage(), record.created)
 
 
 class _StderrHandler(logging.StreamHandler[IO[str]]):
@@ -25,8 +24,12 @@ class _StderrHandler(logging.StreamHandler[IO[str]]):
         super().emit(record)
 
 
-def json_line(level: str, logger: str, message: str, at: datetime) -> str:
-    """Return one log line as JSON; in ASCII, so that a terminal interprets nothing in it."""
+def json_line(level: str, logger: str, message: str, created: float | None = None) -> str:
+    """Return one log line as JSON; in ASCII, so that a terminal interprets nothing in it.
+
+    `created` is its time in seconds since 1970, or None for now.
+    """
+    at = datetime.now(UTC) if created is None else datetime.fromtimestamp(created, UTC)
     time = at.isoformat(timespec="milliseconds")
     return json.dumps({"time": time, "level": level, "logger": logger, "message": message})
 
