@@ -26,30 +26,22 @@ def _first_lines(process: subprocess.Popen[bytes], number: int) -> list[str]:
 # sandbox
 
 
-def test_the_printed_exports_point_a_shell_at_the_sandbox(shell: Shell) -> None:
+def test_the_printed_exports_point_a_shell_at_the_sandbox_and_its_ledger(shell: Shell) -> None:
     shell.unset_all()
     sandbox = shell.start("sandbox", "--port", "0", "--orders", "15", "--latency", "0")
     lines = _first_lines(sandbox, 6)
-    names = [line.removeprefix("export ").partition("=")[0] for line in lines]
-    assert {"BC2OT_STORE_HASH", "BC2OT_ACCESS_TOKEN", "BC2OT_ONETRIBE_URL"} < set(names)
+    variables = dict(shlex.split(line)[1].split("=", 1) for line in lines)
+    assert {"BC2OT_STORE_HASH", "BC2OT_ACCESS_TOKEN", "BC2OT_ONETRIBE_URL"} < set(variables)
+    ledger = Path(variables["BC2OT_LEDGER"])
     script = "".join(lines) + '"$@"'
     shell.pipe(script, "backfill").says(0, "16 orders seen")
     sent = shell.pipe(script, "status", "--json").json["states"]["delivered"]
     assert sent > 5
+    assert ledger.exists()
+    assert not shell.ledger.exists()
     sandbox.send_signal(signal.SIGINT)
     told = shell.finish(sandbox).says(0, "Paste these lines", f"One Tribe received {sent} orders.")
     assert "in flight" not in told.err
-
-
-def test_the_sandbox_has_a_ledger_of_its_own(shell: Shell) -> None:
-    sandbox = shell.start("sandbox", "--port", "0", "--orders", "5")
-    lines = _first_lines(sandbox, 6)
-    shell.pipe("".join(lines) + '"$@"', "backfill").says(0)
-    assert not shell.ledger.exists()
-    (ledger,) = [Path(shlex.split(line)[1].partition("=")[2]) for line in lines if "LEDGER" in line]
-    assert ledger.exists()
-    sandbox.send_signal(signal.SIGTERM)
-    shell.finish(sandbox).says(0)
     assert not ledger.parent.exists()
 
 
@@ -59,14 +51,6 @@ def test_the_help_of_the_sandbox_lists_every_fault(shell: Shell) -> None:
     for kind in set(FaultKind) - {FaultKind.HOLD}:
         assert re.search(rf" {kind}(@[A-Z]+)? ", told)
     assert "--destination" in told
-
-
-def test_values_are_quoted_for_a_shell(shell: Shell) -> None:
-    sandbox = shell.start("sandbox", "--port", "0")
-    for line in _first_lines(sandbox, 6):
-        assert len(shlex.split(line)) == 2
-    sandbox.send_signal(signal.SIGTERM)
-    shell.finish(sandbox).says(0)
 
 
 def test_a_quiet_sandbox_prints_the_exports_only(shell: Shell) -> None:
@@ -92,11 +76,8 @@ def test_the_sandbox_keeps_running_when_its_stdout_is_closed(shell: Shell) -> No
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ("nowhere:5xx", ["names an unknown service", "bigcommerce, onetribe"]),
-        ("onetribe:5x", ["an unknown kind", "5xx", str(FaultKind.LOST_REPLY.value)]),
-        ("onetribe", ["not of the form", "SERVICE:KIND"]),
-        ("onetribe:5xx=2", ["from 0 to 1"]),
-        ("onetribe:status@99", ["99"]),
+        ("onetribe:5x", ["an unknown kind", "5xx", "SERVICE:KIND"]),
+        ("onetribe:status@99", ["99", "SERVICE:KIND"]),
     ],
 )
 def test_an_invalid_fault_is_reported(shell: Shell, fault: str, words: list[str]) -> None:

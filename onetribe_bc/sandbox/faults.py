@@ -16,15 +16,6 @@ from onetribe_bc.sandbox.orders import DATE_FILTERS
 
 _SERVER_ERRORS = (500, 502, 503, 504)
 _GARBLED = (b'{"id": 218, "status": "Awai\x00, [}', b'{"id": 218, "first_name": "\xff\xfe\xc3("}')
-_DELIVERIES = {
-    FaultKind.LOST_REPLY: Delivery.RESET,
-    FaultKind.TRUNCATED: Delivery.TRUNCATED,
-    FaultKind.DRIP: Delivery.DRIP,
-    FaultKind.DRIP_HEAD: Delivery.DRIP_HEAD,
-    FaultKind.INTERIM: Delivery.INTERIM,
-    FaultKind.IDLE_RESET: Delivery.IDLE_RESET,
-    FaultKind.IDLE_SILENCE: Delivery.IDLE_SILENCE,
-}
 _ENDLESS_QUOTA = (
     ("X-Rate-Limit-Time-Window-Ms", "1000000000000000"),
     ("X-Rate-Limit-Time-Reset-Ms", "1000000000000000"),
@@ -230,8 +221,8 @@ def _after_work(fault: Fault, chance: float, response: Response) -> Response:
             return response.with_headers(("X-Extra", "x" * fault.number))
         case FaultKind.ENDLESS_QUOTA:
             return response.with_headers(*_ENDLESS_QUOTA)
-    delivery = _DELIVERIES[FaultKind(fault.kind)]
-    return replace(response, delivery=delivery, delay_s=fault.delay_s or 0.0)
+    name = Delivery.RESET if fault.kind is FaultKind.LOST_REPLY else fault.kind
+    return replace(response, delivery=Delivery(name), delay_s=fault.delay_s or 0.0)
 
 
 def _altered_list(fault: Fault, response: Response, error_for: ErrorFor) -> Response:

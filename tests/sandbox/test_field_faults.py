@@ -131,12 +131,22 @@ def test_headers_may_be_many_or_long(
     assert len(head) > length
 
 
-def test_a_404_may_be_empty(sandbox: Sandbox, tribe: Client, bigcommerce: Client) -> None:
+@pytest.mark.parametrize(
+    ("spec", "status", "filed"), [("empty", 200, {218: 1}), ("empty@404", 404, {})]
+)
+def test_a_response_may_be_empty(
+    sandbox: Sandbox,
+    tribe: Client,
+    bigcommerce: Client,
+    spec: str,
+    status: int,
+    filed: dict[int, int],
+) -> None:
     for service in ("onetribe", "bigcommerce"):
-        sandbox.faults.add(f"{service}:empty@404")
+        sandbox.faults.add(f"{service}:{spec}")
     for answer in (tribe.send("POST", "", {"id": 218}), bigcommerce.get("/v2/orders/218")):
-        assert (answer.status, answer.body) == (404, b"")
-    assert sandbox.onetribe.counts() == {}
+        assert (answer.status, answer.body) == (status, b"")
+    assert sandbox.onetribe.counts() == filed
 
 
 @pytest.mark.parametrize(("spec", "value"), [("", "0"), ("@3600", "3600"), ("@1e15", f"{10**15}")])
