@@ -100,7 +100,7 @@ def next_step() -> Step:
 def _in_use(settings: Settings) -> Step:
     """Choose by what `doctor` finds in the ledger."""
     try:
-        findings = list(check_ledger(settings, peek_at(settings), now=SystemClock().now()))
+        findings = list(check_ledger(settings, peek_at(settings), SystemClock()))
     except CHECK_ERRORS:
         return INSPECT
     if any(finding.level in (Level.WARN, Level.FAIL) for finding in findings):

@@ -27,12 +27,11 @@ from onetribe_bc.doctor.finding import (
     worst,
 )
 from onetribe_bc.doctor.hooks import check_hooks
-from onetribe_bc.doctor.ledger import check_ledger, peek_at
+from onetribe_bc.doctor.ledger import check_ledger, last_activity, peek_at
 from onetribe_bc.doctor.onetribe import check_onetribe
 from onetribe_bc.doctor.receiver import Network
 from onetribe_bc.doctor.store import check_store
 from onetribe_bc.errors import ConfigurationError
-from onetribe_bc.ledger.peek import Peek
 
 __all__ = ["Finding", "Level", "examine", "failed", "worst"]
 
@@ -106,12 +105,12 @@ class _Examination:
     def _hooks(self) -> Iterator[Finding]:
         if self._client is None or self._store_problem:
             return iter([skipped("hooks.list", "Webhooks", self._store_problem)])
-        delivery, ledger = self._settings.delivery, self._ledger
+        delivery = self._settings.delivery
         return check_hooks(
             self._client,
             self._settings,
             now=self._clock.now(),
-            newest_order_at=ledger.newest_order_at if isinstance(ledger, Peek) else None,
+            newest_order_at=last_activity(self._settings, self._ledger),
             network=Network.of_machine(
                 Timeouts(delivery.connect_timeout_s, delivery.read_timeout_s)
             ),
@@ -121,4 +120,4 @@ class _Examination:
         return check_onetribe(self._settings, self._clock)
 
     def _check_ledger(self) -> Iterator[Finding]:
-        return check_ledger(self._settings, self._ledger, now=self._clock.now())
+        return check_ledger(self._settings, self._ledger, self._clock)

@@ -9,10 +9,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from onetribe_bc.api.onetribe import fingerprint
+from onetribe_bc.clock import Clock
 from onetribe_bc.config import Settings
 from onetribe_bc.doctor.files import check_mode
 from onetribe_bc.doctor.finding import CHECK_ERRORS, Finding, fail, failed, note, ok, skipped, warn
+from onetribe_bc.doctor.postgres import check_server
 from onetribe_bc.errors import Bc2otError, BusyError, ExitCode
+from onetribe_bc.ledger import server
 from onetribe_bc.ledger.failures import emptied, too_new
 from onetribe_bc.ledger.ledger import Ledger, Status
 from onetribe_bc.ledger.peek import LOCK_TIMEOUT_S, Peek, peek
@@ -36,13 +39,26 @@ def peek_at(settings: Settings) -> Peek | Bc2otError | None:
         return error
 
 
+def last_activity(settings: Settings, look: Peek | Bc2otError | None) -> datetime | None:
+    """Return when the ledger last recorded an order of the store, if that is known."""
+    if isinstance(look, Peek):
+        return look.newest_order_at
+    if isinstance(settings.ledger, Path):
+        return None
+    try:
+        return server.last_activity(settings.ledger, settings.bigcommerce.store_hash)
+    except CHECK_ERRORS:  # reported by the ledger's own checks
+        return None
+
+
 def check_ledger(
-    settings: Settings, look: Peek | Bc2otError | None, *, now: datetime
+    settings: Settings, look: Peek | Bc2otError | None, clock: Clock
 ) -> Iterator[Finding]:
-    """Check the file as `look` found it, and its contents, without creating or changing it."""
+    """Check the file as `look` found it, or the server, and the contents; change nothing."""
     path = settings.ledger
     if not isinstance(path, Path):
-        yield from _check_contents(settings, f"version {SCHEMA_VERSION}", now)
+        if (yield from check_server(path, clock)):
+            yield from _check_contents(settings, f"version {SCHEMA_VERSION}", clock.now())
         return
     if isinstance(look, BusyError):
         yield skipped("ledger.file", "Ledger", str(look))
@@ -68,7 +84,7 @@ def check_ledger(
     if look.version != SCHEMA_VERSION:
         yield _other_version(path, look, look.version)
         return
-    yield from _check_contents(settings, f"version {look.version}, {_size(look.size)}", now)
+    yield from _check_contents(settings, f"version {look.version}, {_size(look.size)}", clock.now())
 
 
 def _not_yet(path: Path) -> Finding:

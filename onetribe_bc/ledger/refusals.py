@@ -39,6 +39,7 @@ _CONNECTING: tuple[tuple[str, type[Bc2otError], str, str], ...] = (
     ("password authentication failed", RefusedError, "refuses the user or the password", _LOGIN),
     ("no password supplied", RefusedError, "asks for a password, and none is set", _LOGIN),
     ("no pg_hba.conf entry", RefusedError, "refuses this user from this host", _LOGIN),
+    ("permitted to log in", RefusedError, "refuses the role a login", "ALTER ROLE … LOGIN"),
     ("role ", RefusedError, "has no such role", _LOGIN),
     ("permission denied for database", RefusedError, "refuses this user the database", _LOGIN),
     ("database ", LedgerError, "has no such database", _SETTING),
