@@ -97,7 +97,7 @@ def test_a_server_without_problems_gets_one_line_per_check(on_postgres: Shell) -
         ),
         (
             f"ALTER ROLE {ROLE} CONNECTION LIMIT 5",
-            "warn ledger.connections: connections left; each process … needs up to 3 -> max_connections",
+            "warn ledger.connections: connections left; … needs up to 3 -> max_connections",
         ),
         (
             "UPDATE ledger_meta SET value = '2' WHERE key = 'schema_version'",

@@ -9,6 +9,7 @@ import string
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -415,6 +416,7 @@ def test_readyz_names_the_problem(application: Application) -> None:
 def test_metrics_count_callbacks_refusals_and_deliveries(site: Site) -> None:
     with site.serving() as service:
         seen = service.application
+        seen.status_age = timedelta(0)
         post(seen, callback(218))
         post(seen, callback(1, "store/order/message/created", data={"type": "order", "id": 1}))
         post(seen, callback(218), {})
@@ -446,6 +448,18 @@ def test_metrics_count_callbacks_refusals_and_deliveries(site: Site) -> None:
     assert len({line for line in lines if line.startswith("# TYPE")}) == sum(
         line.startswith("# TYPE") for line in lines
     )
+
+
+def test_metrics_repeat_the_ledgers_figures_for_30_seconds(site: Site) -> None:
+    with site.serving() as service:
+        seen = service.application
+        assert seen.status_age == timedelta(seconds=30)
+        before = monitor(seen, "/metrics", **LOCAL).body
+        assert b"bc2ot_owed_orders" in before
+    text = monitor(seen, "/metrics", **LOCAL).body  # the ledger is closed by now
+    assert b"bc2ot_owed_orders" in text
+    seen.status_age = timedelta(0)
+    assert b"bc2ot_owed_orders" not in monitor(seen, "/metrics", **LOCAL).body
 
 
 def test_without_the_ledger_metrics_show_the_counters_only(site: Site) -> None:

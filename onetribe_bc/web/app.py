@@ -8,8 +8,9 @@ nothing before. Unauthenticated requests get a status code only.
 from __future__ import annotations
 
 import hmac
+import threading
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +26,7 @@ from onetribe_bc.commands.monitor import metrics as exposition
 from onetribe_bc.commands.monitor import status_samples
 from onetribe_bc.commands.receiver import Receiver
 from onetribe_bc.errors import Bc2otError, InputError, NotAuthenticError
+from onetribe_bc.ledger.ledger import Status
 from onetribe_bc.secret import Secret, host_in, is_loopback
 from onetribe_bc.web.access_log import AccessLog
 from onetribe_bc.web.metrics import Metrics
@@ -40,6 +42,9 @@ LEDGER_TIMEOUT_S = 5.0
 """How long a request waits for the ledger. After a 503 BigCommerce sends the callback again, also
 if it is recorded later.
 """
+
+STATUS_AGE = timedelta(seconds=30)
+"""How long `/metrics` repeats the ledger's figures, however often it is asked."""
 
 _HEADERS = {
     f"HTTP_{name.upper().replace('-', '_')}": name for name in (*SIGNATURE_HEADERS, SECRET_HEADER)
@@ -106,6 +111,9 @@ class Application:
         self._metrics = metrics
         self._access_log = access_log
         self._now = now
+        self._status: tuple[datetime, Status] | None = None
+        self._status_lock = threading.Lock()
+        self.status_age = STATUS_AGE
         self.ledger_timeout_s = LEDGER_TIMEOUT_S
         self.draining = False
         """Whether callbacks get 503 because the receiver is about to stop."""
@@ -215,11 +223,19 @@ class Application:
     def _all_metrics(self) -> str:
         """Return the metrics, without those of the ledger while it cannot be read."""
         try:
-            status = self._receiver.status(self.ledger_timeout_s)
+            status = self._recent_status()
         except Bc2otError:
             return self._metrics.text()
         samples = status_samples(self._store_hash, status, self._now())
         return self._metrics.text(status.callbacks_waiting) + exposition(samples)
+
+    def _recent_status(self) -> Status:
+        """Return the ledger's status, at most `status_age` old. Raises Bc2otError."""
+        with self._status_lock:
+            now = self._now()
+            if self._status is None or not timedelta() <= now - self._status[0] < self.status_age:
+                self._status = now, self._receiver.status(self.ledger_timeout_s)
+            return self._status[1]
 
 
 def plain_path(path: str) -> str:
