@@ -1,4 +1,4 @@
-"""Services and ledgers that fail: what is said, the exit code, and that the next run mends it."""
+"""Services and ledgers that fail: the message, the exit code, and how the next run recovers."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.wire import WireServer, answer, read_request
 KEY = "/direct/webhook/big-commerce/order/sandbox-merchant-key-not-a-secret"
 
 
-def _mend(shell: Shell, *arguments: str) -> None:
-    """Without the fault, the same again finishes the job."""
+def _recover(shell: Shell, *arguments: str) -> None:
+    """Without the fault, the same command delivers the rest."""
     shell.sandbox.faults.clear()
     shell.run(*arguments).says(0, "delivered")
     assert shell.states()["delivered"] == shell.eligible
@@ -37,19 +37,19 @@ def _mend(shell: Shell, *arguments: str) -> None:
 def test_a_wrong_url_stops_the_run_and_all_orders_stay_owed(shell: Shell, status: int) -> None:
     location = (("Location", "/direct/elsewhere"),)
     shell.sandbox.faults.add(Fault("onetribe", "status", status=status, headers=location))
-    told = shell.run("backfill", "--workers", "2")
-    told.says(4, f"One Tribe answered {status}", "onetribe.url", "stay owed", "still owed")
+    result = shell.run("backfill", "--workers", "2")
+    result.says(4, f"One Tribe answered {status}", "onetribe.url", "stay owed", "still owed")
     assert shell.states()["pending"] == shell.eligible
     assert len(shell.sandbox.onetribe.received) <= 2
     assert not [r for r in shell.sandbox.onetribe.requests if r.method != "POST"]
-    _mend(shell, "backfill")
+    _recover(shell, "backfill")
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_an_order_that_is_refused_does_not_stop_the_others(shell: Shell, status: int) -> None:
     shell.sandbox.faults.add(f"onetribe:status@{status}#218")
-    told = shell.run("backfill")
-    told.says(1, f"Order 218 failed: One Tribe answered {status}: it refuses this order")
+    result = shell.run("backfill")
+    result.says(1, f"Order 218 failed: One Tribe answered {status}: it refuses this order")
     assert (shell.state(218)["state"], shell.state(218)["answer_status"]) == ("failed", status)
     assert shell.states()["delivered"] == shell.eligible - 1
     shell.sandbox.faults.clear()
@@ -59,8 +59,8 @@ def test_an_order_that_is_refused_does_not_stop_the_others(shell: Shell, status:
 def test_500_for_one_order_is_reported_after_the_last_attempt(shell: Shell) -> None:
     shell.configure(delivery={"attempts": 3})
     shell.sandbox.faults.add("onetribe:status@500#218")
-    told = shell.run("backfill")
-    told.says(1, "Order 218 failed: One Tribe answered 500, to each of 3 tries")
+    result = shell.run("backfill")
+    result.says(1, "Order 218 failed: One Tribe answered 500, to each of 3 tries")
     assert len([r for r in shell.sandbox.onetribe.received if r.order_id == 218]) == 3
     shell.sandbox.faults.clear()
     shell.run("push-order", "218").says(0, "1 delivered")
@@ -69,23 +69,23 @@ def test_500_for_one_order_is_reported_after_the_last_attempt(shell: Shell) -> N
 @pytest.mark.parametrize("kind", ["status@500", "html@502", "html@503"])
 def test_a_one_tribe_that_is_down_stops_the_run_early(shell: Shell, kind: str) -> None:
     shell.sandbox.faults.add(f"onetribe:{kind}")
-    told = shell.run("backfill", "--workers", "2")
-    told.says(5, "takes no orders now", "Run it again later", "stays owed")
-    assert "<html" not in told.err
+    result = shell.run("backfill", "--workers", "2")
+    result.says(5, "takes no orders now", "Run it again later", "stays owed")
+    assert "<html" not in result.err
     assert "delivered" not in shell.states()
     assert len(shell.sandbox.onetribe.received) < 30
-    _mend(shell, "backfill")
+    _recover(shell, "backfill")
 
 
 @pytest.mark.parametrize("kind", ["status@500*3", "html@503*3", "bare_429*3", "reset*1"])
 def test_transient_failures_are_not_reported(shell: Shell, kind: str) -> None:
     shell.sandbox.faults.add(f"onetribe:{kind}")
-    told = shell.run("backfill", "--workers", "2")
+    result = shell.run("backfill", "--workers", "2")
     if kind.startswith("reset"):  # nobody can tell whether it arrived
-        told.says(1, "1 unknown")
+        result.says(1, "1 unknown")
     else:
-        told.says(0, f"{shell.eligible} delivered")
-    _mend(shell, "backfill")
+        result.says(0, f"{shell.eligible} delivered")
+    _recover(shell, "backfill")
 
 
 def test_html_with_200_counts_as_delivered(shell: Shell) -> None:
@@ -95,8 +95,8 @@ def test_html_with_200_counts_as_delivered(shell: Shell) -> None:
 
 def test_no_response_leaves_the_order_unknown_and_the_next_run_sends_it_again(shell: Shell) -> None:
     shell.sandbox.faults.add("onetribe:lost_reply*1#218")
-    told = shell.run("push-order", "218")
-    told.says(1, "Order 218 unknown: ", "It may have arrived", "the next run sends them again")
+    result = shell.run("push-order", "218")
+    result.says(1, "Order 218 unknown: ", "It may have arrived", "the next run sends them again")
     assert shell.state(218)["state"] == "unknown"
     shell.run("push-order", "218").says(0, "1 delivered", "1 possible duplicate at One Tribe")
     assert shell.sandbox.onetribe.counts() == {218: 2}
@@ -120,8 +120,8 @@ def test_a_refused_connection_leaves_all_orders_owed(shell: Shell) -> None:
     with WireServer([b""]) as gone:
         port = gone.port
     shell.set(BC2OT_ONETRIBE_URL=f"http://127.0.0.1:{port}{KEY}")
-    told = shell.run("backfill", "--workers", "2")
-    told.says(5, "No connection to 127.0.0.1", "Check the URL", "still owed")
+    result = shell.run("backfill", "--workers", "2")
+    result.says(5, "No connection to 127.0.0.1", "Check the URL", "still owed")
     assert "unknown" not in shell.states()
     assert shell.states()["pending"] == shell.eligible
     shell.set(BC2OT_ONETRIBE_URL=url)
@@ -151,11 +151,11 @@ def test_a_bigcommerce_that_fails_for_good_ends_the_run(
     shell: Shell, kind: str, words: str
 ) -> None:
     shell.sandbox.faults.add(f"bigcommerce:{kind}")
-    told = shell.run("backfill").says(5, "bc2ot: ", words)
-    assert "<html" not in told.err
-    assert len(told.err) < 1000
+    result = shell.run("backfill").says(5, "bc2ot: ", words)
+    assert "<html" not in result.err
+    assert len(result.err) < 1000
     assert not shell.sandbox.onetribe.received
-    _mend(shell, "backfill")
+    _recover(shell, "backfill")
 
 
 @pytest.mark.parametrize("kind", [kind for kind, _ in LASTING])
@@ -170,10 +170,10 @@ def test_a_bigcommerce_failure_during_the_run_reports_what_was_done(shell: Shell
     for _ in range(300):
         shell.sandbox.store.add()
     shell.sandbox.faults.add(Fault("bigcommerce", "cut_json", skip=2, path="/orders"))
-    told = shell.run("backfill", "--json").says(5, "250 orders seen", "is incomplete")
-    assert told.json["seen"] == 250
-    assert told.json["complete"] is False
-    _mend(shell, "backfill")
+    result = shell.run("backfill", "--json").says(5, "250 orders seen", "is incomplete")
+    assert result.json["seen"] == 250
+    assert result.json["complete"] is False
+    _recover(shell, "backfill")
 
 
 @pytest.mark.parametrize("answered", [b"<html>", b"[]", b'{"id": 219}', b"null"])
@@ -201,16 +201,15 @@ def test_a_response_with_another_order_is_not_sent(shell: Shell) -> None:
 # The ledger
 
 
-def test_a_damaged_ledger_is_reported_and_left_unchanged(shell: Shell) -> None:
-    shell.ledger.write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)
-    before = shell.ledger.read_bytes()
+@pytest.mark.parametrize(
+    "content", [b"SQLite format 3\0" + b"\xff" * 4096, b"orders,of,another,kind\n" * 100]
+)
+def test_a_damaged_ledger_or_another_file_is_reported_and_left_unchanged(
+    shell: Shell, content: bytes
+) -> None:
+    shell.ledger.write_bytes(content)
     shell.run("backfill").says(3, f"The ledger {shell.ledger} is damaged", "restore a copy")
-    assert shell.ledger.read_bytes() == before
-
-
-def test_a_file_that_is_not_a_ledger_is_reported(shell: Shell) -> None:
-    shell.ledger.write_bytes(b"orders,of,another,kind\n" * 100)
-    shell.run("push-order", "218").says(3, str(shell.ledger), "damaged")
+    assert shell.ledger.read_bytes() == content
 
 
 def test_a_newer_ledger_is_refused(shell: Shell) -> None:
@@ -235,7 +234,7 @@ def test_a_directory_instead_of_the_ledger_is_reported(shell: Shell) -> None:
 
 def test_a_read_only_ledger_is_reported(shell: Shell) -> None:
     shell.run("push-order", "218").says(0)
-    # Whatever the rights say, root may write: a place where nobody can is /proc or /sys.
+    # Root may write regardless of permissions, but not below /proc.
     readonly = Path("/proc/bc2ot/ledger.db")
     shell.set(BC2OT_LEDGER=str(readonly))
     shell.run("push-order", "218").says(3, str(readonly), "write permission", "BC2OT_LEDGER")
@@ -250,8 +249,8 @@ def test_a_ledger_without_write_permission_is_reported(shell: Shell) -> None:
 
 def test_a_lock_directory_that_cannot_be_created_is_reported(shell: Shell) -> None:
     shell.ledger.with_name("ledger.db.locks").write_text("")
-    told = shell.run("push-order", "218").says(3, "lock folder", "write permission")
-    assert "seen" not in told.err
+    result = shell.run("push-order", "218").says(3, "lock directory", "write permission")
+    assert "seen" not in result.err
 
 
 def test_a_lock_that_another_process_holds_for_a_moment_is_waited_for(shell: Shell) -> None:

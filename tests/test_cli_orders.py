@@ -51,15 +51,15 @@ def test_a_dry_run_prints_the_bytes_that_are_sent_later(shell: Shell) -> None:
 
 def test_a_dry_run_of_several_puts_a_line_break_between_them(shell: Shell) -> None:
     ids = _sound(shell.sandbox, 2)
-    told = shell.run("push-order", *map(str, ids), "--dry-run", personal=True)
-    assert told.stdout == b"\n".join(shell.sandbox.store.raw(i) for i in ids)
+    result = shell.run("push-order", *map(str, ids), "--dry-run", personal=True)
+    assert result.stdout == b"\n".join(shell.sandbox.store.raw(i) for i in ids)
 
 
 def test_a_dry_run_reports_what_would_not_be_sent(shell: Shell) -> None:
     skipped = _incomplete(shell.sandbox)
-    told = shell.run("push-order", "218", str(skipped), "9999", "--dry-run", personal=True)
-    told.says(1, f"Order {skipped} skipped: status Incomplete", "Order 9999 not in the store")
-    assert told.stdout == shell.sandbox.store.raw(218)
+    result = shell.run("push-order", "218", str(skipped), "9999", "--dry-run", personal=True)
+    result.says(1, f"Order {skipped} skipped: status Incomplete", "Order 9999 not in the store")
+    assert result.stdout == shell.sandbox.store.raw(218)
 
 
 @pytest.mark.parametrize("options", [[], ["--dry-run"]])
@@ -67,8 +67,8 @@ def test_what_is_delivered_is_not_sent_again_and_force_is_named(
     shell: Shell, options: list[str]
 ) -> None:
     shell.run("push-order", "218").says(0)
-    told = shell.run("push-order", "218", *options).says(0, "already delivered", "--force")
-    assert not told.out
+    result = shell.run("push-order", "218", *options).says(0, "already delivered", "--force")
+    assert not result.out
     assert shell.sandbox.onetribe.counts() == {218: 1}
 
 
@@ -95,8 +95,8 @@ def test_a_missing_order_is_reported_with_the_reason(shell: Shell) -> None:
 def test_one_invalid_order_does_not_stop_the_others(shell: Shell) -> None:
     shell.sandbox.faults.add("onetribe:status@422#218")
     good = _sound(shell.sandbox, 1)[0]
-    told = shell.run("push-order", "218", str(good))
-    told.says(
+    result = shell.run("push-order", "218", str(good))
+    result.says(
         1, "Order 218 failed: One Tribe answered 422", "1 delivered, 1 failed", "Failed orders"
     )
     assert shell.sandbox.onetribe.counts() == {good: 1}
@@ -136,9 +136,9 @@ def _counts(found: dict[str, int]) -> int:
 
 def test_a_backfill_sends_everything_once(shell: Shell) -> None:
     total, owed = len(shell.sandbox.store), shell.eligible
-    told = shell.run("backfill").says(0, f"{total} orders seen: {owed} delivered")
-    assert f"{total - owed} skipped ({total - owed} status Incomplete)." in told.err
-    assert not told.out
+    result = shell.run("backfill").says(0, f"{total} orders seen: {owed} delivered")
+    assert f"{total - owed} skipped ({total - owed} status Incomplete)." in result.err
+    assert not result.out
     assert set(shell.sandbox.onetribe.counts().values()) == {1}
     shell.run("backfill").says(0, f"{owed} already delivered")
     assert len(shell.sandbox.onetribe.received) == owed
@@ -146,23 +146,23 @@ def test_a_backfill_sends_everything_once(shell: Shell) -> None:
 
 def test_the_window_is_printed_with_its_offset(shell: Shell) -> None:
     shell.configure(timezone="Europe/London")
-    told = shell.run("backfill", "--since", "2025-07-01", "--until", "2026-02-20", "--dry-run")
-    assert told.lines[0].startswith(
+    result = shell.run("backfill", "--since", "2025-07-01", "--until", "2026-02-20", "--dry-run")
+    assert result.lines[0].startswith(
         "Store sandbox1, orders created 2025-07-01 00:00:00 +01:00 to 2026-02-20 23:59:59 +00:00:"
     )
 
 
 def test_an_open_end_is_frozen_at_the_stores_time(shell: Shell) -> None:
-    told = shell.run("backfill", "--since", "2026-02-10T06:00", "--by", "modified", "--dry-run")
-    assert "orders modified 2026-02-10 06:00:00 +00:00 to " in told.lines[0]
-    assert " to 2026-03-01 12:00:" in told.lines[0]
+    result = shell.run("backfill", "--since", "2026-02-10T06:00", "--by", "modified", "--dry-run")
+    assert "orders modified 2026-02-10 06:00:00 +00:00 to " in result.lines[0]
+    assert " to 2026-03-01 12:00:" in result.lines[0]
 
 
 def test_a_backfill_as_json_adds_up(shell: Shell) -> None:
     shell.sandbox.faults.add("onetribe:status@422#218")
-    told = shell.run("backfill", "--json")
-    found = told.json
-    assert told.code == 1
+    result = shell.run("backfill", "--json")
+    found = result.json
+    assert result.code == 1
     assert found["seen"] == _counts(found) == len(shell.sandbox.store)
     assert found["failed"] == 1
     assert found["skipped_reasons"] == {"status Incomplete": found["skipped"]}
@@ -174,17 +174,17 @@ def test_a_backfill_as_json_adds_up(shell: Shell) -> None:
 
 def test_a_backfill_that_stops_says_so_in_its_json(shell: Shell) -> None:
     shell.sandbox.faults.add("onetribe:status@401")
-    told = shell.run("backfill", "--json").says(4, "merchant key")
-    assert told.json["complete"] is False
-    assert "401" in told.json["ended_by"]
-    assert told.json["seen"] == _counts(told.json)
+    result = shell.run("backfill", "--json").says(4, "merchant key")
+    assert result.json["complete"] is False
+    assert "401" in result.json["ended_by"]
+    assert result.json["seen"] == _counts(result.json)
 
 
 def test_a_dry_run_counts_and_lists_orders_and_sends_none(shell: Shell) -> None:
     store = shell.sandbox.store
-    told = shell.run("backfill", "--dry-run").says(0, "Nothing is sent.")
-    assert f"{shell.eligible} to send" in told.err
-    shell.run("backfill", "--ids", told.out.strip()).says(0, f"{shell.eligible} delivered")
+    result = shell.run("backfill", "--dry-run").says(0, "Nothing is sent.")
+    assert f"{shell.eligible} to send" in result.err
+    shell.run("backfill", "--ids", result.out.strip()).says(0, f"{shell.eligible} delivered")
     assert set(shell.sandbox.onetribe.counts()) == {
         i for i in store.ids() if store.row(i).status_id != INCOMPLETE
     }
@@ -199,15 +199,15 @@ def test_a_dry_run_as_json_names_the_ids(shell: Shell) -> None:
 
 
 def test_a_dry_run_names_what_is_missing(shell: Shell) -> None:
-    told = shell.run("backfill", "--ids", "218,9999", "--dry-run")
-    assert told.says(1, "Order 9999 not in the store").out == "218\n"
+    result = shell.run("backfill", "--ids", "218,9999", "--dry-run")
+    assert result.says(1, "Order 9999 not in the store").out == "218\n"
 
 
 def test_ids_and_ranges(shell: Shell) -> None:
     ids = _sound(shell.sandbox, 4)
     asked = f"218,{ids[0]}-{ids[2]}"
-    told = shell.run("backfill", "--ids", "-", stdin=asked.encode())
-    told.says(0, "orders by id", "4 delivered")
+    result = shell.run("backfill", "--ids", "-", stdin=asked.encode())
+    result.says(0, "orders by id", "4 delivered")
     assert set(shell.sandbox.onetribe.counts()) == {218, *ids[:3]}
 
 
@@ -251,10 +251,10 @@ def test_an_empty_store_is_no_failure(shell: Shell, make_sandbox: SandboxFactory
 def test_problems_are_listed_up_to_a_number(shell: Shell, make_sandbox: SandboxFactory) -> None:
     shell.use(make_sandbox(60))
     shell.sandbox.faults.add("onetribe:status@413")
-    told = shell.run("backfill")
-    listed = [line for line in told.lines if line.startswith("Order ")]
+    result = shell.run("backfill")
+    listed = [line for line in result.lines if line.startswith("Order ")]
     assert len(listed) == 20
-    told.says(1, f"... and {shell.eligible - 20} more; --json names them.", "Failed orders")
+    result.says(1, f"... and {shell.eligible - 20} more; --json names them.", "Failed orders")
 
 
 def test_more_problems_than_are_kept_are_counted(
@@ -262,8 +262,8 @@ def test_more_problems_than_are_kept_are_counted(
 ) -> None:
     shell.use(make_sandbox(1300))
     shell.sandbox.faults.add("onetribe:status@413")
-    told = shell.run("backfill", "--workers", "16").says(1)
-    assert f"... and {shell.eligible - 20:,} more; --json names the first 1,000." in told.err
+    result = shell.run("backfill", "--workers", "16").says(1)
+    assert f"... and {shell.eligible - 20:,} more; --json names the first 1,000." in result.err
 
 
 def test_a_second_backfill_of_the_store_is_refused(shell: Shell) -> None:
@@ -294,9 +294,9 @@ def test_notes_with_markup_emoji_and_escapes_are_printed_safely(shell: Shell) ->
     shell.sandbox.faults.add(
         Fault("onetribe", "status", status=422, order_ids=frozenset({218}), body=answer)
     )
-    told = shell.run("push-order", "218").says(1, "Order 218 failed")
+    result = shell.run("push-order", "218").says(1, "Order 218 failed")
     found = shell.run("push-order", "218", "--json")
-    for stream in (told.stderr, told.stdout, found.stdout, found.stderr):
+    for stream in (result.stderr, result.stdout, found.stdout, found.stderr):
         assert b"\x1b" not in stream
         assert "\x9b".encode() not in stream
         assert "\u202e".encode() not in stream
@@ -306,5 +306,5 @@ def test_notes_with_markup_emoji_and_escapes_are_printed_safely(shell: Shell) ->
 def test_a_bigcommerce_error_with_markup_and_escapes_is_printed_safely(shell: Shell) -> None:
     said = b'[{"status": 400, "message": "[/x] \\u001b[31m no \\ud800 \xf0\x9f\x8e\x82"}]'
     shell.sandbox.faults.add(Fault("bigcommerce", "status", status=400, body=said))
-    told = shell.run("backfill").says(2, "[/x] ", "no", "🎂")
-    assert b"\x1b" not in told.stderr
+    result = shell.run("backfill").says(2, "[/x] ", "no", "🎂")
+    assert b"\x1b" not in result.stderr

@@ -37,7 +37,7 @@ def stores_fixture(shell: Shell) -> Shell:
 
 
 def asked(shell: Shell, line: str, *, as_shell: str = "bash") -> Outcome:
-    """What a shell is told when its user presses TAB at the end of `line`."""
+    """Return what a shell gets when TAB is pressed at the end of `line`."""
     words = line.split(" ")
     shell.set(
         _BC2OT_COMPLETE=f"{as_shell}_complete",
@@ -52,9 +52,9 @@ def asked(shell: Shell, line: str, *, as_shell: str = "bash") -> Outcome:
 
 def completed(shell: Shell, line: str) -> list[str]:
     """The completions of `line`."""
-    told = asked(shell, line)
-    assert (told.code, told.err) == (0, "")
-    return [item.partition(",")[2] for item in told.out.split("\n") if item]
+    result = asked(shell, line)
+    assert (result.code, result.err) == (0, "")
+    return [item.partition(",")[2] for item in result.out.split("\n") if item]
 
 
 # What is completed
@@ -92,9 +92,9 @@ def test_values_are_completed(stores: Shell, line: str, values: list[str]) -> No
 
 def test_zsh_and_fish_get_a_summary_of_each_command(shell: Shell) -> None:
     for as_shell in ("zsh", "fish"):
-        told = asked(shell, "bc2ot syn", as_shell=as_shell).out
+        result = asked(shell, "bc2ot syn", as_shell=as_shell).out
         about = COMMANDS["sync"].summary
-        assert (about.replace(",", ";") if as_shell == "fish" else about) in told
+        assert (about.replace(",", ";") if as_shell == "fish" else about) in result
 
 
 def test_files_scopes_and_options_of_bc2ot_itself_are_completed(shell: Shell) -> None:
@@ -131,8 +131,8 @@ def test_completion_prints_no_errors(shell: Shell, line: str) -> None:
 @pytest.mark.parametrize("asking", ["tcsh_complete", "bash_nonsense", "bash_complete", "x"])
 def test_an_invalid_completion_request_prints_nothing(shell: Shell, asking: str) -> None:
     shell.set(_BC2OT_COMPLETE=asking, COMP_WORDS=None, COMP_CWORD=None)
-    told = shell.run()
-    assert (told.code, told.stdout, told.stderr) == (1, b"", b"")
+    result = shell.run()
+    assert (result.code, result.stdout, result.stderr) == (1, b"", b"")
 
 
 def test_a_bug_during_completion_prints_nothing(stores: Shell) -> None:
@@ -141,8 +141,8 @@ def test_a_bug_during_completion_prints_nothing(stores: Shell) -> None:
     (broken / "platformdirs.py").write_text("raise KeyError('hunter2')\n")
     stores.set(PYTHONPATH=str(broken), _BC2OT_COMPLETE="bash_complete")
     stores.set(COMP_WORDS="bc2ot --store ", COMP_CWORD="2")
-    told = stores.spawn()
-    assert (told.code, told.stdout, told.stderr) == (1, b"", b"")
+    result = stores.spawn()
+    assert (result.code, result.stdout, result.stderr) == (1, b"", b"")
 
 
 # In the shells
@@ -151,17 +151,17 @@ def test_a_bug_during_completion_prints_nothing(stores: Shell) -> None:
 @pytest.mark.parametrize("name", SHELLS)
 def test_each_script_is_valid_in_its_shell(shell: Shell, name: str) -> None:
     _needs("bash")
-    told = shell.run("completion", name)
-    assert (told.code, told.err) == (0, "")
+    result = shell.run("completion", name)
+    assert (result.code, result.err) == (0, "")
     _needs(name)
-    script = shell.write(told.out, name="script")
+    script = shell.write(result.out, name="script")
     done = subprocess.run([name, "-n", str(script)], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_the_help_has_a_line_for_each_shell(shell: Shell) -> None:
-    told = shell.run("completion", "--help").out
-    assert all(f"bc2ot completion {name}" in told for name in SHELLS)
+    result = shell.run("completion", "--help").out
+    assert all(f"bc2ot completion {name}" in result for name in SHELLS)
 
 
 def test_bash_completes(stores: Shell) -> None:

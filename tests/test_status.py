@@ -1,4 +1,4 @@
-"""Status, history and export: what the ledger knows, told three ways that agree."""
+"""Status, history and export: three views of the ledger that agree."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ def varied(shell: Shell) -> Shell:
 
 
 def exported(shell: Shell, *arguments: str) -> list[dict[str, Any]]:
-    told = shell.run("export", *arguments)
-    assert told.code == 0
+    result = shell.run("export", *arguments)
+    assert result.code == 0
     if "jsonl" in arguments:
-        return [json.loads(line) for line in told.out.splitlines()]
-    return list(csv.DictReader(io.StringIO(told.out)))
+        return [json.loads(line) for line in result.out.splitlines()]
+    return list(csv.DictReader(io.StringIO(result.out)))
 
 
 # Status
 
 
 def test_status_shows_states_and_runs(varied: Shell) -> None:
-    told = varied.run("status")
-    assert told.code == 0
+    result = varied.run("status")
+    assert result.code == 0
     store = varied.sandbox.store
     skipped = len(store) - varied.eligible
     for words in (
@@ -74,7 +74,7 @@ def test_status_shows_states_and_runs(varied: Shell) -> None:
         "push-order",
         "sync",
     ):
-        assert words in told.out, words
+        assert words in result.out, words
 
 
 def test_status_as_json_adds_up(varied: Shell) -> None:
@@ -94,10 +94,10 @@ def test_status_as_json_adds_up(varied: Shell) -> None:
 
 
 def test_status_of_an_empty_ledger(shell: Shell) -> None:
-    told = shell.run("status")
-    assert "The ledger knows no order yet." in told.out
-    assert "Owed: 0\n" in told.out
-    assert "Synced until: never" in told.out
+    result = shell.run("status")
+    assert "The ledger knows no order yet." in result.out
+    assert "Owed: 0\n" in result.out
+    assert "Synced until: never" in result.out
     found = shell.run("status", "--json").json
     assert (found["owed"], found["runs"], found["last_sync_at"]) == (0, [], None)
 
@@ -119,9 +119,9 @@ def test_status_shows_what_a_stopped_run_did_and_why_it_stopped(shell: Shell) ->
 
 
 def test_history_shows_every_attempt(varied: Shell) -> None:
-    told = varied.run("history", "218")
-    assert "Order 218: failed (One Tribe answered 422" in told.out
-    assert "422" in told.out.splitlines()[-1]
+    result = varied.run("history", "218")
+    assert "Order 218: failed (One Tribe answered 422" in result.out
+    assert "422" in result.out.splitlines()[-1]
     found = varied.run("history", "218", "--json").json
     assert [(one["number"], one["result"]) for one in found["history"]] == [(1, "failed")]
     assert (found["state"], found["possible_duplicates"]) == ("failed", 0)
@@ -137,15 +137,15 @@ def test_history_flags_a_possible_duplicate(varied: Shell) -> None:
 def test_history_of_an_order_that_was_never_tried(varied: Shell) -> None:
     store = varied.sandbox.store
     skipped = next(i for i in store.ids() if store.row(i).status_id == 0)
-    told = varied.run("history", str(skipped))
-    assert told.out == f"Order {skipped}: skipped (status Incomplete)\n"
+    result = varied.run("history", str(skipped))
+    assert result.out == f"Order {skipped}: skipped (status Incomplete)\n"
 
 
 def test_history_of_an_unknown_order_says_what_to_do(shell: Shell) -> None:
     shell.run("history", "999").says(1, "does not know order 999", "bc2ot push-order 999")
     shell.run("history", "0").says(2)
-    told = shell.run("history", "999", "--json").says(1, "does not know order 999")
-    assert told.json == {"order_id": 999, "state": None, "history": []}
+    result = shell.run("history", "999", "--json").says(1, "does not know order 999")
+    assert result.json == {"order_id": 999, "state": None, "history": []}
 
 
 # Export
@@ -266,7 +266,7 @@ def test_what_is_being_sent_is_owed(tmp_path: Path) -> None:
         assert len(ledger.attempts(218)) == 1
 
 
-def test_a_run_that_was_killed_is_told_as_killed_before_the_next_one_notices(
+def test_a_killed_run_is_shown_as_killed_before_the_next_run_recovers_it(
     shell: Shell, make_sandbox: SandboxFactory
 ) -> None:
     shell.use(make_sandbox(5))
@@ -282,7 +282,7 @@ def test_a_run_that_was_killed_is_told_as_killed_before_the_next_one_notices(
         assert (run["outcome"], run["ended_at"]) == ("killed", None)
 
 
-def test_orders_that_callbacks_named_are_told_of_until_someone_looked(shell: Shell) -> None:
+def test_orders_named_by_callbacks_are_counted_until_they_are_processed(shell: Shell) -> None:
     assert shell.run("sync").code == 0
     assert "callback" not in shell.run("status").out
     order_id = shell.sandbox.store.ids()[0]

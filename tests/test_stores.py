@@ -54,8 +54,8 @@ def test_all_stores_are_synced_in_turn(two: Shell, uk: Sandbox) -> None:
     two.run("sync", *SINCE, "--all-stores").says(0, "Store (top of the file):", "Store uk:")
     assert set(uk.onetribe.counts()) == eligible(uk)
     assert set(two.sandbox.onetribe.counts()) == eligible(two.sandbox)
-    told = two.run("-q", "sync", "--all-stores")
-    assert (told.code, told.stdout, told.stderr) == (0, b"", b"")
+    result = two.run("-q", "sync", "--all-stores")
+    assert (result.code, result.stdout, result.stderr) == (0, b"", b"")
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,9 @@ def test_a_problem_of_one_store_does_not_stop_the_other_and_the_worst_exit_code_
     two: Shell, uk: Sandbox, fault: str, code: int
 ) -> None:
     two.sandbox.faults.add(fault)
-    told = two.run("-q", "sync", *SINCE, "--all-stores")
-    told.says(code)
-    assert len(told.lines) == 1
+    result = two.run("-q", "sync", *SINCE, "--all-stores")
+    result.says(code)
+    assert len(result.lines) == 1
     assert set(uk.onetribe.counts()) == eligible(uk)
 
 
@@ -103,27 +103,27 @@ def test_without_any_store_it_fails(shell: Shell) -> None:
 
 def test_the_top_of_the_file_need_not_be_a_store(two: Shell, uk: Sandbox) -> None:
     two.configure(ledger="ledger.db", stores={"uk": section(uk)})
-    told = two.run("status", "--all-stores").says(0, "Store uk:")
-    assert "top of the file" not in told.err
+    result = two.run("status", "--all-stores").says(0, "Store uk:")
+    assert "top of the file" not in result.err
 
 
 @pytest.mark.parametrize("command", [["sync", *SINCE], ["status"], ["reconcile"]])
 def test_json_of_all_stores_is_one_list(two: Shell, uk: Sandbox, command: list[str]) -> None:
     two.run("sync", *SINCE, "--all-stores").says(0)
-    told = two.run(*command, "--all-stores", "--json")
-    assert told.code == 0, told.err
-    assert [(one["store"], one["exit_code"], one["error"]) for one in told.json] == [
+    result = two.run(*command, "--all-stores", "--json")
+    assert result.code == 0, result.err
+    assert [(one["store"], one["exit_code"], one["error"]) for one in result.json] == [
         (None, 0, None),
         ("uk", 0, None),
     ]
-    assert all(one["store_hash"] == uk.store_hash for one in told.json)
+    assert all(one["store_hash"] == uk.store_hash for one in result.json)
 
 
 def test_json_reports_a_store_that_failed(two: Shell) -> None:
     two.sandbox.faults.add("bigcommerce:status@401")
-    told = two.run("reconcile", "--all-stores", "--json")
-    assert told.code == 4
-    first, second = told.json
+    result = two.run("reconcile", "--all-stores", "--json")
+    assert result.code == 4
+    first, second = result.json
     assert first["exit_code"] == 4
     assert "401" in first["error"]
     assert second["missing"] > 0
@@ -152,7 +152,7 @@ def test_an_interrupt_ends_all_of_it(two: Shell, uk: Sandbox) -> None:
 
 def test_json_logs_are_lines_of_json(two: Shell) -> None:
     two.sandbox.faults.add("onetribe:status@422*1")
-    told = two.run("--log-format", "json", "sync", *SINCE, "--all-stores")
-    assert told.code == 1
-    for line in told.lines:
+    result = two.run("--log-format", "json", "sync", *SINCE, "--all-stores")
+    assert result.code == 1
+    for line in result.lines:
         assert set(json.loads(line)) == {"time", "level", "logger", "message"}
