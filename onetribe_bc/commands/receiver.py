@@ -52,7 +52,7 @@ REFUSED_WAIT_S = 60.0
 BUSY_WAIT_S = 60.0
 """How long to leave owed orders to another process that holds the store."""
 
-RECOVER_EVERY_S = 60.0
+RECOVER_EVERY_S = 30.0
 """How often to recover the claims of processes that died."""
 
 KEPT_WAITING = 10_000
@@ -274,14 +274,20 @@ class Receiver:
     def _wait_for_sync(self, wait_s: float) -> None:
         """Wait until the next sync is due, or orders were left owed. 0 waits for the latter only.
 
-        Raises InterruptedRunError.
+        A sync that ended elsewhere meanwhile puts it off. Raises InterruptedRunError.
         """
-        until = self._clock.monotonic() + wait_s
+        since, until = self._clock.now(), self._clock.monotonic() + wait_s
         while not self._sync_now.wait(POLL_S):
             if self._clock.stopping:
                 raise InterruptedRunError("The receiver was stopped.")
             if wait_s and self._clock.monotonic() >= until:
-                return
+                last = self._ledger.status(runs=0).last_sync_at
+                if last is None or last <= since:
+                    return
+                since = last
+                until += (
+                    last + self._settings.receiver.sync_every - self._clock.now()
+                ).total_seconds()
 
 
 def _where(error: BaseException) -> str:

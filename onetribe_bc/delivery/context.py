@@ -15,7 +15,7 @@ from onetribe_bc.delivery.selection import SkipRule, resolve_statuses
 from onetribe_bc.delivery.sender import Sender
 from onetribe_bc.ledger.ledger import Ledger
 from onetribe_bc.ledger.states import Policy
-from onetribe_bc.ledger.writer import Database
+from onetribe_bc.ledger.writer import RETRY_FOR_S, Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +105,18 @@ def _timeouts(settings: Settings) -> Timeouts:
 
 
 @contextmanager
-def open_clients(settings: Settings, clock: Clock) -> Iterator[Clients]:
+def open_clients(
+    settings: Settings, clock: Clock, *, retry_for_s: float | None = RETRY_FOR_S
+) -> Iterator[Clients]:
     """Open both services and the database, and close them at the end of the block.
 
+    `retry_for_s` is how long to wait for a database that cannot be reached; None is for ever.
     Raises ConfigurationError, LedgerError and BusyError.
     """
     with (
         closing(connect_bigcommerce(settings, clock)) as bigcommerce,
         closing(connect_onetribe(settings, clock)) as onetribe,
-        closing(Database(settings.ledger)) as database,
+        closing(Database(settings.ledger, clock, retry_for_s=retry_for_s)) as database,
     ):
         yield Clients(settings, clock, bigcommerce, onetribe, database)
 

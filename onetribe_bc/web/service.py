@@ -77,7 +77,7 @@ def open_service(
         metrics.settle(report, waited_s)
         access_log.settle(report, waited_s)
 
-    with open_clients(settings, clock) as clients:
+    with open_clients(settings, clock, retry_for_s=None) as clients:
         receiver = Receiver(settings, clients, clock, observe)
         application = Application(
             receiver,
