@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -177,6 +178,13 @@ def make_postgres(postgres: PostgresServer) -> Iterator[Callable[[], PostgresUrl
     yield make
     for name in made:
         postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def wait_until_old(postgres: PostgresServer, seconds: float) -> None:
+    """Wait until the server is up for so long: before that, no run is taken for dead."""
+    query = f"SELECT clock_timestamp() - pg_postmaster_start_time() < '{seconds} s'"
+    while postgres.execute(query) == [(True,)]:
+        time.sleep(0.05)
 
 
 def postgres_url(text: str) -> PostgresUrl:

@@ -15,11 +15,13 @@ from types import TracebackType
 from typing import Any
 
 from onetribe_bc.errors import Bc2otError, BusyError
-from onetribe_bc.ledger.engine import Transaction, TransientError
+from onetribe_bc.ledger.engine import Engine, Transaction, TransientError
 from onetribe_bc.ledger.ledger import Seen, Settlement
+from onetribe_bc.ledger.postgres import PostgresEngine
 from onetribe_bc.ledger.sqlite import SqliteEngine
 from onetribe_bc.ledger.states import Disposition, Entry, Outcome, Policy, State
 from onetribe_bc.ledger.writer import Database
+from onetribe_bc.location import Location, parse_location
 from tests.clocks import FakeClock
 from tests.delivering import make_book, make_order
 
@@ -88,15 +90,16 @@ class Stage:
             puppet.kill()
         self._process.communicate()
 
-    def puppet(self, ledger: Path, *, twice: bool = False, **policy: bool) -> Puppet:
+    def puppet(self, ledger: Location, *, twice: bool = False, **policy: bool) -> Puppet:
         """A new process with the ledger open."""
+        text = str(ledger) if isinstance(ledger, Path) else ledger.url.reveal()
         self._number += 1
         pipes = [str(self._folder / f"{name}-{self._number}") for name in ("in", "out")]
         for pipe in pipes:
             os.mkfifo(pipe)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([*pipes, str(ledger), twice, policy]) + "\n")
+        self._process.stdin.write(json.dumps([*pipes, text, twice, policy]) + "\n")
         self._process.stdin.flush()
         pid = int(self._process.stdout.readline())
         write = os.open(pipes[0], os.O_WRONLY)
@@ -106,27 +109,45 @@ class Stage:
         return puppet
 
 
-class TwiceEngine(SqliteEngine):
-    """Each transaction runs twice, as after a COMMIT whose answer was lost."""
+LEASE_S = 5.0
+"""How long a puppet's run on PostgreSQL outlives it, unless a test expires its lease."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._again = False
+
+class _Twice:
+    """Each transaction runs twice, as after a COMMIT whose response was lost."""
+
+    _again = False
 
     @contextmanager
     def transaction(self, connection: Any) -> Iterator[Transaction]:
-        with super().transaction(connection) as transaction:
+        with super().transaction(connection) as transaction:  # type: ignore[misc]
             yield transaction
         self._again = not self._again
         if self._again:
             raise TransientError(BusyError("once more"))
 
 
+class TwiceEngine(_Twice, SqliteEngine):
+    """A SQLite ledger whose transactions run twice."""
+
+
+class TwicePostgresEngine(_Twice, PostgresEngine):
+    """A PostgreSQL ledger whose transactions run twice."""
+
+
+def open_engine(location: Location, *, twice: bool = False) -> Engine:
+    """An engine with short leases."""
+    if isinstance(location, Path):
+        return TwiceEngine(location) if twice else SqliteEngine(location)
+    kind = TwicePostgresEngine if twice else PostgresEngine
+    return kind(location, lease_s=LEASE_S, renew_s=LEASE_S / 10)
+
+
 class _Actor:
     """What happens in a puppet's process."""
 
-    def __init__(self, ledger: Path, policy: Policy, *, twice: bool) -> None:
-        database = Database(TwiceEngine(ledger) if twice else ledger)
+    def __init__(self, ledger: Location, policy: Policy, *, twice: bool) -> None:
+        database = Database(open_engine(ledger, twice=twice))
         self._ledger = make_book(database, FakeClock(), policy)
         self._claims: dict[int, Entry] = {}
         self._run: AbstractContextManager[None] | None = None
@@ -165,7 +186,7 @@ class _Actor:
 
 def _act(orders: str, answers: str, ledger: str, twice: bool, policy: dict[str, bool]) -> None:
     with Path(orders).open() as incoming, Path(answers).open("w") as outgoing:
-        actor = _Actor(Path(ledger), Policy(**policy), twice=twice)
+        actor = _Actor(parse_location(ledger), Policy(**policy), twice=twice)
         for line in incoming:
             step, *arguments = json.loads(line)
             try:

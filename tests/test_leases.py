@@ -18,7 +18,7 @@ from onetribe_bc.ledger.states import Disposition, Entry, Outcome, State
 from onetribe_bc.ledger.writer import Database
 from onetribe_bc.location import PostgresUrl
 from tests.clocks import FakeClock
-from tests.conftest import postgres_url
+from tests.conftest import postgres_url, wait_until_old
 from tests.delivering import make_book, make_order
 from tests.postgres import PostgresServer
 from tests.relay import Relay
@@ -51,9 +51,7 @@ MakeHost = Callable[..., Host]
 
 @pytest.fixture
 def url(postgres: PostgresServer, make_postgres: Callable[[], PostgresUrl]) -> PostgresUrl:
-    # Nobody is dead within one lease of the server's start.
-    while postgres.execute("SELECT now() - pg_postmaster_start_time() < '1 s'") == [(True,)]:
-        time.sleep(0.1)
+    wait_until_old(postgres, LEASE_S)
     return make_postgres()
 
 

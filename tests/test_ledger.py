@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-import tempfile
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -23,9 +23,12 @@ from hypothesis.stateful import (
 from onetribe_bc.ledger import orders as rows
 from onetribe_bc.ledger.states import State
 from onetribe_bc.ledger.writer import Database
+from onetribe_bc.location import Location, PostgresUrl
 from tests.clocks import FakeClock
+from tests.conftest import wait_until_old
 from tests.delivering import make_book
-from tests.puppets import WORKERS, Puppet, Stage
+from tests.postgres import PostgresServer
+from tests.puppets import LEASE_S, WORKERS, Puppet, Stage, open_engine
 
 IDS = range(1, 7)
 RUNS = 2
@@ -78,13 +81,14 @@ class Machine(RuleBasedStateMachine):
     """Two runs at a time on one ledger; the transactions of some run twice."""
 
     stage: Stage
+    make_ledger: Callable[[], Location]
 
     def __init__(self) -> None:
         super().__init__()
         self._stack = ExitStack()
-        folder = self._stack.enter_context(tempfile.TemporaryDirectory())
-        self._path = Path(folder) / "ledger.db"
-        self._database = self._stack.enter_context(closing(Database(self._path)))
+        self._location = self.make_ledger()
+        engine = open_engine(self._location)
+        self._database = self._stack.enter_context(closing(Database(engine)))
         self._ledger = make_book(self._database, FakeClock())
         self._orders = {order_id: Order() for order_id in IDS}
         self._runs: list[Live] = []
@@ -105,7 +109,7 @@ class Machine(RuleBasedStateMachine):
         self._start(force=force, twice=twice)
 
     def _start(self, *, force: bool, twice: bool) -> None:
-        puppet = self.stage.puppet(self._path, twice=twice, force=force)
+        puppet = self.stage.puppet(self._location, twice=twice, force=force)
         self._runs.append(Live(puppet, puppet.call("start"), force))
         self._recovered()
 
@@ -190,12 +194,10 @@ class Machine(RuleBasedStateMachine):
             now = FakeClock().now()
             self._database.do(lambda transaction: rows.abandon(transaction, [live.run_id], now))
         else:
-            with closing(sqlite3.connect(self._path)) as connection, connection:
-                connection.execute(
-                    "UPDATE orders SET state = 'pending', run_id = NULL, worker = NULL"
-                    " WHERE run_id = ? AND state = 'sending'",
-                    (live.run_id,),
-                )
+            self._execute(
+                "UPDATE orders SET state = 'pending', run_id = NULL, worker = NULL"
+                f" WHERE run_id = '{live.run_id}' AND state = 'sending'"
+            )
         for claim in live.claims.values():
             if claim.lost is None:
                 claim.lost = kept
@@ -214,11 +216,15 @@ class Machine(RuleBasedStateMachine):
         if orderly:
             live.puppet.call("end")
         live.puppet.kill()
+        self._execute(f"UPDATE runs SET lease_until = 0 WHERE id = '{live.run_id}'")
         for claim in live.claims.values():
             if claim.lost is False:  # both the ledger and the run forgot it: not promised
                 self._orders[claim.order_id].filed -= claim.filed
             else:
                 self._dead.append(claim)
+
+    def _execute(self, statement: str) -> None:
+        self._database.do(lambda transaction: transaction.execute(statement))
 
     def _open_claims(self) -> Iterator[Claim]:
         yield from self._dead
@@ -249,13 +255,34 @@ class Machine(RuleBasedStateMachine):
         assert self._ledger.status().possible_duplicates == sum(copies)
 
 
-def test_whatever_happens_the_ledger_says_what_is_true(tmp_path: Path) -> None:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def make_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Location]:
+    """Makes empty ledgers of one kind."""
+    if request.param == "sqlite":
+        numbers = itertools.count()
+        return lambda: tmp_path / f"ledger-{next(numbers)}.db"
+    postgres: PostgresServer = request.getfixturevalue("postgres")
+    wait_until_old(postgres, LEASE_S)
+    url: PostgresUrl = request.getfixturevalue("make_postgres")()
+
+    def empty() -> Location:
+        tables = "orders, attempts, runs, bookmarks, callbacks, counts"
+        postgres.execute(f"TRUNCATE {tables}", url.database)
+        return url
+
+    return empty
+
+
+def test_whatever_happens_the_ledger_says_what_is_true(
+    tmp_path: Path, make_ledger: Callable[[], Location]
+) -> None:
     with Stage(tmp_path) as stage:
 
         class Staged(Machine):
             pass
 
         Staged.stage = stage
+        Staged.make_ledger = staticmethod(make_ledger)
         run_state_machine_as_test(
             Staged,
             settings=settings(
