@@ -286,7 +286,7 @@ def test_whatever_happens_the_ledger_says_what_is_true(
         run_state_machine_as_test(
             Staged,
             settings=settings(
-                max_examples=25,
+                max_examples=15,
                 stateful_step_count=30,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
