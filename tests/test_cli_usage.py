@@ -378,7 +378,7 @@ def _examples() -> list[str]:
         texts.append(command.help or "")
         texts += [each.help or "" for each in getattr(command, "commands", {}).values()]
     lines = "\n".join(texts).replace("\\\n", " ").splitlines()
-    found = [re.search(r"(?:^ {6,}|\| |: +)(bc2ot [^|<>]*)", line) for line in lines]
+    found = [re.search(r"(?:^ {6,}|\| |: {2,})(bc2ot [^|<>]*)", line) for line in lines]
     return [match[1].strip() for match in found if match]
 
 
