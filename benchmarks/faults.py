@@ -155,7 +155,8 @@ def main() -> int:
             if number == ROUNDS:
                 struck = Counter({f"{f.service}:{f.kind}": f.struck for f in passing})
                 sandbox.faults.replace(lasting)
-            print(f"{number + 1:2} {time.perf_counter() - started:4.0f} s {run(settings, clock)}")
+            counts = run(settings, clock)
+            print(f"{number + 1:2} {time.perf_counter() - started:4.0f} s {counts}")
             clock.skip(DAY_S)
         with open_ledger(settings) as ledger:
             entries = {entry.order_id: entry for entry in ledger.iter_entries()}

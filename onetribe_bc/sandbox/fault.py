@@ -148,7 +148,7 @@ class Fault:
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
     delay_s: float | None = None
-    number: int = 0
+    number: int | None = None
     after: bool = False
     gate: Gate | None = field(default=None, compare=False)
     struck: int = field(default=0, init=False, compare=False)
@@ -177,7 +177,10 @@ class Fault:
         least = -math.inf if kind is FaultKind.RETRY_AFTER else 0
         if not (self.delay_s >= least and math.isfinite(self.delay_s)):
             raise ValueError(f"A fault's delay is a number of seconds, not {self.delay_s}.")
-        self.number = self.number or int(kind.default)
+        if self.number is None:
+            self.number = int(kind.default)
+        if self.number < 0:
+            raise ValueError(f"A fault's number is 0 or more, not {self.number}.")
         self.after = self.after or kind is FaultKind.LATE
         for name, value in self.headers:
             if "\r" in value or "\n" in value:

@@ -208,6 +208,7 @@ def _under(
 
 
 def _after_work(fault: Fault, chance: float, response: Response) -> Response:
+    number = fault.number or 0
     match fault.kind:
         case FaultKind.STATUS | FaultKind.HTML | FaultKind.EMPTY | FaultKind.GATEWAY:
             return _with_status(fault, response)
@@ -216,9 +217,9 @@ def _after_work(fault: Fault, chance: float, response: Response) -> Response:
         case FaultKind.CUT_JSON:
             return replace(response, body=response.body[: len(response.body) // 2])
         case FaultKind.MANY_HEADERS:
-            return response.with_headers(*((f"X-Extra-{n}", "x") for n in range(fault.number)))
+            return response.with_headers(*((f"X-Extra-{n}", "x") for n in range(number)))
         case FaultKind.LONG_HEADER:
-            return response.with_headers(("X-Extra", "x" * fault.number))
+            return response.with_headers(("X-Extra", "x" * number))
         case FaultKind.ENDLESS_QUOTA:
             return response.with_headers(*_ENDLESS_QUOTA)
     name = Delivery.RESET if fault.kind is FaultKind.LOST_REPLY else fault.kind
@@ -232,7 +233,7 @@ def _altered_list(fault: Fault, response: Response, error_for: ErrorFor) -> Resp
         return replace(response, body=b'{"orders":' + response.body + b"}")
     rows = json.loads(response.body)
     if fault.kind is FaultKind.LONG_LIST:
-        return error_for(500) if len(rows) > fault.number else response
+        return error_for(500) if len(rows) > (fault.number or 0) else response
     return replace(response, body=json.dumps(rows[::-1]).encode())
 
 

@@ -15,6 +15,8 @@ from onetribe_bc.sandbox import Fault, FaultKind, parse_fault
         (" onetribe:status@410*3 ", Fault("onetribe", "status", status=410, times=3)),
         ("onetribe:html@200", Fault("onetribe", "html", status=200)),
         ("bigcommerce:drip=0.5@0*1", Fault("bigcommerce", "drip", rate=0.5, delay_s=0, times=1)),
+        ("bigcommerce:long_list@0", Fault("bigcommerce", "long_list", number=0)),
+        ("onetribe:retry_after@-1", Fault("onetribe", "retry_after", delay_s=-1)),
         (
             "onetribe:reset*2#218,219",
             Fault("onetribe", "reset", times=2, order_ids=frozenset({218, 219})),
@@ -40,6 +42,7 @@ def test_a_spec_is_read(spec: str, fault: Fault) -> None:
         ("onetribe:status@999", "malformed: 999 is not an HTTP status"),
         ("onetribe:slow@-1", "malformed: A fault's delay"),
         ("onetribe:not_ascending", "malformed: not_ascending is a fault of bigcommerce only"),
+        ("bigcommerce:long_list@-1", "malformed: A fault's number"),
         ("onetribe:reset#,", "malformed: invalid literal"),
     ],
 )
