@@ -117,6 +117,7 @@ def compare(sandbox: Sandbox, entries: dict[int, Entry]) -> tuple[int, int]:
         i: number - (entries[i].possible_duplicates if i in entries else 0)
         for i, number in copies.items()
     }
+    hidden = {i for i, number in unflagged.items() if number > 0}
     print(f"eligible {len(eligible):,}, at One Tribe {len(eligible & filed.keys()):,}")
     print(f"not there, with a reason in the ledger: {len(accounted)}")
     reasons = Counter(f"{entries[i].state}: {entries[i].reason[:60]}" for i in accounted)
@@ -125,6 +126,11 @@ def compare(sandbox: Sandbox, entries: dict[int, Entry]) -> tuple[int, int]:
     print(f"sent though Incomplete: {len(filed.keys() - eligible)}")
     print(f"copies {sum(copies.values())}, possible duplicates in the ledger "
           f"{sum(entry.possible_duplicates for entry in entries.values())}")  # fmt: skip
+    filings = [r for r in sandbox.onetribe.received if r.filed and r.order_id in hidden]
+    for answered, number in Counter(r.answered for r in filings).most_common():
+        print(f"  {number:4} filings of orders with unflagged copies were answered with {answered}")
+    for order_id in sorted(missing - accounted)[:10]:
+        print(f"  lost: {order_id} {entries.get(order_id)}")
     return len(missing - accounted), sum(max(0, number) for number in unflagged.values())
 
 
