@@ -1,4 +1,4 @@
-# bc2ot in a container. docs/scheduling.md shows how it is run; compose.yaml is an example.
+# bc2ot in a container. See docs/scheduling.md; compose.yaml is an example.
 
 FROM python:3.13-slim AS build
 WORKDIR /src
@@ -10,14 +10,14 @@ RUN python -m venv /opt/bc2ot \
 
 FROM python:3.13-slim
 COPY --from=build /opt/bc2ot /opt/bc2ot
-# The ledger has to outlive the container: it is what keeps orders from being sent twice.
+# The ledger must outlive the container: it keeps orders from being sent twice.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/bc2ot bc2ot \
     && install -d -o bc2ot -g bc2ot -m 0700 /var/lib/bc2ot
 ENV PATH=/opt/bc2ot/bin:$PATH BC2OT_LEDGER=/var/lib/bc2ot/ledger.db
 VOLUME /var/lib/bc2ot
 WORKDIR /var/lib/bc2ot
 USER 10001:10001
-# Healthy: the configuration can be read and the ledger used. It asks neither service anything.
+# Healthy means that the configuration and the ledger are usable. Neither service is contacted.
 HEALTHCHECK --interval=5m --timeout=30s --start-period=1m CMD ["bc2ot", "status"]
 ENTRYPOINT ["bc2ot"]
 CMD ["--help"]
