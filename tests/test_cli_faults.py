@@ -60,7 +60,7 @@ def test_500_for_one_order_is_reported_after_the_last_attempt(shell: Shell) -> N
     shell.configure(delivery={"attempts": 3})
     shell.sandbox.faults.add("onetribe:status@500#218")
     result = shell.run("backfill")
-    result.says(1, "Order 218 failed: One Tribe answered 500, to each of 3 tries")
+    result.says(1, "Order 218 failed: One Tribe answered 500, to each of 3 attempts")
     assert len([r for r in shell.sandbox.onetribe.received if r.order_id == 218]) == 3
     shell.sandbox.faults.clear()
     shell.run("push-order", "218").says(0, "1 delivered")
@@ -70,7 +70,7 @@ def test_500_for_one_order_is_reported_after_the_last_attempt(shell: Shell) -> N
 def test_a_one_tribe_that_is_down_stops_the_run_early(shell: Shell, kind: str) -> None:
     shell.sandbox.faults.add(f"onetribe:{kind}")
     result = shell.run("backfill", "--workers", "2")
-    result.says(5, "takes no orders now", "Run it again later", "stays owed")
+    result.says(5, "accepts no orders now", "Run it again later", "stay owed")
     assert "<html" not in result.err
     assert "delivered" not in shell.states()
     assert len(shell.sandbox.onetribe.received) < 30

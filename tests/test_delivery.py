@@ -188,7 +188,7 @@ def test_when_its_tries_are_used_up_an_order_has_failed(desk: Desk) -> None:
     assert run.error is None
     assert run.dispositions == {Disposition.FAILED: 1, Disposition.DELIVERED: 11}
     [report] = [report for report in run.reports if report.disposition is Disposition.FAILED]
-    assert report.reason == "One Tribe answered 503, to each of 3 tries"
+    assert report.reason == "One Tribe answered 503, to each of 3 attempts"
     assert attempts(desk, first(desk)) == ["pending", "pending", "failed"]
 
 

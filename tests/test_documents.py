@@ -242,10 +242,11 @@ def test_a_help_text_that_changed_is_noticed(
 
 
 def test_a_message_that_no_one_says_is_noticed() -> None:
-    tree = source_trees(ROOT / "onetribe_bc")["ledger/locks.py"]
+    tree = source_trees(ROOT / "onetribe_bc")["ledger/runs.py"]
     texts = set(iter_texts(tree))
-    assert any("Another sync or backfill of store … is running." in text for text in texts)
-    assert "Another sync or backfill of store … is running." in set(iter_errors(tree))
+    message = "Another sync or backfill of store … is running: …, since … UTC…."
+    assert any(message in text for text in texts)
+    assert message in set(iter_errors(tree))
     assert quoted_messages('| "a \\"b\\" … c" | d | e |\n| "f" | g | h |\n') == ['a "b" … c', "f"]
 
 

@@ -147,7 +147,7 @@ def run(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         write("bc2ot: Interrupted.")
         return ExitCode.INTERRUPTED
-    except SystemExit:  # click's, for a reader of --help or --version that has left
+    except SystemExit:  # click's, if the reader of --help or --version is gone
         discard(sys.stdout)
         return ExitCode.DONE
     except Exception as error:  # noqa: BLE001 - the last resort
@@ -165,7 +165,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _complete() -> int:
-    """Print completions for a shell; nothing else may appear on the user's prompt."""
+    """Print completions for a shell, and nothing else: it would appear on the user's prompt."""
     try:
         bc2ot.main([], prog_name="bc2ot", complete_var=COMPLETION_VARIABLE)
     except SystemExit as end:
@@ -177,7 +177,7 @@ def _complete() -> int:
 
 @contextmanager
 def _thread_crashes(report: Callable[[BaseException], None]) -> Iterator[None]:
-    """Pass exceptions that end a thread to `report`; Python would print them with their values."""
+    """Pass exceptions that end a thread to `report`; Python would print their values."""
 
     def on_crash(crash: threading.ExceptHookArgs) -> None:
         if crash.exc_value is not None:
@@ -191,7 +191,7 @@ def _thread_crashes(report: Callable[[BaseException], None]) -> Iterator[None]:
 
 
 def _is_interrupt(error: BaseException) -> bool:
-    """Whether Ctrl-C caused the error: during an import Python may wrap KeyboardInterrupt."""
+    """Whether Ctrl-C caused the error: during an import, Python may wrap KeyboardInterrupt."""
     cause = error.__cause__ or error.__context__
     return isinstance(cause, KeyboardInterrupt) or (cause is not None and _is_interrupt(cause))
 

@@ -30,9 +30,9 @@ from onetribe_bc.delivery.selection import OrderFilter, select
 
 @command(
     "backfill",
-    help="""Send every order of a date or ID range that One Tribe does not have yet.
+    help="""Send every order in a date or ID range that One Tribe does not have yet.
 
-    Running it again sends only what is still owed. Without dates or IDs it sends every order of
+    Running it again sends only what is still owed. Without dates or IDs, it sends every order in
     the store.
 
     \b
@@ -51,7 +51,7 @@ from onetribe_bc.delivery.selection import OrderFilter, select
     type=click.Choice(["created", "modified"]),
     default="created",
     show_default=True,
-    help="Which date of an order counts.",
+    help="Which date of an order to use.",
 )
 @click.option(
     "--ids",
@@ -73,7 +73,7 @@ from onetribe_bc.delivery.selection import OrderFilter, select
     "channel_id",
     type=Whole(min=1),
     metavar="ID",
-    help="Only orders of this sales channel, by its ID at BigCommerce.",
+    help="Only orders from this sales channel, by its BigCommerce ID.",
 )
 @click.option(
     "--limit", type=Whole(min=1), metavar="N", help="Send at most N orders.  [default: no limit]"
@@ -100,7 +100,9 @@ def backfill(
 ) -> int:
     console = cli.console(json=as_json)
     settings = cli.settings(console, {"delivery.workers": workers} if workers else None)
-    ranges = () if ids is None else read_ids([ids])  # before `interruptible`: stdin may block
+    ranges = (
+        () if ids is None else read_ids([ids])
+    )  # before signals are handled: reading stdin may block
     with interruptible(console) as clock:
         bounds = window_bounds(since, until, now=clock.now(), timezone=settings.timezone)
         order_filter = OrderFilter(

@@ -47,18 +47,18 @@ FAULTS = ("bigcommerce:5xx=0.2", "bigcommerce:cut_json=0.2", "onetribe:5xx=0.04"
     type=Whole(1, 100_000),
     default=300,
     show_default=True,
-    help="Orders in the simulated store.",
+    help="Number of orders in the simulated store.",
 )
 def demo(cli: Context, orders: int) -> int:
     console = cli.console()
     with (
-        tempfile.TemporaryDirectory(prefix="bc2ot-demo-") as folder,
+        tempfile.TemporaryDirectory(prefix="bc2ot-demo-") as directory,
         Sandbox(orders) as sandbox,
         interruptible(console) as clock,
     ):
         sandbox.onetribe.latency_s = 0.01
-        environment = {**sandbox.environment(), "BC2OT_LEDGER": f"{folder}/ledger.db"}
-        home = Path(folder)
+        environment = {**sandbox.environment(), "BC2OT_LEDGER": f"{directory}/ledger.db"}
+        home = Path(directory)
         directories = UserDirectories(config=home / "config", state=home / "state", home=home)
         settings = load(path=None, environ=environment, cwd=home, directories=directories)
         console.info("Two simulated services run on this machine, over real HTTP:")

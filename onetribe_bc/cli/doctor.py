@@ -36,7 +36,7 @@ _NARROWEST = 30
     sending an order) and the ledger, and show how to fix each problem.
 
     ok: no problem. note: good to know. warn: no action needed now. FAIL: needs a fix. The worst
-    failure decides the exit code: 3 settings or ledger, 4 credentials or a URL, 5 unreachable,
+    failure determines the exit code: 3 settings or ledger, 4 credentials or a URL, 5 unreachable,
     1 webhooks, sync or orders.
 
     --fix enables deactivated webhooks that point to One Tribe or your receiver, and makes your
@@ -71,7 +71,7 @@ def doctor(cli: Context, fix: bool, all_stores: bool, as_json: bool) -> int:
     silent = replace(cli, warns=False)
     try:
         return for_stores(silent, work, all_stores=all_stores, as_json=as_json, unusable=unusable)
-    except ConfigurationError as error:  # of the settings: in `work` an error is a finding
+    except ConfigurationError as error:  # loading failed: within `work`, an error is a finding
         return unusable(cli.console(json=as_json), error)
 
 
@@ -87,7 +87,7 @@ class _Report:
         self._width = width if width >= _NARROWEST else 0
 
     def run(self, findings: Iterable[Finding], *, offer_fix: bool) -> int:
-        """Report the findings as they come, and return the exit code."""
+        """Print the findings as they are found, and return the exit code."""
         complete = False
         try:
             for group, of_group in groupby(findings, attrgetter("group")):

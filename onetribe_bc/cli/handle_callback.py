@@ -35,7 +35,7 @@ _HINTS = {
     "it to the webhook.",
     "secret wrong": "Its X-Bc2ot-Secret is wrong. `bc2ot hooks create --receiver URL` corrects the "
     "webhook.",
-    "header given twice": "A header that proves it was passed twice, with different values.",
+    "header given twice": "A header that authenticates it was passed twice, with different values.",
 }
 """By the reason of a NotAuthenticError."""
 
@@ -48,13 +48,13 @@ _HEADERS_FILE_HINT = (
     "handle-callback",
     help="""Process one callback from BigCommerce, and send the order that it names.
 
-    FILE contains the callback; stdin if it is - or missing. It may be wrapped in an EventBridge
-    event or a Pub/Sub push request. The headers must prove that it comes from BigCommerce, by
-    bigcommerce.client_secret or receiver.secret, unless you pass --trusted. Callbacks not about
-    orders are ignored.
+    FILE contains the callback; `-` or no FILE means stdin. It may be wrapped in an EventBridge
+    event or a Pub/Sub push request. Its headers must prove that it comes from BigCommerce, by
+    bigcommerce.client_secret or receiver.secret, unless you pass --trusted. Callbacks that are not
+    about orders are ignored.
 
     Exit codes for a queue: 0: done, remove it. 2: invalid, drop it. Any other code: retry. The
-    order is recorded in the ledger first, so the next sync also sends what fails here.
+    order is recorded in the ledger first, so if this fails, the next sync sends it.
 
     \b
     Examples:
@@ -68,13 +68,13 @@ _HEADERS_FILE_HINT = (
     "headers",
     multiple=True,
     metavar="NAME:VALUE",
-    help="A header of its request. Repeatable. '${NAME}' takes an environment variable.",
+    help="Header of the callback's request. Repeatable. '${NAME}' takes an environment variable.",
 )
 @click.option(
     "--headers-file",
     type=click.Path(),
     metavar="FILE",
-    help="The headers of its request: a JSON object, or lines of NAME: VALUE.",
+    help="Headers of the callback's request: a JSON object, or lines of NAME: VALUE.",
 )
 @click.option(
     "--trusted",
@@ -91,7 +91,7 @@ def handle_callback(
     as_json: bool,
 ) -> int:
     if trusted and (headers or headers_file):
-        raise click.UsageError("--trusted verifies nothing; leave out either it or the headers.")
+        raise click.UsageError("--trusted verifies nothing; omit either it or the headers.")
     if file == headers_file == "-":
         raise click.UsageError("The callback and its headers cannot both come from stdin.")
     console = cli.console(json=as_json)
@@ -147,14 +147,14 @@ def _deliver(console: Console, settings: Settings, callback: Callback, *, as_jso
 def _parse_options(
     console: Console, texts: Iterable[str], of_configuration: Collection[str]
 ) -> Iterator[tuple[str, str]]:
-    """Yield headers from NAME:VALUE. Raises InputError for a typing error, and ConfigurationError
+    """Yield headers from NAME:VALUE. Raises InputError for a malformed one, and ConfigurationError
     for an unset variable; neither quotes a value.
     """
     for text in texts:
         name, value = _split(text)
         for variable in variables_in(value):
             if variable.startswith("BC2OT_") or variable in of_configuration:
-                # A client that sends this very text as its header would be accepted otherwise.
+                # Otherwise, a client that sends this reference as its header would be accepted.
                 raise InputError(
                     f"--header cannot use {variable}: the configuration takes a value from it.",
                     hint="Put the request's header into a variable of a different name, or use "
@@ -206,9 +206,7 @@ def _read_headers(file: str) -> Iterator[tuple[str, str]]:
 def _split(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
-        raise InputError(
-            "A header lacks its name or its colon.", hint="Write NAME:VALUE, as in HTTP."
-        )
+        raise InputError("A header has no name or no colon.", hint="Write NAME:VALUE, as in HTTP.")
     return name.strip(), value.strip()
 
 

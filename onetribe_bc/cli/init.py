@@ -17,15 +17,16 @@ from onetribe_bc.config import UserDirectories
 
 @command(
     "init",
-    help="""Ask for the store, its access token and One Tribe's URL, check them, write the file.
+    help="""Ask for the store, its access token and One Tribe's URL, check them, and write the
+    configuration file.
 
     Each question says where to find the answer. The checks send no order. The file is written at
     the end, readable only by you, to --config or BC2OT_CONFIG, or else where you choose.
 
-    With --no-input, options say where the values are. Without them, BC2OT_STORE_HASH,
-    BC2OT_ACCESS_TOKEN and BC2OT_ONETRIBE_URL are used; the file then names the variables and does
-    not hold the secrets. Without --config, the file is `config.yaml` in your configuration
-    directory, or `bc2ot.yaml` in the working directory if that exists.
+    With --no-input, options say where the values are. Values without an option come from
+    BC2OT_STORE_HASH, BC2OT_ACCESS_TOKEN and BC2OT_ONETRIBE_URL. The file refers to variables and
+    secret files, and does not contain the secrets. Without --config, the file is `config.yaml` in
+    your configuration directory, or `bc2ot.yaml` in the working directory if that exists.
 
     \b
     Examples:

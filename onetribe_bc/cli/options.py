@@ -52,18 +52,16 @@ GLOBAL_OPTIONS = (
         "--config",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="The configuration file.  [default: ./bc2ot.yaml, else the user's]",
+        help="Configuration file.  [default: ./bc2ot.yaml, else the user's]",
     ),
     _GlobalOption(
         "--store",
         metavar="NAME",
         shell_complete=complete_stores,
-        help="A store of the file, by its name there.  [default: the one at its top]",
+        help="Store to use, by its name in the file.  [default: the one at the top]",
     ),
-    _GlobalOption(
-        "-v", "--verbose", count=True, help="Show each request; -vv shows waits as well."
-    ),
-    _GlobalOption("-q", "--quiet", is_flag=True, help="Print nothing unless something is wrong."),
+    _GlobalOption("-v", "--verbose", count=True, help="Show each request; -vv also shows waits."),
+    _GlobalOption("-q", "--quiet", is_flag=True, help="Print only problems."),
     _GlobalOption(
         "--log-format",
         type=click.Choice(["text", "json"]),
@@ -71,7 +69,7 @@ GLOBAL_OPTIONS = (
         show_default=True,
         help="Format of messages on stderr.",
     ),
-    _GlobalOption("--no-input", is_flag=True, help="Never ask; fail where an answer is needed."),
+    _GlobalOption("--no-input", is_flag=True, help="Never prompt; fail if input is needed."),
 )
 
 
@@ -143,20 +141,20 @@ def order_id(text: str) -> int:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 force_option = click.option("--force", is_flag=True, help="Send delivered orders again.")
 all_stores_option = click.option(
-    "--all-stores", is_flag=True, help="Run for each store of the file, one after the other."
+    "--all-stores", is_flag=True, help="Run for each store in the file, one after another."
 )
 workers_option = click.option(
     "--workers",
     type=Whole(1, 64),
     metavar="N",
-    help="How many orders to send at a time.  [default: delivery.workers, else 8]",
+    help="Number of orders to send at a time.  [default: delivery.workers, else 8]",
 )
 until_option = click.option(
     "--until", metavar="WHEN", help="End of the range, inclusive.  [default: now]"
 )
 
 WHEN = (
-    "WHEN is a date (2026-03-01), a time (2026-03-01T12:00, in the configured timezone unless it "
+    "WHEN is a date (2026-03-01), a time (2026-03-01T12:00, in the configured time zone unless it "
     "ends in an offset), an age (36h, 7d, 2w), today or yesterday."
 )
 """For the end of a help text."""

@@ -20,7 +20,7 @@ from onetribe_bc.errors import Bc2otError
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The situation, and the commands for it with what each does."""
+    """The current situation, and its commands with what each does."""
 
     situation: str
     commands: Sequence[tuple[str, str]]
@@ -29,8 +29,8 @@ class Step:
 SET_UP = Step(
     "Nothing is set up yet.",
     (
-        ("bc2ot init", "asks for what it needs, checks it and writes the configuration"),
-        ("bc2ot demo", "shows it all at work, with simulated services"),
+        ("bc2ot init", "asks for the settings, checks them and writes the configuration"),
+        ("bc2ot demo", "runs the main job against simulated services"),
     ),
 )
 FIX = Step(
@@ -79,7 +79,7 @@ def show_overview(context: click.Context) -> None:
 
 
 def next_step() -> Step:
-    """Choose the next step by the environment, the configuration file and the ledger."""
+    """Return the next step, chosen by the environment, the configuration file and the ledger."""
     try:
         cwd, directories = Path.cwd(), UserDirectories.of_user()
         store_hash = os.environ.get(SETTINGS["bigcommerce.store_hash"].variable)
@@ -98,7 +98,7 @@ def next_step() -> Step:
 
 
 def _in_use(settings: Settings) -> Step:
-    """Choose by what `doctor` finds in the ledger."""
+    """Return the next step, chosen by what `doctor` finds in the ledger."""
     try:
         findings = list(check_ledger(settings, peek_at(settings), SystemClock()))
     except CHECK_ERRORS:

@@ -43,7 +43,7 @@ def push_order(
     cli: Context, ids: tuple[str, ...], dry_run: bool, force: bool, as_json: bool
 ) -> int:
     if dry_run and as_json:
-        raise click.UsageError("--dry-run prints the orders unchanged; remove --json.")
+        raise click.UsageError("--dry-run prints the orders unchanged; omit --json.")
     console = cli.console(json=as_json)
     settings = cli.settings(console)
     order_filter = OrderFilter(ids=read_ids(ids))

@@ -45,8 +45,8 @@ _JSON = {
     "reconcile",
     help="""Compare the store's orders with the ledger: does One Tribe have each of them?
 
-    Reads the orders from the store and compares its own count as well. Changes nothing unless you
-    pass --fix. The exit code is 1 if there is a gap.
+    Lists the store's orders, and checks the list against the store's own count. Changes nothing
+    unless you pass --fix. The exit code is 1 if there is a gap.
 
     \b
     Examples:

@@ -17,16 +17,16 @@ class Registered(NamedTuple):
 GROUPS: Mapping[str, Mapping[str, Registered]] = MappingProxyType(
     {
         "Set up": {
-            "init": Registered("init", "Ask, check and write the configuration."),
-            "doctor": Registered("doctor", "Check everything and explain how to fix it."),
+            "init": Registered("init", "Create the configuration and check it."),
+            "doctor": Registered("doctor", "Check the setup and show how to fix problems."),
             "hooks": Registered("hooks", "List, create, change and delete webhooks."),
             "ledger": Registered("ledger", "Create, upgrade, move and inspect the ledger."),
             "completion": Registered("completion", "Print a shell's completion script."),
         },
         "Send orders": {
-            "sync": Registered("sync", "For cron: send what changed and all that is owed."),
-            "backfill": Registered("backfill", "Send every order of a date or ID range."),
-            "push-order": Registered("push_order", "Fetch single orders and send them."),
+            "sync": Registered("sync", "For cron: send what changed and what is still owed."),
+            "backfill": Registered("backfill", "Send every order in a date or ID range."),
+            "push-order": Registered("push_order", "Fetch and send single orders."),
             "retry": Registered("retry", "Send failed or unknown orders again."),
             "handle-callback": Registered("handle_callback", "Process one BigCommerce callback."),
             "serve": Registered(
@@ -37,10 +37,10 @@ GROUPS: Mapping[str, Mapping[str, Registered]] = MappingProxyType(
             "status": Registered("status", "Show what was delivered and what is owed."),
             "history": Registered("status", "Show every attempt to send one order."),
             "reconcile": Registered("reconcile", "Compare the store with the ledger."),
-            "export": Registered("status", "Write the proof: one line per order."),
+            "export": Registered("status", "Export proof of delivery, one line per order."),
         },
         "Try it out": {
-            "demo": Registered("demo", "See it all work, against simulated services."),
+            "demo": Registered("demo", "Run the main job against simulated services."),
             "sandbox": Registered("sandbox", "Simulate both services on this machine."),
         },
     }

@@ -16,7 +16,7 @@ from onetribe_bc.ledger.states import Policy, State
 
 @command(
     "retry",
-    help="""Send failed or unknown orders again: single orders, or all in one of these states.
+    help="""Send failed or unknown orders again: single orders, or all in a state.
 
     An unknown order may have arrived. Sending it again may create a duplicate, which is flagged.
     `bc2ot status` shows how many there are, `bc2ot export --state failed` shows which.

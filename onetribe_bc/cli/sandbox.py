@@ -37,9 +37,9 @@ def _kind_lines(group: Group) -> Iterator[str]:
     "sandbox",
     help=f"""Simulate BigCommerce and One Tribe on this machine, until Ctrl-C.
 
-    Prints environment variables that point bc2ot at it: paste them into another terminal. They
-    include a ledger of its own, which is deleted when the sandbox ends. BigCommerce calls https
-    URLs only: pass one to `bc2ot hooks create` as --destination.
+    Prints environment variables that point bc2ot at the sandbox: paste them into another
+    terminal. They include a temporary ledger, which is deleted when the sandbox ends. BigCommerce
+    calls only https URLs: pass one to `bc2ot hooks create` as --destination.
 
     \b
     Examples:
@@ -71,14 +71,14 @@ def _kind_lines(group: Group) -> Iterator[str]:
     type=int,
     default=1,
     show_default=True,
-    help="A different number invents different orders.",
+    help="Seed for generating the orders.",
 )
 @click.option(
     "--port",
     type=Whole(0, 65534),
     default=8025,
     show_default=True,
-    help="BigCommerce's port; One Tribe gets the next one. 0 takes free ones.",
+    help="BigCommerce's port; One Tribe gets the next one. 0 picks free ports.",
 )
 @click.option(
     "--latency",
@@ -115,15 +115,15 @@ def sandbox(
     except OSError as error:
         raise InputError(
             f"Port {port} or {onetribe_port} cannot be used: {error.strerror}.",
-            hint="Pass another --port, or 0 for free ones.",
+            hint="Pass another --port, or 0 to pick free ports.",
         ) from None
     with (
-        tempfile.TemporaryDirectory(prefix="bc2ot-sandbox-") as folder,
+        tempfile.TemporaryDirectory(prefix="bc2ot-sandbox-") as directory,
         services,
         interruptible(console, notice="") as clock,
     ):
         services.onetribe.latency_s = latency
-        environment = {**services.environment(), "BC2OT_LEDGER": f"{folder}/ledger.db"}
+        environment = {**services.environment(), "BC2OT_LEDGER": f"{directory}/ledger.db"}
         for name, value in environment.items():
             console.data(f"export {name}={shlex.quote(value)}")
         console.info("Both services run. Paste these lines into another terminal. Ctrl-C to stop.")

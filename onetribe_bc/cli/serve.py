@@ -21,7 +21,7 @@ from onetribe_bc.web.service import GRACE_S, open_service
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9.-]*):(?P<port>[0-9]{1,5})")
 _LOGGERS = ("onetribe_bc.web", "onetribe_bc.commands.receiver", "onetribe_bc.commands.inbox")
-"""The loggers that show callbacks and deliveries, and not each request."""
+"""The loggers that show callbacks and deliveries, but not each request."""
 
 STOPPING = (
     "Finishing requests in flight; the other orders wait in the ledger. Signal again to stop "
@@ -34,8 +34,8 @@ STOPPING = (
     help="""Receive BigCommerce's callbacks, and send their orders immediately.
 
     Runs until Ctrl-C or SIGTERM, behind a proxy that terminates https. Each callback is durable
-    in the ledger before the response. Every 15 minutes (receiver.sync_every) it syncs, as `bc2ot
-    sync` does, to find orders whose callbacks never came.
+    in the ledger before the response. Every 15 minutes (receiver.sync_every), it also does what
+    `bc2ot sync` does, to find orders whose callbacks never came.
 
     \b
     Examples:
@@ -50,13 +50,13 @@ STOPPING = (
     metavar="HOST:PORT",
     default="127.0.0.1:8080",
     show_default=True,
-    help="Where to listen; port 0 takes a free one.",
+    help="Address to listen on; port 0 picks a free one.",
 )
 @click.option(
     "--path",
     default="/",
     show_default=True,
-    help="Path of the webhook's destination, as it arrives here.",
+    help="Path that callbacks are posted to.",
 )
 @click.option(
     "--grace",
@@ -66,16 +66,14 @@ STOPPING = (
     metavar="SECONDS",
     help="Time for requests in flight to finish on shutdown.",
 )
-@click.option(
-    "--insecure", is_flag=True, help="Verify nothing. For trying out, on this machine only."
-)
+@click.option("--insecure", is_flag=True, help="Verify nothing. For testing, on this machine only.")
 def serve(cli: Context, address: str, path: str, grace: float, insecure: bool) -> int:
     console = cli.console()
     host, port = _parse_address(address)
     if insecure and not is_loopback(host):
         raise InputError(
             f"--insecure is for this machine only, and other machines can reach {host}.",
-            hint="Listen on 127.0.0.1 or [::1], or leave out --insecure.",
+            hint="Listen on 127.0.0.1 or [::1], or omit --insecure.",
         )
     settings = cli.settings(console)
     with (

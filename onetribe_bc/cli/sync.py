@@ -36,8 +36,8 @@ from onetribe_bc.text import plural
     help="""Send what changed since the last sync, and everything that is still owed.
 
     Run it from cron. The first sync starts from --since or, without it, from now. Each later one
-    starts 48 hours before the end of the last (sync.overlap), but never before the start of the
-    first. Delivered orders are not sent again.
+    starts 48 hours before the end of the last one (sync.overlap), but never before the start of
+    the first one. Delivered orders are not sent again.
 
     \b
     Examples:
@@ -93,7 +93,7 @@ def _sync(console: Console, settings: Settings, since: str | None) -> int:
 
 
 def _report_held(console: Console, context: DeliveryContext) -> None:
-    """Report held orders, which a sync does not send."""
+    """Report held orders, which sync does not send."""
     held = sum(1 for _ in context.ledger.iter_entries((State.UNKNOWN,)))
     if held:
         console.info(

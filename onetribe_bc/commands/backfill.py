@@ -19,7 +19,7 @@ def backfill(
     exclusive: bool = True,
     limit: int | None = None,
 ) -> Generator[Report]:
-    """Deliver the selected orders, as `run` does. A repeated run sends only what is owed."""
+    """Deliver the selected orders, as `run` does. A repeated run sends only owed orders."""
     return run(
         context,
         command,
@@ -33,7 +33,7 @@ def backfill(
 def preview(
     context: Context, selection: Selection, *, limit: int | None = None
 ) -> Iterator[tuple[Report, Order | None]]:
-    """What `backfill` would do with each order; sends and records nothing."""
+    """Yield what `backfill` would do with each order; send and record nothing."""
     return preview_pages(
         selection.iter_pages(context.bigcommerce),
         ledger=context.ledger,

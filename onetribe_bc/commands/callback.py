@@ -31,10 +31,9 @@ HEAD_START = timedelta(minutes=1)
 
 
 def make_verifier(settings: Settings) -> Verifier:
-    """The verifier for the configured store's callbacks.
+    """Return the verifier for the configured store's callbacks.
 
-    Raises ConfigurationError if there is a secret that cannot be read: without it, a forged
-    callback could pass.
+    Raises ConfigurationError if a secret cannot be read: without it, forged callbacks could pass.
     """
     if settings.secret_problem is not None:
         problem = settings.secret_problem
@@ -55,8 +54,8 @@ def take_callback(
     """Verify and parse a callback, either bare or as a queue wraps it.
 
     `verifier` is None if the source of the callback is trusted. Raises NotAuthenticError;
-    InputError if the callback is malformed or another store's; and ConfigurationError if it came
-    without any headers to verify, which does not make it invalid.
+    InputError if the callback is malformed or from another store; and ConfigurationError if it has
+    no headers to verify, since it may still be valid.
     """
     given = list(headers)
     if verifier is not None:
@@ -80,11 +79,11 @@ def take_callback(
 def deliver_callback(context: Context, order_id: int) -> Generator[Report]:
     """Deliver the order that a callback names, as `run` does.
 
-    The order is in the ledger before it is fetched, so the next sync sends what fails here. A
+    The order is in the ledger before it is fetched, so the next sync sends it if this fails. A
     delivered order is not even fetched, unless the policy sends changes. An order that another
-    run is sending is reported as owed, so that the caller retries and learns what became of it.
+    run is sending is reported as owed, so that the caller retries and learns its outcome.
 
-    Raises as `run` does, except errors that blame the callback, which is valid.
+    Raises what `run` raises, but no error means that the callback is invalid.
     """
     ledger = context.ledger
     entry = ledger.entry(order_id)
@@ -103,7 +102,7 @@ def deliver_callback(context: Context, order_id: int) -> Generator[Report]:
 
 def _deliver(context: Context, order_id: int) -> Generator[Report]:
     now = context.clock.now()
-    # Another run may have processed it meanwhile; whether it arrived must still be reported.
+    # Another run may have processed it already; its outcome must still be reported.
     named = context.ledger.inbox.find(order_id) or Named(order_id, now, 0, now, 0)
     reports = run(
         context,

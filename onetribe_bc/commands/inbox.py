@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 RETRY_AFTER = tuple(timedelta(seconds=s) for s in (5, 15, 60, 300, 900))
 """How long to wait for an order that BigCommerce does not have: it may lag behind its callback.
-After the last wait the order is missing; an Incomplete one vanishes when its shopper starts over.
+After the last wait, the order is missing; an Incomplete one vanishes when its shopper starts over.
 """
 
 CLAIMED_RETRY_AFTER = tuple(timedelta(seconds=s) for s in (2, 4, 8, 15, 30, 60))
@@ -34,7 +34,7 @@ BATCH = 40 * PAGE_SIZE
 def iter_callbacks(
     context: Context, *, on_fetched: Callable[[Named], None] | None = None
 ) -> Iterator[Page]:
-    """All orders of the inbox that are due; `on_fetched` is called for each one on a page.
+    """Yield all orders in the inbox that are due; `on_fetched` is called for each one on a page.
 
     A delivered order is not even fetched, unless the policy sends changes.
     """
@@ -50,7 +50,7 @@ def iter_named(
     lookups: int,
     on_fetched: Callable[[Named], None] | None = None,
 ) -> Iterator[Page]:
-    """These orders, each looked up `lookups` times before BigCommerce is believed not to have it.
+    """Fetch these orders. After `lookups` requests without success, an order counts as not found.
 
     Such an order is on no page and stays in the inbox, until its last retry.
     """
@@ -72,10 +72,10 @@ def iter_named(
 
 
 def acknowledge(context: Context, page: Page, named: Mapping[int, Named]) -> Iterator[Page]:
-    """The page; once it is recorded, its orders leave the inbox.
+    """Yield the page; once it is recorded, remove its orders from the inbox.
 
-    An order stays if another version of it is being sent: only when that one is settled is it
-    clear whether this version must be sent, too.
+    An order stays if another version of it is being sent: whether this version must also be sent
+    is known only when that one is settled.
     """
     inbox, clock = context.ledger.inbox, context.clock
     orders = [order for order in page.orders if order.id in named]

@@ -47,7 +47,7 @@ class Watch:
 
 @contextmanager
 def watched(url: Secret | None) -> Iterator[Watch]:
-    """Ping the URL before a run and after it."""
+    """Ping the URL before and after a run."""
     watch = Watch()
     ping(url, "start")
     try:
@@ -82,14 +82,14 @@ def write_textfile(path: Path, store_hash: str, status: Status, now: datetime) -
     """Replace the metrics of this store in the file; those of other stores stay."""
     try:
         samples = [*_others(path, store_hash), *status_samples(store_hash, status, now)]
-        # The collector is another user, and metrics hold no secrets.
+        # The collector runs as another user, and metrics contain no secrets.
         write_atomically(path, metrics(samples).encode(), replace=True, mode=0o644)
     except OSError as error:
         _log.warning("Cannot write the metrics to %s: %s.", path, error.strerror)
 
 
 def metrics(samples: Iterable[Sample]) -> str:
-    """Samples in Prometheus' text format, which groups them by metric."""
+    """Return samples in Prometheus' text format, which groups them by metric."""
     known = list(samples)
     lines: list[str] = []
     for name, about in _METRICS.items():
@@ -100,12 +100,12 @@ def metrics(samples: Iterable[Sample]) -> str:
 
 
 def family(name: str, kind: str, about: str, samples: Iterable[str]) -> list[str]:
-    """The lines of one metric; `kind` is its Prometheus type."""
+    """Return the lines of one metric; `kind` is its Prometheus type."""
     return [f"# HELP {name} {about}", f"# TYPE {name} {kind}", *samples]
 
 
 def status_samples(store_hash: str, status: Status, now: datetime) -> list[Sample]:
-    """The samples of one store."""
+    """Return the samples of one store."""
     oldest, last_sync = status.oldest_owed_at, status.last_sync_at
     values: dict[str, float | None] = {
         "last_success_timestamp_seconds": last_sync.timestamp() if last_sync else None,

@@ -1,8 +1,8 @@
 """The receiver: record the orders that callbacks name, and deliver them as they arrive.
 
-One thread keeps a run going that delivers the inbox. Another runs the periodic sync, for
-callbacks that never came and for orders that an outage left owed. Both use the same clients, so
-they share the services' limits.
+One thread runs deliveries from the inbox without end. Another runs the periodic sync, for
+callbacks that never came and for orders still owed after an outage. Both use the same clients, so
+they share the rate limits.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ POLL_S = 0.5
 """How often to check for orders that are due, when no callback arrives."""
 
 GATHER_S = 0.1
-"""How long to wait for more callbacks after one: orders that arrive together share a request."""
+"""How long to collect more callbacks after one: orders that arrive together share a request."""
 
 REFUSED_WAIT_S = 60.0
 """How long to wait after credentials or a URL were refused: only the merchant can fix that."""
@@ -56,7 +56,7 @@ RECOVER_EVERY_S = 30.0
 """How often to recover the claims of processes that died."""
 
 KEPT_WAITING = 10_000
-"""For how many orders the time of the callback is kept, to report how long delivery took."""
+"""For how many orders to keep the time of the callback, to report how long delivery took."""
 
 _NOT_FINAL = frozenset({Disposition.CLAIMED, Disposition.PENDING, Disposition.UNKNOWN})
 """Another report on the order may follow, from the other thread or a later attempt."""
@@ -99,7 +99,7 @@ class Receiver:
             thread.start()
 
     def join(self, timeout_s: float) -> bool:
-        """After the clock was stopped, wait for what is in flight. Whether all of it has ended."""
+        """After the clock was stopped, wait for work in flight; return whether all of it ended."""
         self._arrived.set()
         self._sync_now.set()
         # In real time, whatever clock the threads use.
@@ -109,23 +109,23 @@ class Receiver:
         return not any(thread.is_alive() for thread in self._threads)
 
     def accept(self, order_id: int) -> Future[None]:
-        """Record an order that a callback named; durable once the future is done.
+        """Record an order that a callback named. It is durable once the future is done.
 
-        The future may have a LedgerError or BusyError. Raises LedgerError.
+        The future may fail with LedgerError or BusyError. Raises LedgerError.
         """
         written = self._inbox.put(order_id)
-        # Not before: the inbox is read on a connection of its own.
+        # Not earlier: another connection reads the inbox, and sees only what is committed.
         written.add_done_callback(lambda _written: self._arrived.set())
         return written
 
     def status(self, wait_s: float) -> Status:
-        """Where all orders stand. Raises LedgerError, and BusyError after `wait_s`."""
+        """Return the state of all orders. Raises LedgerError, and BusyError after `wait_s`."""
         return self._ledger.status(runs=0, wait_s=wait_s)
 
     def problem(self, wait_s: float) -> str:
-        """Why the receiver is not ready, without details; empty if it is.
+        """Return why the receiver is not ready, without details; empty if it is ready.
 
-        The ledger has `wait_s` to respond.
+        The ledger has `wait_s` seconds to respond.
         """
         try:
             self._clients.database.check_writable(wait_s=wait_s)
@@ -185,15 +185,15 @@ class Receiver:
                 self._observe(report, self._waited_s(report))
 
     def _put_back(self, order_id: int) -> None:
-        """Retry an order of which another version is being sent: this one may be owed, too.
+        """Retry an order of which another version is being sent: this one may also be owed.
 
-        It is still in the inbox, unless it was claimed after it had been recorded.
+        It is still in the inbox, unless it was claimed after it was recorded.
         """
         if self._inbox.find(order_id) is None:
             self._inbox.put(order_id, after=CLAIMED_RETRY_AFTER[0]).result()
 
     def _waited_s(self, report: Report) -> float | None:
-        """The seconds since the order's callback; None if none named it."""
+        """Return the seconds since the order's callback, or None if it had none."""
         with self._waiting_lock:
             received_at = self._waiting.get(report.order_id)
             if report.disposition not in _NOT_FINAL:
@@ -203,7 +203,7 @@ class Receiver:
     # Deliveries
 
     def _deliver(self) -> None:
-        """One run, which lasts until something fails."""
+        """Run until something fails."""
         context, summary = self._clients.context(self._policy), Summary()
         reports = run(
             context,
@@ -250,7 +250,7 @@ class Receiver:
     # The periodic sync
 
     def _sync(self) -> None:
-        """One sync, and the wait for the next."""
+        """Sync once, and wait for the next time."""
         wait_s = self._settings.receiver.sync_every.total_seconds()
         self._sync_now.clear()
         try:
@@ -262,7 +262,7 @@ class Receiver:
         self._wait_for_sync(wait_s)
 
     def _start_sync(self, context: Context) -> Generator[Report]:
-        """A sync; if its start is for the merchant to set, at least what is owed."""
+        """Sync; if the merchant has to set its start first, send only owed orders."""
         overlap, now = self._settings.sync.overlap, self._clock.now()
         try:
             plan = plan_sync(context.ledger, since=None, overlap=overlap, now=now)
@@ -272,7 +272,7 @@ class Receiver:
         return sync(context, plan, callbacks=False)
 
     def _wait_for_sync(self, wait_s: float) -> None:
-        """Wait until the next sync is due, or orders were left owed. 0 waits for the latter only.
+        """Wait until the next sync is due or orders were left owed; with 0, only for the latter.
 
         A sync that ended elsewhere meanwhile puts it off. Raises InterruptedRunError.
         """
@@ -291,6 +291,6 @@ class Receiver:
 
 
 def _where(error: BaseException) -> str:
-    """Where a bug occurred, without any value."""
+    """Return where a bug occurred, without any values."""
     frames = traceback.extract_tb(error.__traceback__)
     return ", ".join(f"{frame.name}:{frame.lineno}" for frame in frames)

@@ -17,9 +17,9 @@ KEPT_GAPS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """The store's orders by disposition, and the store's own count before and after listing them.
+    """The store's orders by disposition, and its own counts before and after listing them.
 
-    The problems of `orders` are the gaps: One Tribe does not have these orders, or may not.
+    The problems in `orders` are the gaps: One Tribe does not have these orders, or may not.
     """
 
     orders: Summary
@@ -28,7 +28,7 @@ class Reconciliation:
 
     @property
     def counts_agree(self) -> bool:
-        """Whether the store lists as many orders as it counts; some may come or go meanwhile."""
+        """Whether the store lists as many orders as it counts, give or take changes meanwhile."""
         low, high = sorted((self.counted_before, self.counted))
         return low <= self.orders.seen <= high
 
@@ -41,7 +41,7 @@ class Reconciliation:
 def reconcile(context: Context, selection: Selection) -> Reconciliation:
     """Compare each selected order with its ledger entry; send and write nothing.
 
-    A delivered order that has changed since is a gap if the policy sends changes. Raises
+    A delivered order that has since changed is a gap if the policy sends changes. Raises
     InterruptedRunError when the clock is stopped.
     """
     client, ledger = context.bigcommerce, context.ledger
@@ -77,5 +77,5 @@ def _compare(
             return Disposition.PENDING
         case State.FAILED:
             return Disposition.FAILED
-    # Unknown to the ledger, or skipped or gone then and eligible now.
+    # Not in the ledger, or skipped or gone when last seen, but eligible now.
     return Disposition.NOT_SENT

@@ -1,4 +1,4 @@
-"""Retry: send again orders that failed or may not have arrived."""
+"""Retry: send failed and unknown orders again."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from onetribe_bc.ledger.states import State
 
 
 def choose_orders(ledger: Ledger, ids: Sequence[int], states: Collection[State]) -> list[int]:
-    """The orders to retry, ascending: `ids`, or all in `states` if there are none.
+    """Return the ids of orders to retry, ascending: `ids`, or if empty, all orders in `states`.
 
-    The claims of dead runs are recovered first, so that their orders count. Raises InputError
-    for an ID that is not in the ledger.
+    The claims of dead runs are recovered first, so that their orders are included. Raises
+    InputError for an ID that is not in the ledger.
     """
     ledger.recover()
     if not ids:
@@ -32,7 +32,7 @@ def choose_orders(ledger: Ledger, ids: Sequence[int], states: Collection[State])
 
 
 def retry(context: Context, ids: Sequence[int]) -> Generator[Report]:
-    """Fetch and deliver these orders, as `run` does, except those that were delivered."""
+    """Fetch and deliver these orders, as `run` does, except delivered ones."""
     return run(
         context,
         "retry",

@@ -1,8 +1,8 @@
 """Sync, for cron: send what changed since the last sync, and everything still owed.
 
-It follows `date_modified`, since an order can be Incomplete for hours before it is placed. It
-starts a while before its bookmark, for changes that BigCommerce lists late. Orders that were
-delivered are ignored, so an overlap costs a request and sends nothing.
+It selects orders by `date_modified`, since an order can be Incomplete for hours before it is
+placed. It starts some time before its bookmark, for changes that BigCommerce lists late. Delivered
+orders are not sent again, so the overlap costs requests but no deliveries.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from onetribe_bc.text import plural
 
 @dataclass(frozen=True, slots=True)
 class SyncPlan:
-    """Which changes a sync covers: those from `since` on, or with None only future ones.
+    """Which changes a sync covers: those from `since` on; None covers only future ones.
 
-    `continues` is whether no changes are left out between the bookmark and `since`.
+    `continues` is false if changes between the bookmark and `since` are left out.
     """
 
     since: datetime | None
@@ -44,8 +44,8 @@ def plan_sync(
     """Start where the last sync ended, less the overlap, unless `since` is set.
 
     The first sync starts at `since`, or now if it is None; later ones never start before the
-    first one did, unless `since` says so. Raises InputError for a `since` in the future, and
-    when the first sync to a new One Tribe URL would leave out orders that the ledger has.
+    first one did, unless `since` does. Raises InputError for a `since` in the future, and if the
+    first sync to a new One Tribe URL would leave out orders that the ledger has.
     """
     bookmark = ledger.bookmark()
     if since is not None:
@@ -74,8 +74,8 @@ def plan_sync(
 def sync(context: Context, plan: SyncPlan, *, callbacks: bool = True) -> Generator[Report]:
     """Deliver what changed and what is owed, as `run` does.
 
-    Failed orders wait until they change or are retried. Without `callbacks`, orders named by
-    callbacks are left to a receiver. Raises BusyError immediately if another run holds the store.
+    Failed orders wait until they change or are retried. Without `callbacks`, a receiver sends the
+    orders that callbacks named. Raises BusyError immediately if another run holds the store.
     """
     return run(
         context,
@@ -87,9 +87,9 @@ def sync(context: Context, plan: SyncPlan, *, callbacks: bool = True) -> Generat
 
 
 def send_owed(context: Context) -> Generator[Report]:
-    """Deliver what is owed and ignore changes, for a receiver for which `plan_sync` has no start.
+    """Deliver owed orders only, for a receiver whose first sync still needs a start.
 
-    It is not recorded as a sync. Raises as `sync` does.
+    It is not recorded as a sync. Raises what `sync` raises.
     """
     return run(
         context,
@@ -101,10 +101,10 @@ def send_owed(context: Context) -> Generator[Report]:
 
 
 def _iter_pages(context: Context, plan: SyncPlan, *, callbacks: bool) -> Iterator[Page]:
-    """The orders that changed, then those that callbacks named, then the others that are owed.
+    """Yield orders that changed, then those that callbacks named, then all others that are owed.
 
-    The bookmark moves once all changes are in the ledger: the pipeline has recorded a page
-    before it takes the next one.
+    The bookmark moves once all changes are in the ledger: the pipeline records each page before
+    it takes the next one.
     """
     client, ledger = context.bigcommerce, context.ledger
     owed = _owed(context)
@@ -128,22 +128,22 @@ def _iter_pages(context: Context, plan: SyncPlan, *, callbacks: bool) -> Iterato
 
 
 def _iter_owed(context: Context) -> Iterator[Page]:
-    """The orders that are owed, except those that the inbox takes care of."""
+    """Yield the owed orders, except those that the inbox handles."""
     owed = _owed(context).difference(_iter_inbox(context))
     yield from iter_ids(context.bigcommerce, each_of(owed))
 
 
 def _owed(context: Context) -> set[int]:
-    """The ids of the orders to send, changed or not."""
+    """Return the ids of the orders to send, changed or not."""
     held = not context.ledger.policy.resend_unknown
     states = (State.PENDING,) if held else (State.PENDING, State.UNKNOWN)
     return {entry.order_id for entry in context.ledger.iter_entries(states)}
 
 
 def _iter_inbox(context: Context) -> Iterator[int]:
-    """The ids of the orders that the inbox takes care of: those due now, and those to retry.
+    """Return the ids of the orders that the inbox handles: those due now, and those to retry.
 
-    An order that is due later than any retry was postponed by a wrong clock: the sync takes it.
+    An order that is due later than any retry was postponed by a wrong clock: the sync sends it.
     """
     now = context.clock.now()
     for entry in context.ledger.inbox.all():
@@ -152,7 +152,7 @@ def _iter_inbox(context: Context) -> Iterator[int]:
 
 
 class _Changes:
-    """The orders modified from `since` on, in a window that the first response freezes."""
+    """The orders modified from `since` on, in a window that the first response fixes."""
 
     def __init__(self, client: BigCommerceClient, since: datetime, clock: Clock) -> None:
         self._client = client
@@ -170,8 +170,8 @@ class _Changes:
         took = timedelta(seconds=self._clock.monotonic() - started_at)
         now = self._clock.now()
         self.present = self._client.server_time or now
-        # An order may change between the request and the response. The earlier of two clocks
-        # counts, or one fast reading would make later syncs miss changes.
+        # An order may change between the request and the response. Use the earlier of two clocks,
+        # or one fast reading would make later syncs miss changes.
         self.seen_until = min(self.present, now) - took
         if not rows:
             return

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MASKED_KEY = "**** (a key that may be a secret)"
 
 _YAML_TAG = "tag:yaml.org,2002:"
-# Keys and store names that errors may show: a pasted token has digits or is longer.
+# Keys and store names that errors may show: a pasted token would have digits or be longer.
 _KEY = re.compile(r"<<|[A-Za-z][A-Za-z_.-]{0,29}")
 _STORE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,29}")
 # PyYAML's messages may quote the file, so they are matched and never shown.
@@ -31,25 +31,25 @@ _PROBLEMS = {
     "found character '\\t'": "indent with spaces, not tabs",
     "found character": "quote a value that starts with @, % or `",
     "found undefined alias": "quote a value that starts with *",
-    "could not find expected ':'": "a key lacks its colon, or a value is not indented enough",
+    "could not find expected ':'": "a key has no colon, or a value is not indented enough",
     "found unexpected end of stream": "a quote is not closed",
     "expected ',' or": "a bracket is not closed, or a value inside it needs quotes",
     "expected <block end>": "a line is indented differently from its neighbors",
-    "found unknown escape": "double a backslash between double quotes",
+    "found unknown escape": "write a backslash in double quotes twice",
     "but found another document": "the file contains more than one document (---)",
 }
 
 
 def located(where: str, key: str, problem: str) -> str:
-    """Return the message of an error about `key`, which stands at `where`."""
+    """Return the message of an error about `key` at `where`."""
     return f"{where}: {key} {problem}{'' if problem.endswith('?') else '.'}"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A key of the file with the node that is its value.
+    """A key of the file, with its value as a node.
 
-    `name` is dotted, and "" for the file itself; its parts that may be secrets are masked.
+    `name` is dotted, and "" for the file itself; parts that may be secrets are masked.
     """
 
     file: Path
@@ -70,7 +70,7 @@ class Entry:
     def entries(self) -> dict[str, Entry]:
         """Return the entries of this section by their own names; an empty section has none.
 
-        Raises ConfigurationError if this is no section, or a key is repeated or is no word.
+        Raises ConfigurationError if this is not a section, or a key is repeated or invalid.
         """
         import yaml
 
@@ -95,7 +95,7 @@ class Entry:
         return found
 
     def raw(self) -> Raw:
-        """Return the value: text or a list of texts. Raises ConfigurationError for others."""
+        """Return the value, a text or a list of texts. Raises ConfigurationError otherwise."""
         import yaml
 
         if isinstance(self.node, yaml.SequenceNode):
@@ -115,7 +115,7 @@ class Entry:
 
 
 def parse_document(file: Path, data: bytes) -> Entry | None:
-    """Parse a whole file; None if it holds nothing. Raises ConfigurationError."""
+    """Parse a file; return None if it is empty. Raises ConfigurationError."""
     import yaml
 
     try:
@@ -131,7 +131,7 @@ def parse_document(file: Path, data: bytes) -> Entry | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         message = f"{error.context or ''} {error.problem or ''}"
-        problems = (problem for sign, problem in _PROBLEMS.items() if sign in message)
+        problems = (problem for text, problem in _PROBLEMS.items() if text in message)
         line = mark.line if mark else 0
         raise _malformed(file, line, next(problems, "the file is not YAML")) from None
     if node is None or _is_null(node):

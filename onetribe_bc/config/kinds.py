@@ -29,8 +29,8 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 _STORE_HASH = re.compile(r"[A-Za-z0-9]{1,64}")
-# The API path and the store's permanent URL both contain the hash. Tokens are longer than 16
-# characters, so that errors may quote what this matches.
+# The API path and the store's permanent URL both contain the hash. Errors may quote a match:
+# tokens are longer than 16 characters.
 _HASH_IN_URL = re.compile(r"(?:\bstores/|\bstore-)([a-z0-9]{1,16})(?![A-Za-z0-9])")
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
@@ -48,7 +48,7 @@ class Kind(Generic[T_co]):
 
 
 def store_hash_in(text: str) -> str:
-    """Return the store hash in an API path or in a store's permanent URL, else `text` itself."""
+    """Return the store hash in an API path or a store's permanent URL, else `text` itself."""
     found = _HASH_IN_URL.search(text)
     return found[1] if found else text
 

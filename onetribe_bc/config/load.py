@@ -45,12 +45,12 @@ def load(
 ) -> Settings:
     """Load the settings of one store: options over environment over file over defaults.
 
-    `path` is the configuration file; without it, the file is searched for (see `find_file`).
+    `path` is the configuration file; without it, `find_file` searches for one.
     `cwd` is absolute. `store` is one of the file's `stores`; None is the store at its top.
     `overrides` are options by dotted name (`delivery.workers`), None for unset ones.
 
-    Raises ConfigurationError for anything wrong or missing in files and variables, InputError for
-    an option's value.
+    Raises ConfigurationError if anything in files or variables is wrong or missing, and InputError
+    for an invalid option.
     """
     directories = directories or UserDirectories.of_user()
     file = read_configuration(find_file(path, environ, cwd, directories))
@@ -114,7 +114,7 @@ class Reader:
     """Reads values: expands variables, reads secrets from files, resolves paths.
 
     Collects `warnings` about files that other users can read, and the names of the variables that
-    were `filled_in`.
+    it `filled_in`.
     """
 
     environ: Mapping[str, str]
@@ -125,18 +125,18 @@ class Reader:
     def read(self, source: Source, name: str) -> Any:
         """Return the value of the setting `name`.
 
-        Raises `source.error_type`, and ConfigurationError for what a secret's file contains.
+        Raises `source.error_type`, and ConfigurationError for the content of a secret's file.
         """
         try:
             raw = self._expand(source) if source.has_variables else source.raw
             if source.names_file:
-                file = self.directories.resolve(PATH.read(raw), source.folder)
+                file = self.directories.resolve(PATH.read(raw), source.directory)
                 raw = self._secret_in(file)
                 where = f"{source.where}, file {file}"
                 source = replace(source, where=where, error_type=ConfigurationError)
             value = SETTINGS[name].kind.read(raw)
             if isinstance(value, Path):
-                return self.directories.resolve(value, source.folder)
+                return self.directories.resolve(value, source.directory)
             return value
         except ValueError as problem:
             raise source.error(str(problem)) from None
@@ -155,7 +155,7 @@ class Reader:
         return expanded[0] if isinstance(source.raw, str) else expanded
 
     def _secret_in(self, file: Path) -> str:
-        # Errors name a file only once it exists: the path may be a secret under the wrong key.
+        # Errors name only existing files: the path may be a secret under the wrong key.
         try:
             data = read_file(file, most=_MAX_SECRET_BYTES)
             self.warnings += access_warnings(file)
@@ -187,7 +187,7 @@ def _nothing_set(file: Path | None, cwd: Path, directories: UserDirectories) -> 
 
 
 def _choose(store: str, file: ConfigurationFile, variables: Sources) -> Sources:
-    """Return what the file sets for a named store."""
+    """Return the values that the file sets for a named store."""
     if file.path is None:
         raise ConfigurationError(
             "--store needs a configuration file, and there is none.",

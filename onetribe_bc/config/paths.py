@@ -16,9 +16,9 @@ from onetribe_bc.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class UserDirectories:
-    """bc2ot's own directories `config` and `state`, and the user's `home`, for `~`.
+    """bc2ot's directories `config` and `state`, and the user's `home`, for `~`.
 
-    One that the machine does not know is a relative path, and is not used.
+    A directory that cannot be determined is a relative path, and is not used.
     """
 
     config: Path
@@ -38,16 +38,16 @@ class UserDirectories:
 
     @property
     def config_file(self) -> Path:
-        """The configuration file that is found from every working directory."""
+        """The user's configuration file, used from every working directory."""
         return self.config / "config.yaml"
 
-    def resolve(self, path: Path, folder: Path) -> Path:
-        """Return `path` from `folder` on, with `~` replaced by the user's home.
+    def resolve(self, path: Path, directory: Path) -> Path:
+        """Return `path` relative to `directory`, with `~` replaced by the user's home.
 
         Raises ValueError, with a phrase, if `~` cannot be resolved.
         """
         if not str(path).startswith("~"):
-            return folder / path
+            return directory / path
         if path.parts[0] != "~" or not self.home.is_absolute():
             raise ValueError("starts with a ~ that cannot be resolved: write the full path")
         return self.home.joinpath(*path.parts[1:])
@@ -58,7 +58,7 @@ def find_file(
 ) -> Path | None:
     """Return the configuration file; None if there is none. Raises ConfigurationError.
 
-    It is `path`, else what BC2OT_CONFIG names; such a file must exist. Otherwise it is
+    It is `path`, or else the file that BC2OT_CONFIG names; such a file must exist. Otherwise, it is
     `bc2ot.yaml` in `cwd` or `config.yaml` in the user's directory.
     """
     file = named_file(path, environ, cwd, directories)
@@ -90,7 +90,7 @@ def _named_by(path: Path | None) -> str:
 
 
 def usual_files(cwd: Path, directories: UserDirectories) -> list[Path]:
-    """Return where a configuration file is found without being named, in order."""
+    """Return the default locations of the configuration file, in order."""
     files = [cwd / "bc2ot.yaml", directories.config_file]
     return [file for file in files if file.is_absolute()]
 
@@ -107,9 +107,9 @@ def exists(path: Path) -> bool:
 
 
 def read_file(path: Path, *, most: int) -> bytes:
-    """Read a file or pipe of up to `most` bytes.
+    """Read a file or pipe of at most `most` bytes.
 
-    Raises OSError, whose `strerror` is the reason, if it cannot be read or is larger.
+    Raises OSError, with the reason as `strerror`, if it is larger or cannot be read.
     """
     with path.open("rb") as file:
         data = file.read(most + 1)

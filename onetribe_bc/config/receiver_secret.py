@@ -1,6 +1,6 @@
-"""The receiver's shared secret in a file next to the ledger, for when no setting holds one.
+"""The receiver's shared secret in a file next to the ledger, used if no setting has one.
 
-`hooks create --receiver` makes it once; everything that verifies callbacks reads it.
+`hooks create --receiver` creates it once; everything that verifies callbacks reads it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,12 @@ _HINT = (
 
 
 def receiver_secret_file(ledger: Path, store_hash: str) -> Path:
-    """Return the file for the secret of a store."""
+    """Return the path of a store's secret."""
     return ledger.parent / f"receiver-secret-{store_hash}"
 
 
 def read_receiver_secret(file: Path) -> tuple[Secret | Notice | None, tuple[Notice, ...]]:
-    """Return the secret in `file`, or why it cannot be used, or None if there is no file; and
-    warnings.
+    """Return the secret in `file`, None without a file, or why it cannot be used; and warnings.
 
     A problem is only a warning for most commands, which do not need the secret.
     """
@@ -45,7 +44,7 @@ def read_receiver_secret(file: Path) -> tuple[Secret | Notice | None, tuple[Noti
         text = f"Cannot read the receiver's secret in {file} ({error.strerror})"
         problem = Notice(text, _HINT)
     except ValueError:
-        hint = "delete it, and make a new one with `bc2ot hooks create --receiver URL`"
+        hint = "delete it, and create a new one with `bc2ot hooks create --receiver URL`"
         problem = Notice(f"{file} does not contain a secret on one line", hint)
     return problem, (problem,)
 

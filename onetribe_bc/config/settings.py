@@ -1,6 +1,6 @@
 """The table of settings. Reading, `init`, the example file and the reference derive from it.
 
-To add a setting, add a field: its key, kind, meaning and default stand here and nowhere else.
+To add a setting, add a field: its key, kind, meaning and default are defined only here.
 """
 
 # ruff: noqa: RUF009 - `_setting` returns a dataclass field, as `field` does.
@@ -29,16 +29,16 @@ OnUnknown = Literal["resend", "hold"]
 CONFIG_VARIABLE = "BC2OT_CONFIG"
 """The environment variable that names the configuration file."""
 STORES = "stores"
-"""The section that holds further stores."""
+"""The section with more stores."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One row of the table.
+    """A row of the table.
 
     `name` is the dotted key in the file, `default` its default as the file spells it;
     `default_note` describes a default that depends on the machine. `variable` is the environment
-    variable, if any. What is `of_store` tells one store from another.
+    variable, if any. A setting that is `of_store` identifies a store.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Setting:
 
     @property
     def file_name(self) -> str:
-        """The key that names a file holding this secret; empty if this is no secret."""
+        """The key that names a file with this secret; empty for other settings."""
         return f"{self.name}_file" if self.kind.secret else ""
 
     @property
@@ -71,7 +71,7 @@ def _setting(
     unset: object = None,
     **details: Any,
 ) -> T:
-    """Make a dataclass field whose metadata hold its `Setting`. Without a default it is `unset`."""
+    """Return a dataclass field with its `Setting` as metadata. Without a default, it is `unset`."""
     metadata = {"setting": Setting(name, kind, meaning, default, **details)}
     if default is None:
         return cast(T, field(default=unset, metadata=metadata))
@@ -149,7 +149,7 @@ class SyncSettings:
     """What `sync` reads."""
 
     overlap: timedelta = _setting("sync.overlap", kinds.duration(timedelta(days=90)),
-        "How far `sync` reads back before the end of the previous one.", default="48h")
+        "How long before the end of the previous one each `sync` starts.", default="48h")
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class MonitorSettings:
 
 @dataclass(frozen=True)
 class ReceiverSettings:
-    """How callbacks are verified, and what `serve` does besides."""
+    """How callbacks are verified, and how often `serve` syncs."""
 
     secret: Secret | None = _setting("receiver.secret", kinds.CREDENTIAL,
         "Value of the header `X-Bc2ot-Secret` that proves a callback to be BigCommerce's.",
@@ -185,7 +185,7 @@ class ReceiverSettings:
 class Notice:
     """A warning and its `hint`, an imperative without a full stop.
 
-    `open_file` is the file if the warning is that other users can read it.
+    `open_file` is set if the warning is that other users can read a file.
     """
 
     text: str
@@ -208,8 +208,8 @@ class Settings:
     `store_name` is None for the store at the top of the file, `stores` are the names of the
     others, `source` is the file if there is one. `variables` are the environment variables in
     effect, which override the file; `filled_in` are those that the file names as `${NAME}`.
-    `warnings` are for the user. `secret_problem` is why the receiver's secret cannot be used,
-    although there is one.
+    `warnings` are for the user. `secret_problem` says why the file with the receiver's secret
+    cannot be used.
     """
 
     bigcommerce: BigCommerceSettings = BigCommerceSettings()
@@ -253,7 +253,7 @@ class Settings:
     def _need(self, value: T | None, name: str) -> T:
         if value is not None:
             return value
-        if self.store_name is not None:  # whose identity no variable may override
+        if self.store_name is not None:  # variables must not override its identity
             raise ConfigurationError(
                 f"{STORES}.{self.store_name}.{name} is not set.", hint=f"Set it in {self.source}."
             )
@@ -265,7 +265,7 @@ class Settings:
 
 
 def build(section: type[T], values: Mapping[str, object], **others: object) -> T:
-    """Make a `section` of `values`, by dotted name; `others` are fields that are no settings."""
+    """Return a `section` with `values` by dotted name, and `others` as its other fields."""
     arguments = dict(others)
     for one in fields(cast(Any, section)):
         setting = one.metadata.get("setting")

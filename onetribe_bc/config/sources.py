@@ -28,30 +28,30 @@ _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]
 class Source:
     """A value as it was set, and where.
 
-    Relative paths start at `folder`. `names_file` marks a path to a file that holds the value,
-    `has_variables` a value in which `${NAME}` stands for an environment variable.
+    Relative paths start at `directory`. `names_file` marks the path of a file with the value,
+    `has_variables` a value in which `${NAME}` refers to an environment variable.
     """
 
     key: str
     where: str
     raw: Raw = field(repr=False)
-    folder: Path
+    directory: Path
     names_file: bool = False
     has_variables: bool = False
     error_type: type[Bc2otError] = ConfigurationError
 
     def error(self, problem: str, *, hint: str = "") -> Bc2otError:
-        """Return an error that names the place and the key."""
+        """Return an error with the location and the key."""
         return self.error_type(located(self.where, self.key, problem), hint=hint)
 
 
 Sources = Mapping[str, Source]
-"""The values of one origin by the names of their settings."""
+"""The values from one origin, by setting name."""
 
 
 @dataclass(frozen=True)
 class ConfigurationFile:
-    """What a configuration file sets, at its top and for its stores; values are unchecked."""
+    """The unchecked values in a configuration file, at its top and for its stores."""
 
     path: Path | None = None
     top: Sources = field(default_factory=dict)
@@ -60,7 +60,7 @@ class ConfigurationFile:
 
 
 def read_configuration(path: Path | None) -> ConfigurationFile:
-    """Read a file; None is one that sets nothing. Raises ConfigurationError."""
+    """Read a file; without one, nothing is set. Raises ConfigurationError."""
     if path is None:
         return ConfigurationFile()
     try:
@@ -86,7 +86,7 @@ def _from_stores(document: Entry) -> dict[str, Sources]:
 
 
 def _from_section(top: Entry) -> dict[str, Source]:
-    """Return what a file, or one of its stores, sets."""
+    """Return the values that a file, or one of its stores, sets."""
     sources: dict[str, Source] = {}
     for name, entry in _iter_values(top, "", top):
         setting = KEYS[name]
@@ -96,7 +96,7 @@ def _from_section(top: Entry) -> dict[str, Source]:
             key=entry.name,
             where=entry.where,
             raw=entry.raw(),
-            folder=entry.file.parent,
+            directory=entry.file.parent,
             names_file=name == setting.file_name,
             has_variables=True,
         )
@@ -104,7 +104,7 @@ def _from_section(top: Entry) -> dict[str, Source]:
 
 
 def _iter_values(section: Entry, above: str, top: Entry) -> Iterator[tuple[str, Entry]]:
-    """Yield every value below `section` by its key in `KEYS`, where `section` is `above`."""
+    """Yield every value below `section`, whose key is `above`, with its key in `KEYS`."""
     for own_name, entry in section.entries().items():
         name = f"{above}.{own_name}" if above else own_name
         if "." in own_name:
@@ -125,7 +125,7 @@ def _unknown(entry: Entry, name: str, top: Entry) -> ConfigurationError:
     if name.endswith("<<"):
         return entry.error(
             "is not supported",
-            hint="A store inherits from the top of the file whatever it does not set.",
+            hint="A store inherits what it does not set from the top of the file.",
         )
     near = _nearest_key(name)
     if near == STORES and top.name:
@@ -136,29 +136,29 @@ def _unknown(entry: Entry, name: str, top: Entry) -> ConfigurationError:
 
 
 def _nearest_key(name: str) -> str:
-    """Return the dotted key probably meant by `name`, from the same section if possible, or ""."""
+    """Return the dotted key that `name` probably means, best from the same section; else ""."""
     section, _, own_name = name.casefold().replace("-", "_").rpartition(".")
     keys = sorted([*KEYS, *SECTIONS, STORES], key=lambda key: key.rpartition(".")[0] == section)
-    by_own_name = {key.rpartition(".")[2]: key for key in keys}  # those of this section win
+    by_own_name = {key.rpartition(".")[2]: key for key in keys}  # the same section last: it wins
     near = difflib.get_close_matches(own_name, by_own_name, n=1)
     return by_own_name[near[0]] if near else ""
 
 
-def from_environment(environ: Mapping[str, str], folder: Path) -> dict[str, Source]:
-    """Return what environment variables set; an empty variable counts as unset."""
+def from_environment(environ: Mapping[str, str], directory: Path) -> dict[str, Source]:
+    """Return the values from environment variables; an empty variable counts as unset."""
     return {
         name: Source(
-            name, f"{setting.variable} in the environment", environ[setting.variable], folder
+            name, f"{setting.variable} in the environment", environ[setting.variable], directory
         )
         for name, setting in SETTINGS.items()
         if setting.variable and environ.get(setting.variable)
     }
 
 
-def from_options(overrides: Mapping[str, object], folder: Path) -> dict[str, Source]:
-    """Return what options set, by dotted name; None counts as unset.
+def from_options(overrides: Mapping[str, object], directory: Path) -> dict[str, Source]:
+    """Return the values from options, by dotted name; None counts as unset.
 
-    Raises ValueError for an unknown name, and for a secret, which no option may hold.
+    Raises ValueError for an unknown name, and for a secret, which options may not set.
     """
     sources: dict[str, Source] = {}
     for name, value in overrides.items():
@@ -167,15 +167,15 @@ def from_options(overrides: Mapping[str, object], folder: Path) -> dict[str, Sou
             raise ValueError(f"{name} cannot be set by an option")
         if value is not None:
             raw = tuple(map(str, value)) if isinstance(value, tuple | list) else str(value)
-            sources[name] = Source(name, "command line", raw, folder, error_type=InputError)
+            sources[name] = Source(name, "command line", raw, directory, error_type=InputError)
     return sources
 
 
 def expand(text: str, environ: Mapping[str, str]) -> str:
-    """Replace each `${NAME}` in `text` by that environment variable, and `$$` by `$`.
+    """Replace each `${NAME}` in `text` with that environment variable, and `$$` with `$`.
 
     Values are not expanded again. Raises KeyError with the name of a variable that is unset or
-    empty, ValueError with a phrase if no name follows `${`.
+    empty, and ValueError with a phrase if no name follows `${`.
     """
 
     def value(found: re.Match[str]) -> str:

@@ -38,9 +38,9 @@ _PLAIN = frozenset({"text", "letters and digits", "a path", "a URL", "a time zon
 
 
 def render(sources: Sources) -> str:
-    """Return the text of a file that sets `sources`; other settings are in it as comments.
+    """Return the text of a file that sets `sources`, with all other settings as comments.
 
-    Paths should be absolute, or relative to the directory of the file.
+    Paths should be absolute, or relative to the file's directory.
     """
     lines = _HEAD.splitlines()
     opened: list[str] = []
@@ -79,7 +79,7 @@ def _comment(setting: Setting) -> str:
 
 
 def _scalar(source: Source) -> str:
-    """Return the value in double quotes, in which YAML accepts any printable text, as in JSON."""
+    """Return the value in double quotes: YAML then reads any printable text as JSON does."""
     text = str(source.raw)
     return json.dumps(text if source.has_variables else text.replace("$", "$$"), ensure_ascii=False)
 
@@ -92,9 +92,9 @@ def check_target(path: Path) -> bool:
     found = exists(path)
     if found and not path.is_file():
         raise InputError(f"{path} is not a file.", hint="Pass the path of a file: --config FILE.")
-    folder = next(filter(exists, path.parents))
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise _not_written(path, f"{folder} is not a directory that you can write to")
+    directory = next(filter(exists, path.parents))
+    if not directory.is_dir() or not os.access(directory, os.W_OK | os.X_OK):
+        raise _not_written(path, f"{directory} is not a directory that you can write to")
     return found
 
 
@@ -121,7 +121,7 @@ def write(path: Path, text: str, *, overwrite: bool) -> Path | None:
 
 
 def free_backup(path: Path) -> Path:
-    """Return where the next `write` backs up what is at `path`: never over an older backup."""
+    """Return the path for the next backup of `path`, which never replaces an older one."""
     target = Path(os.path.realpath(path))
     suffixes = itertools.chain([".bak"], (f".bak.{number}" for number in itertools.count(2)))
     backups = (target.with_name(f"{target.name}{suffix}") for suffix in suffixes)

@@ -1,4 +1,4 @@
-"""What a run works with: the clients of both services, the ledger and the sender."""
+"""The resources of a run: the clients of both services, the ledger and the sender."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from onetribe_bc.ledger.writer import RETRY_FOR_S, Database
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What one run works with."""
+    """The resources of one run."""
 
     bigcommerce: BigCommerceClient
     ledger: Ledger
@@ -29,7 +29,7 @@ class Context:
     skip_statuses: Sequence[int | str]
 
     def skip_rule(self) -> SkipRule:
-        """The configured rule for orders that are not eligible.
+        """Return the configured rule for orders that are not eligible.
 
         Raises InputError for a status that the store does not have.
         """
@@ -38,9 +38,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """Both services and the database. All runs of a process share them, and with them the
-    services' limits.
-    """
+    """Both services and the database, shared by all runs of a process, as are the rate limits."""
 
     settings: Settings
     clock: Clock
@@ -49,7 +47,7 @@ class Clients:
     database: Database
 
     def ledger(self, policy: Policy) -> Ledger:
-        """The ledger of the configured store and One Tribe URL."""
+        """Return the ledger of the configured store and One Tribe URL."""
         return Ledger(
             self.database,
             self.clock,
@@ -59,7 +57,7 @@ class Clients:
         )
 
     def context(self, policy: Policy) -> Context:
-        """What one run works with; several runs may work at once."""
+        """Return the resources of one run; several runs may be active at a time."""
         ledger, delivery = self.ledger(policy), self.settings.delivery
         sender = Sender(
             self.onetribe,
@@ -75,7 +73,7 @@ class Clients:
 def connect_bigcommerce(
     settings: Settings, clock: Clock, *, attempts: int = 5
 ) -> BigCommerceClient:
-    """A client for the configured store. Raises ConfigurationError for a missing setting."""
+    """Return a client for the store. Raises ConfigurationError for a missing setting."""
     bigcommerce = settings.bigcommerce
     return BigCommerceClient(
         store_hash=settings.need_store_hash(),
@@ -90,7 +88,7 @@ def connect_bigcommerce(
 
 
 def connect_onetribe(settings: Settings, clock: Clock) -> OneTribeClient:
-    """A client for the configured URL. Raises ConfigurationError if it is not set."""
+    """Return a client for One Tribe. Raises ConfigurationError if its URL is not set."""
     return OneTribeClient(
         settings.need_onetribe_url(),
         clock=clock,
@@ -123,14 +121,14 @@ def open_clients(
 
 @contextmanager
 def open_context(settings: Settings, clock: Clock, policy: Policy) -> Iterator[Context]:
-    """Open what one run works with. Raises as `open_clients`."""
+    """Open the resources of one run. Raises what `open_clients` raises."""
     with open_clients(settings, clock) as clients:
         yield clients.context(policy)
 
 
 @contextmanager
 def open_ledger(settings: Settings) -> Iterator[Ledger]:
-    """Open the ledger alone, for questions that need neither service. Raises as `open_clients`."""
+    """Open only the ledger, to read it. Raises what `open_clients` raises."""
     with closing(Database(settings.ledger)) as database:
         yield Ledger(
             database,
@@ -140,7 +138,7 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
 
 
 def policy_of(settings: Settings, *, force: bool = False, retry_failed: bool = True) -> Policy:
-    """What the settings let a run send again."""
+    """Return which orders the settings let a run send again."""
     return Policy(
         force=force,
         on_change=settings.orders.resend == "on-change",

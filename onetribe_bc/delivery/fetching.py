@@ -24,7 +24,7 @@ class Page:
 
 
 def iter_pages(client: BigCommerceClient, query: OrderQuery) -> Iterator[Page]:
-    """The orders of `query`, by keyset.
+    """Yield the orders of `query`, page by page.
 
     BigCommerce ignores a filter that it does not understand, so rows that do not match are
     dropped, with one warning.
@@ -45,12 +45,12 @@ def iter_pages(client: BigCommerceClient, query: OrderQuery) -> Iterator[Page]:
 def iter_ids(
     client: BigCommerceClient, ranges: Sequence[IdRange], *, lookups: int = LOOKUPS
 ) -> Iterator[Page]:
-    """The orders with these ids, by the cheaper of list pages and single requests.
+    """Yield the orders with these ids, by list pages or single requests, whichever is cheaper.
 
-    A page holds the next 250 orders from its first id on, so it is cheaper as soon as two
-    requested ids may be on it. Lists leave out archived orders: a named id that no page had is
-    requested singly, and is missing if that fails. `ranges` ascend and do not overlap; `lookups`
-    is that of `get_order`.
+    A page has up to 250 orders from its first id on, so it is cheaper as soon as two requested
+    ids may be on it. Lists omit archived orders: a named id that was on no page is requested
+    singly, and is missing if that fails. `ranges` ascend and do not overlap; `lookups` is that
+    of `get_order`.
     """
     rest = list(ranges)
     while rest:
@@ -71,7 +71,7 @@ def iter_ids(
 
 
 def _next_group(ranges: Sequence[IdRange]) -> Sequence[IdRange]:
-    """The first ranges that may share a page."""
+    """Return the first ranges, as many as may share a page."""
     length = 1
     while length < min(len(ranges), PAGE_SIZE):
         if ranges[length].first - ranges[length - 1].last >= PAGE_SIZE:
@@ -81,7 +81,7 @@ def _next_group(ranges: Sequence[IdRange]) -> Sequence[IdRange]:
 
 
 def _after(ranges: Sequence[IdRange], order_id: int) -> list[IdRange]:
-    """The part of the ranges above an id."""
+    """Return the part of the ranges above an id."""
     index = bisect.bisect_left(ranges, order_id + 1, key=lambda item: item.last)
     rest = list(ranges[index:])
     if rest and rest[0].first <= order_id:

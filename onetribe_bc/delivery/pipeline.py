@@ -1,4 +1,4 @@
-"""From pages of orders to deliveries, by many workers at once.
+"""Deliver pages of orders with concurrent workers.
 
 One thread fetches pages and records them in the ledger, workers claim and send their orders, and
 the caller gets a report on each. The queue between them holds one page: fetching is one page ahead
@@ -27,12 +27,12 @@ from onetribe_bc.order import Order
 SkipReason = Callable[[Order], str]
 """Returns why an order is not eligible; empty if it is."""
 
-NOT_TRIED = "not tried: the run stopped before"
+NOT_TRIED = "not tried: the run had stopped"
 _FULL_S = 0.1
-"""How often the fetcher checks for the end of the run while it waits for room."""
+"""How often the fetcher checks for the end of the run while the queue is full."""
 
 _EMPTY_S = 1.0
-"""How often a waiting worker checks whether the clock was stopped; any other end wakes it."""
+"""How often an idle worker checks whether the clock was stopped; other ends of the run wake it."""
 
 
 def deliver_pages(
@@ -46,9 +46,9 @@ def deliver_pages(
 ) -> Generator[Report, None, None]:
     """Deliver the orders to send, at most `limit` of them; yield one report for each order.
 
-    What ended the run early is raised after the last report, once everything in flight is settled:
-    what `pages` raises, OneTribeUrlError, UnreachableError, LedgerError, BusyError, and
-    InterruptedRunError if the clock is stopped.
+    The error that ended the run early is raised after the last report, once everything in flight
+    is settled: any error of `pages`, OneTribeUrlError, UnreachableError, LedgerError, BusyError,
+    and InterruptedRunError if the clock is stopped.
     """
     pipeline = _Pipeline(ledger, sender, clock, skip_reason)
     try:
@@ -61,8 +61,8 @@ def deliver_pages(
 def preview_pages(
     pages: Iterable[Page], *, ledger: Ledger, skip_reason: SkipReason, limit: int | None = None
 ) -> Iterator[tuple[Report, Order | None]]:
-    """Yield the reports that `deliver_pages` would begin with, each with its order if there is
-    one; nothing is sent or written.
+    """Yield the reports that `deliver_pages` would start with, each with its order if there is
+    one. Nothing is sent or written.
     """
     left = limit
     for page in pages:
@@ -114,7 +114,7 @@ class _Pipeline:
         yield from self._leftovers()
 
     def _leftovers(self) -> Iterator[Report]:
-        """Report what was queued just when the workers saw the run end."""
+        """Report orders that were queued just as the workers stopped."""
         while not self._fetched.empty():
             order = self._fetched.get_nowait()
             if order is not None:
@@ -146,7 +146,7 @@ class _Pipeline:
         self._end()
 
     def _end(self) -> None:
-        """Start nothing new. One waiting worker is woken; it ends, and wakes the next."""
+        """Start nothing new. Wake one idle worker; it ends, and wakes the next."""
         self._stopped.set()
         if self._fetched.empty():
             with suppress(queue.Full):
@@ -174,7 +174,7 @@ class _Pipeline:
             self._put(None)
 
     def _record(self, orders: list[Order], left: int | None) -> int | None:
-        """Record orders and queue those to send, never more than `left`; return what is left."""
+        """Record orders and queue those to send, at most `left`; return how many are left."""
         while orders and left != 0 and not self._halted():
             chunk, orders = (orders, []) if left is None else (orders[:left], orders[left:])
             seen = [Seen(order, self._skip_reason(order)) for order in chunk]
@@ -211,14 +211,14 @@ class _Pipeline:
                 if self._sender.stopped is not None:
                     self._fail(self._sender.stopped)
         except BaseException as error:
-            self._fail(error)  # before the wait for the ledger
+            self._fail(error)  # before `finish` waits for the ledger
             raise
         finally:
             worker.finish()
             self._end_next()
 
     def _take(self, worker: Worker) -> Order | None:
-        """Return the next order; without one at once, settle the last and wait for one."""
+        """Return the next order; if none is queued, settle the last one and wait."""
         with suppress(queue.Empty):
             return self._fetched.get_nowait()
         worker.settle()
@@ -230,7 +230,7 @@ class _Pipeline:
                     return None
 
     def _end_next(self) -> None:
-        """Pass the end on to the next worker."""
+        """Wake the next worker, so that it ends, too."""
         with suppress(queue.Full):
             self._fetched.put_nowait(None)
 
@@ -245,7 +245,7 @@ def _report(item: Seen, decision: Disposition) -> Report:
 
 
 COUNTED_EVERY = 500
-"""After so many orders the run's counts are stored, for `status`."""
+"""The run's counts are stored whenever this many orders are done, for `status`."""
 
 
 def run(
@@ -258,9 +258,9 @@ def run(
     limit: int | None = None,
     summary: Summary | None = None,
 ) -> Generator[Report, None, None]:
-    """Deliver the orders on the pages; yield a report on each as it is settled. Close it to end
-    the run early: what is in flight is finished. Counts are added to `summary`.
+    """Deliver the orders on the pages; yield a report on each as it is settled.
 
+    Close it to end the run early: requests in flight are finished. Counts are added to `summary`.
     With `exclusive`, raises BusyError while another exclusive run holds the store. Raises what
     `deliver_pages` raises, after the last report.
     """
@@ -275,7 +275,7 @@ def run(
             limit=limit,
         )
         try:
-            # Closed before the run ends, also if the caller stops reading: no worker outlives it.
+            # Close it before the run ends, even if the caller stops reading: no worker outlives it.
             with closing(reports):
                 for report in reports:
                     summary.add(report)

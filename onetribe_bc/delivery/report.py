@@ -1,4 +1,4 @@
-"""What became of the orders of a run: in words, as problems, and how many of each."""
+"""The outcomes of a run's orders: described, judged as problems, and counted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onetribe_bc.ledger.states import Disposition
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of one order, and why. `possible_duplicates` counts copies beyond the first."""
+    """The outcome of one order, and why. `possible_duplicates` counts copies beyond the first."""
 
     order_id: int
     disposition: Disposition
@@ -38,7 +38,7 @@ class Severity(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a disposition means to people: its text, whether it is a problem, what to do next."""
+    """A disposition for people: its text, whether it is a problem, and what to do next."""
 
     text: str
     severity: Severity = Severity.NONE
@@ -89,9 +89,9 @@ KEPT_PROBLEMS = 1000
 
 @dataclass(slots=True)
 class Summary:
-    """Counts by disposition, which add up to `seen`; reasons of skips; the first `kept` problems.
+    """Counts by disposition, which add up to `seen`; skips by reason; the first `kept` problems.
 
-    With `strict`, for orders requested by ID, a skipped order is a problem, too. With `routine`,
+    With `strict`, for orders requested by ID, a skipped order is also a problem. With `routine`,
     for scheduled runs, a problem that an earlier run has reported is not.
     """
 
@@ -114,12 +114,12 @@ class Summary:
 
     @property
     def seen(self) -> int:
-        """How many orders were counted."""
+        """The number of orders counted."""
         return self.dispositions.total()
 
     @property
     def problem_count(self) -> int:
-        """How many orders are a problem, including those beyond `kept`."""
+        """The number of orders with a problem, including those beyond `kept`."""
         return sum(number for each, number in self.dispositions.items() if self._is_problem(each))
 
     @property
@@ -138,7 +138,7 @@ class Summary:
         return True
 
     def counts(self) -> dict[str, int]:
-        """The columns that the ledger keeps of a run."""
+        """The counts that the ledger keeps of a run."""
         return {
             "seen": self.seen,
             "delivered": self.dispositions[Disposition.DELIVERED],

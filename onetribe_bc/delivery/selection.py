@@ -48,7 +48,7 @@ class OrderFilter:
 @dataclass(frozen=True, slots=True)
 class Selection:
     """The orders of one run. `window` is None for a selection by IDs; `expected` is the store's
-    own count, None if it was not requested.
+    count, or None if it was not requested.
     """
 
     query: OrderQuery
@@ -84,7 +84,7 @@ class SkipRule:
 
 
 def resolve_statuses(client: BigCommerceClient, statuses: Iterable[str | int]) -> frozenset[int]:
-    """Return the ids of statuses given by id or name; only a merchant's name costs a request.
+    """Return the ids of statuses given by id or name; only a merchant's own name costs a request.
 
     Raises InputError for a status that the store does not have.
     """
@@ -96,9 +96,9 @@ def select(
 ) -> Selection:
     """Resolve a filter to a selection with a fixed window.
 
-    By dates, this costs one request for the count. The window ends at BigCommerce's own time of
-    the response, since this machine's clock may be wrong. Raises InputError for an inverted
-    window or a status that the store does not have.
+    For dates, this costs one request for the count. The window ends at BigCommerce's time of the
+    response, since this machine's clock may be wrong. Raises InputError for an inverted window or
+    a status that the store does not have.
     """
     status_ids = resolve_statuses(client, order_filter.statuses)
     if order_filter.ids:

@@ -1,7 +1,7 @@
-"""One worker of a run: settle its last order, claim its next, send it, and retry.
+"""Send orders: each worker settles its last order, claims its next, sends it, and retries.
 
-The claim is durable before the request leaves. The outcome is written with the next claim, in one
-commit, so a crash leaves at most one order per worker in doubt.
+The claim is durable before the request is sent. The outcome is written with the next claim, in one
+commit, so a crash leaves at most one order per worker unknown.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _log = logging.getLogger(__name__)
 NOT_SENT = "not sent: the run had to end"
 
 POLL_S = 0.02
-"""How often to check whether the first request was answered."""
+"""How often to check whether the first request got a response."""
 
 CHECK_S = 0.5
-"""How often a worker that waits checks whether the run has ended."""
+"""How often a waiting worker checks whether the run has ended."""
 
 
 class CircuitBreaker:
@@ -48,9 +48,9 @@ class CircuitBreaker:
         self._lock = threading.Lock()
         self._in_a_row = 0
         self.answered = 0
-        """How many orders One Tribe has accepted or refused: a sign that it works."""
+        """How many orders One Tribe has accepted or refused, which shows that it works."""
         self.error: Bc2otError | None = None
-        """Why the run must end, once it must."""
+        """Why the run must end, or None."""
 
     def succeed(self) -> None:
         """Count a response about an order."""
@@ -65,9 +65,9 @@ class CircuitBreaker:
             if self._in_a_row >= self._limit:
                 self._trip(
                     UnreachableError(
-                        f"One Tribe failed {self._limit} times in a row, the last time so: {error}",
-                        hint="The run stopped early; what was not delivered stays owed. "
-                        "Run it again later.",
+                        f"One Tribe failed {self._limit} times in a row. The last error: {error}",
+                        hint="The run stopped early; undelivered orders stay owed. Run it again "
+                        "later.",
                     )
                 )
 
@@ -81,8 +81,10 @@ class CircuitBreaker:
 
 
 class SendThrottle:
-    """Throttles sends: only one request goes out until the first response arrives, so that a wrong
-    URL costs one request; none while One Tribe asked us to wait.
+    """Throttles all workers of a run.
+
+    Until the first response arrives, only one request is sent, so that a wrong URL costs one
+    request. While One Tribe asks for a pause, none is sent.
     """
 
     def __init__(self, clock: Clock, breaker: CircuitBreaker) -> None:
@@ -109,17 +111,17 @@ class SendThrottle:
             self._clock.sleep(POLL_S)
 
     def leave(self, *, sent: bool) -> None:
-        """End a turn. After one in which a request went out, all workers may send."""
+        """End a turn. Once a turn has `sent` a request, all workers may send."""
         if not self._opened:
             self._opened, self._scouting = sent, False
 
     def pause(self, seconds: float) -> None:
-        """Let no worker send for so long."""
+        """Pause all workers for this long."""
         with self._lock:
             self._not_before = max(self._not_before, self._clock.monotonic() + seconds)
 
     def wait_out_pause(self) -> None:
-        """Wait while One Tribe asks for that, or until the run must end."""
+        """Wait for the end of a pause, or until the run must end."""
         while self._breaker.error is None and (wait_s := self._pause_s()) > 0:
             self._clock.sleep(min(wait_s, CHECK_S))
 
@@ -140,11 +142,11 @@ class Sender:
         self._breaker = CircuitBreaker(max(10, 2 * workers))
         self.throttle = SendThrottle(clock, self._breaker)
         self.workers = workers
-        """How many workers may send at once, numbered from 0."""
+        """How many workers may send at a time, numbered from 0."""
 
     @property
     def stopped(self) -> Bc2otError | None:
-        """Why the run must end: One Tribe's URL is wrong, or it cannot be reached."""
+        """Why the run must end (One Tribe's URL is wrong, or it cannot be reached), or None."""
         return self._breaker.error
 
     @property
@@ -155,15 +157,15 @@ class Sender:
     def send(
         self, order: Order, claimed: Entry, attempt: int, answered_before: int
     ) -> tuple[Outcome, float | None]:
-        """Send a claimed order once; return the outcome, and in how many seconds to try again.
+        """Send a claimed order once; return the outcome, and the seconds until the next attempt.
 
-        `answered_before` is `answered` at the order's first attempt. Raises BusyError if the run
-        has lost its claims; nothing was sent then.
+        `answered_before` is `answered` at the order's first attempt. Raises BusyError, without
+        sending, if the run has lost its claims.
         """
         self.ledger.check_lease()
         answer = self._post(order, claimed)
         last = attempt == self._attempts
-        # Out of attempts, and One Tribe took no other order either: not this order's fault.
+        # Out of attempts, but One Tribe accepted no other order either: not this order's fault.
         down = last and self.answered == answered_before
         outcome = _outcome(answer, attempt, refused=last and not down)
         self._judge(answer, down=down)
@@ -172,7 +174,7 @@ class Sender:
         return outcome, self._backoff_s(order.id, answer, attempt)
 
     def _judge(self, answer: Receipt | Bc2otError, *, down: bool) -> None:
-        """End the run if its other orders would fare no better."""
+        """End the run if its other orders would fail the same way."""
         if isinstance(answer, OneTribeUrlError):
             self._breaker.trip(answer)
         elif isinstance(answer, UnreachableError):
@@ -183,7 +185,7 @@ class Sender:
             self._breaker.succeed()
 
     def _post(self, order: Order, entry: Entry) -> Receipt | Bc2otError:
-        # The same key for all attempts at one delivery, another once it is resent on purpose.
+        # All attempts of one delivery have the same key; an intentional resend has a new one.
         key = f"bc2ot-{self.ledger.store_hash}-{order.id}-{entry.deliveries}-{order.sha256[:16]}"
         try:
             return self._onetribe.send(order, idempotency_key=key)
@@ -191,7 +193,7 @@ class Sender:
             return error
 
     def _backoff_s(self, order_id: int, answer: Receipt | Bc2otError, attempt: int) -> float:
-        """How long this worker waits. A Retry-After pauses all workers instead."""
+        """Return how long this worker waits. A Retry-After pauses all workers instead."""
         wait_s = full_jitter(attempt, self._clock.random())
         asked = answer.retry_after_s if isinstance(answer, RetryLaterError) else None
         said = str(answer).rstrip(".")
@@ -208,7 +210,7 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """An outcome that is not in the ledger yet. A `final` one is reported once it is."""
+    """An outcome that is not in the ledger yet. A `final` one is reported when it is."""
 
     settlement: Settlement
     final: bool
@@ -227,17 +229,17 @@ class Worker:
         self._unsettled: _Sent | None = None
 
     def deliver(self, order: Order) -> None:
-        """Send an order until it is settled or the run must end: see `Sender.stopped`.
+        """Send an order until it is settled or the run must end (see `Sender.stopped`).
 
         Its outcome is written with the next order's claim, or by `settle`. Raises LedgerError,
-        BusyError, InterruptedRunError.
+        BusyError and InterruptedRunError.
         """
         try:
             self._deliver(order)
         except BaseException as error:
             sent = self._unsettled
             if sent is None or not sent.final or sent.settlement.claimed.order_id != order.id:
-                # Only our own errors are free of values that may be secret.
+                # Other exceptions may contain secrets.
                 reason = str(error) if isinstance(error, Bc2otError) else type(error).__name__
                 self._report(Report(order.id, Disposition.PENDING, reason))
             raise
@@ -248,7 +250,7 @@ class Worker:
             self._step(None)
 
     def finish(self) -> None:
-        """Write the last outcome at the end of the run. Raises LedgerError, BusyError."""
+        """Write the last outcome at the end of the run. Raises LedgerError and BusyError."""
         sent = self._unsettled
         try:
             self.settle()
@@ -263,7 +265,7 @@ class Worker:
         throttle, answered_before = self._sender.throttle, self._sender.answered
         for attempt in itertools.count(1):
             if throttle.waits:
-                self.settle()  # and wait without a claim
+                self.settle()  # do not hold a claim while waiting
             throttle.enter()
             try:
                 wait_s = self._attempt(order, attempt, answered_before)
@@ -275,7 +277,7 @@ class Worker:
             self._clock.sleep(wait_s)
 
     def _attempt(self, order: Order, attempt: int, answered_before: int) -> float | None:
-        """Claim and send an order once; return in how many seconds to try again, if at all."""
+        """Claim and send an order once; return the seconds until the next attempt, if any."""
         if self._sender.stopped is not None:
             self._report(Report(order.id, Disposition.PENDING, NOT_SENT))
             return None
@@ -285,7 +287,7 @@ class Worker:
             self._report(Report(order.id, step.disposition or Disposition.PENDING, reason))
             return None
         self._unsettled = _Sent(Settlement(step.entry, RELEASED), final=False)
-        self._sender.throttle.wait_out_pause()  # one that began during the claim
+        self._sender.throttle.wait_out_pause()  # it may have started during the claim
         if self._sender.stopped is not None:
             self._report(Report(order.id, Disposition.PENDING, NOT_SENT))
             return None
@@ -310,27 +312,27 @@ def _report(entry: Entry) -> Report:
 
 
 def _unreachable(error: UnreachableError) -> UnreachableError:
-    """The error that ends a run in which One Tribe accepted no order."""
+    """Return the error that ends a run in which One Tribe accepted no order."""
     if isinstance(error, NoConnectionError):
         return error
-    hint = error.hint or "What was not delivered stays owed. Run it again later."
-    return UnreachableError(f"One Tribe takes no orders now: {error}", hint=hint)
+    hint = error.hint or "Undelivered orders stay owed. Run it again later."
+    return UnreachableError(f"One Tribe accepts no orders now: {error}", hint=hint)
 
 
 def _outcome(answer: Receipt | Bc2otError, attempt: int, *, refused: bool) -> Outcome:
-    """Return what one POST's response means for the order."""
+    """Return what the response to one POST means for the order."""
     match answer:
         case Receipt():
             return Outcome(State.DELIVERED, "", answer.status, answer.text)
         case NoResponseError():
             return Outcome(State.UNKNOWN, f"{answer} It may have arrived.")
         case OrderRefusedError():
-            # One Tribe's own words are the reason, unless a proxy's page stands in for them.
-            told = answer.text and not answer.text.startswith("<")
-            reason = f"{answer}: {answer.text}" if told else str(answer)
+            # Quote One Tribe's own message, but no HTML page from a proxy.
+            quotable = answer.text and not answer.text.startswith("<")
+            reason = f"{answer}: {answer.text}" if quotable else str(answer)
             return Outcome(State.FAILED, reason, answer.status, answer.text)
         case RetryLaterError() if refused:
-            reason = f"{answer}, to each of {attempt} tries"
+            reason = f"{answer}, to each of {attempt} attempts"
             return Outcome(State.FAILED, reason, answer.status, answer.text)
         case RetryLaterError():
             return Outcome(State.PENDING, str(answer), answer.status, answer.text)

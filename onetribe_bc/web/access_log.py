@@ -1,7 +1,7 @@
 """The receiver's log: one line per callback and per delivery.
 
-It never holds text from an unauthenticated client, and at most `REFUSALS_LOGGED` refusals a
-minute: anyone who can reach the receiver could fill the disk otherwise.
+It never contains text from an unauthenticated client, and at most `REFUSALS_LOGGED` refusals a
+minute: otherwise, anyone who can reach the receiver could fill the disk.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from onetribe_bc.ledger.states import Disposition
 _log = logging.getLogger(__name__)
 
 REFUSALS_LOGGED = 10
-"""Refusals per minute with a line each; the others are summed up."""
+"""Refusals per minute that get a line each; the others are summarized."""
 
 MAX_WAITING_LINES = 20_000
-"""Lines that may wait to be written. While the writer is stuck, further lines are dropped."""
+"""Lines that may wait to be written. When that many wait, further lines are dropped."""
 
 _PERIOD_S = 60.0
 _ROUTINE = frozenset({Disposition.ALREADY_DELIVERED, Disposition.CLAIMED})
@@ -69,7 +69,7 @@ class AccessLog:
         self._logger.info("Refused a request with %d: %s.", status, reason)
 
     def settle(self, report: Report, waited_s: float | None) -> None:
-        """Log what became of an order, `waited_s` seconds after its callback if it had one."""
+        """Log an order's outcome, `waited_s` seconds after its callback if it had one."""
         with self._lock:
             self._start_period()
         order_id, meaning = report.order_id, MEANINGS[report.disposition]
@@ -104,9 +104,9 @@ class AccessLog:
 
 
 class Throttle:
-    """Lets one log line a second of each kind through, and counts the others. Thread-safe.
+    """Lets one log line of each kind through per second, and counts the others. Thread-safe.
 
-    For lines that a client without credentials can cause.
+    For lines that an unauthenticated client can cause.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -116,8 +116,8 @@ class Throttle:
         self._held_back: Counter[str] = Counter()
 
     def passes(self, kind: str) -> int | None:
-        """Return how many lines of this kind were held back since the last one; None to hold this
-        one back, too.
+        """Return how many lines of this kind were dropped since the last one, or None to drop
+        this one, too.
         """
         now = self._monotonic()
         with self._lock:

@@ -1,8 +1,8 @@
 """The WSGI application (PEP 3333) that BigCommerce posts callbacks to.
 
 It checks path and method, size, content type, authenticity and content, in this order, and then
-records the order in the ledger. It answers 2xx only after that commit, and fetches and sends
-nothing before. Unauthenticated requests get a status code only.
+records the order in the ledger. It responds with 2xx only after that commit, and neither fetches
+nor sends anything before. Unauthenticated requests get a status code only.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ OWN_PATHS = (HEALTH, READY, METRICS)
 """The monitoring paths; callbacks need a different one."""
 
 LEDGER_TIMEOUT_S = 5.0
-"""How long a request waits for the ledger. After a 503 BigCommerce sends the callback again, also
-if it is recorded later.
+"""How long a request waits for the ledger. After a 503, BigCommerce sends the callback again, even
+if it was recorded later.
 """
 
 STATUS_AGE = timedelta(seconds=30)
@@ -49,7 +49,7 @@ STATUS_AGE = timedelta(seconds=30)
 _HEADERS = {
     f"HTTP_{name.upper().replace('-', '_')}": name for name in (*SIGNATURE_HEADERS, SECRET_HEADER)
 }
-"""WSGI's names of the headers that prove a callback."""
+"""WSGI's names of the headers that authenticate a callback."""
 
 _FORWARDED = (
     "HTTP_FORWARDED",
@@ -59,11 +59,11 @@ _FORWARDED = (
     "HTTP_X_FORWARDED_PROTO",
     "HTTP_X_REAL_IP",
 )
-"""With any of these, a proxy on this machine forwards a request from elsewhere."""
+"""With any of these headers, a proxy on this machine forwards a request from elsewhere."""
 
 
 class Response(NamedTuple):
-    """A status, and mostly nothing else."""
+    """A status, mostly without a body."""
 
     status: HTTPStatus
     body: bytes = b""
@@ -71,7 +71,7 @@ class Response(NamedTuple):
 
 
 class RefusalError(Exception):
-    """A refused request. `reason` (one of a few texts) and `cause` are logged, never sent."""
+    """A refused request. `reason` (one of a fixed set) and `cause` are logged, never sent."""
 
     def __init__(
         self,
@@ -116,16 +116,16 @@ class Application:
         self.status_age = STATUS_AGE
         self.ledger_timeout_s = LEDGER_TIMEOUT_S
         self.draining = False
-        """Whether callbacks get 503 because the receiver is about to stop."""
+        """Whether callbacks get 503 because the receiver is shutting down."""
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request."""
+        """Respond to one request."""
         try:
             response = self._respond(environ)
         except RefusalError as refusal:
             self._refuse(refusal.status, refusal.reason, str(refusal))
             response = Response(refusal.status, headers=refusal.headers)
-        except Exception as error:  # noqa: BLE001 - the text of a bug may quote anything
+        except Exception as error:  # noqa: BLE001 - an unexpected error's text may quote anything
             self._refuse(503, "bug", f"bug: {type(error).__name__}")
             response = Response(HTTPStatus.SERVICE_UNAVAILABLE)
         start_response(
@@ -213,7 +213,7 @@ class Application:
             return _text(HTTPStatus.OK, "alive\n")
         if path == METRICS:
             return _text(HTTPStatus.OK, self._all_metrics(), "; version=0.0.4")
-        problem = "it is about to stop"
+        problem = "it is shutting down"
         if not self.draining:
             problem = self._receiver.problem(self.ledger_timeout_s)
         if problem:
@@ -221,7 +221,7 @@ class Application:
         return _text(HTTPStatus.OK, "ready\n")
 
     def _all_metrics(self) -> str:
-        """Return the metrics, without those of the ledger while it cannot be read."""
+        """Return the metrics; without the ledger's while it cannot be read."""
         try:
             status = self._recent_status()
         except Bc2otError:
@@ -273,7 +273,7 @@ def _read(environ: WSGIEnvironment) -> bytes:
 
 
 def _body_length(environ: WSGIEnvironment) -> int:
-    """Return Content-Length, or -1 for a chunked body that the server terminates."""
+    """Return Content-Length, or -1 for a chunked body whose end the server detects."""
     text = environ.get("CONTENT_LENGTH", "")
     if not text and environ.get("wsgi.input_terminated"):
         return -1
@@ -290,11 +290,11 @@ def _is_json(content_type: str) -> bool:
 
 
 def _is_local(environ: Mapping[str, Any]) -> bool:
-    """Whether a process on this machine sent the request itself, and not for a web page.
+    """Whether a process on this machine sent the request itself, not on behalf of a web page.
 
-    A page in a browser here can send requests, too: browsers then add Origin or Sec-Fetch-Site. A
-    page whose name in DNS was changed to a loopback address (DNS rebinding) gives itself away by
-    Host.
+    A web page in a local browser can also send requests; the browser then adds Origin or
+    Sec-Fetch-Site. A page whose DNS name now resolves to loopback (DNS rebinding) is recognized by
+    its Host header.
     """
     if any(name in environ for name in (*_FORWARDED, "HTTP_ORIGIN")):
         return False

@@ -26,19 +26,19 @@ class Metrics:
         self._registry = registry = CollectorRegistry()
         self._accepted = Counter(
             "bc2ot_callbacks_accepted",
-            "Callbacks recorded in the ledger and answered 2xx.",
+            "Callbacks recorded in the ledger and answered with 2xx.",
             ["store"],
             registry=registry,
         ).labels(store_hash)
         self._ignored = Counter(
             "bc2ot_callbacks_ignored",
-            "Callbacks answered 2xx that need no action.",
+            "Callbacks answered with 2xx that need no action.",
             ["store", "reason"],
             registry=registry,
         )
         self._refused = Counter(
             "bc2ot_callbacks_refused",
-            "Requests answered 4xx or 503.",
+            "Requests answered with 4xx or 503.",
             ["store", "reason"],
             registry=registry,
         )
@@ -71,7 +71,7 @@ class Metrics:
         self._ignored.labels(self._store, reason).inc()
 
     def refuse(self, reason: str) -> None:
-        """Count a request answered 4xx or 503. `reason` must not quote the request."""
+        """Count a request answered with 4xx or 503. `reason` must not quote the request."""
         self._refused.labels(self._store, reason).inc()
 
     def settle(self, report: Report, waited_s: float | None) -> None:

@@ -1,7 +1,7 @@
 """waitress, configured for callbacks. The only module that knows it.
 
-waitress reads whole requests in one thread and hands them to its pool, so that slow clients
-occupy no thread; each of them keeps a connection, though, which is why a proxy belongs in front.
+waitress reads whole requests in one thread before it passes them to its pool, so slow clients
+occupy no thread. But each of them keeps a connection open, so put a proxy in front.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 THREADS = 32
-"""Requests answered at a time. Callbacks spend their time waiting for a commit they share."""
+"""Requests handled at a time. Most of them wait for the same commit."""
 
 MAX_CONNECTIONS = 750
 """With the default limit of 1,024 open files, this leaves enough for the ledger and the clients."""
@@ -32,7 +32,7 @@ IDLE_TIMEOUT_S = 30
 """How long a connection may send nothing."""
 
 STOP_TIMEOUT_S = 10.0
-"""How long requests in flight may take when the server stops. None waits longer for the ledger."""
+"""How long requests in flight may take when the server stops: longer than any ledger wait."""
 
 _MAX_HEADER_BYTES = 16 * 1024
 _BACKLOG = 1024
@@ -77,10 +77,10 @@ class Server:
             channel_timeout=idle_timeout_s,
             cleanup_interval=max(1, idle_timeout_s // 3),
             max_request_header_size=_MAX_HEADER_BYTES,
-            max_request_body_size=MAX_CALLBACK_BYTES + 1,  # waitress refuses this very size
-            inbuf_overflow=2 * MAX_CALLBACK_BYTES,  # no callback in a temporary file
+            max_request_body_size=MAX_CALLBACK_BYTES + 1,  # waitress refuses this size, too
+            inbuf_overflow=2 * MAX_CALLBACK_BYTES,  # keep callbacks out of temporary files
             asyncore_use_poll=True,  # select() fails from file descriptor 1,024 on
-            # The application recognizes a proxy by its headers.
+            # The application itself checks the headers that a proxy adds.
             clear_untrusted_proxy_headers=False,
             log_socket_errors=False,
             ident=None,
@@ -90,13 +90,13 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The URL it listens on."""
+        """The URL that the server listens on."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
     @property
     def is_alive(self) -> bool:
-        """Whether it still serves."""
+        """Whether the server still runs."""
         return self._thread.is_alive()
 
     def __enter__(self) -> Server:
@@ -122,7 +122,7 @@ class _ForwardLog(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self._throttle = Throttle()
-        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # requests may wait for threads
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # waiting is normal
         self._logger = logging.getLogger("waitress")
         self._propagated = self._logger.propagate
         self._logger.addHandler(self)
@@ -134,7 +134,7 @@ class _ForwardLog(logging.Handler):
             return
         held_back = self._throttle.passes(_ABOUT_CONNECTIONS)
         if held_back is not None:
-            more = f" ({held_back:,} more such lines left out)" if held_back else ""
+            more = f" ({held_back:,} similar lines dropped)" if held_back else ""
             _log.log(record.levelno, "Web server: %s%s.", message, more)
 
     def close(self) -> None:

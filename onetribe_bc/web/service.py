@@ -1,4 +1,4 @@
-"""The receiver and its WSGI application, made from the settings of one store."""
+"""The receiver and its WSGI application, built from the settings of one store."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ GRACE_S = 30.0
 
 
 class StoppableClock(Clock, Protocol):
-    """A clock that can stop everything that sleeps by it."""
+    """A clock that can end every sleep that uses it."""
 
     def stop(self) -> None:
-        """Ask runs to finish what is in flight and start nothing new."""
+        """Ask runs to finish requests in flight and start nothing new."""
         ...
 
 
@@ -59,7 +59,7 @@ def open_service(
 ) -> Iterator[Service]:
     """Accept callbacks on `path` and deliver their orders until the end of the block.
 
-    Without `verify`, any process on this machine may post callbacks, and nobody else. Raises
+    Without `verify`, only processes on this machine may post callbacks. Raises
     ConfigurationError, InputError for an invalid path, LedgerError and BusyError.
     """
     check_path(path)
@@ -69,7 +69,7 @@ def open_service(
         raise ConfigurationError(
             "No secret is set to verify callbacks with.",
             hint="Create the webhook with `bc2ot hooks create --receiver https://…`, which also "
-            "makes a shared secret, or set bigcommerce.client_secret (BC2OT_CLIENT_SECRET).",
+            "creates a shared secret, or set bigcommerce.client_secret (BC2OT_CLIENT_SECRET).",
         )
     metrics, access_log = Metrics(store_hash), AccessLog(clock)
 
