@@ -89,7 +89,7 @@ def test_a_port_in_use_is_reported(shell: Shell, offset: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1] + offset
         told = shell.run("sandbox", "--port", str(port))
-        told.says(2, "cannot be used", "--port", "0 for free ones")
+        told.says(2, "cannot be used", "--port", "0 to pick free ports")
 
 
 # demo
