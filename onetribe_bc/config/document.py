@@ -35,7 +35,7 @@ _PROBLEMS = {
     "found unexpected end of stream": "a quote is not closed",
     "expected ',' or": "a bracket is not closed, or a value inside it needs quotes",
     "expected <block end>": "a line is indented differently from its neighbors",
-    "found unknown escape": "write a backslash in double quotes twice",
+    "found unknown escape": "write a backslash in double quotes as \\\\",
     "but found another document": "the file contains more than one document (---)",
 }
 
