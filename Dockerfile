@@ -6,7 +6,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY docs/bc2ot.1 docs/
 COPY onetribe_bc onetribe_bc
 RUN python -m venv /opt/bc2ot \
-    && /opt/bc2ot/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt .
+    && /opt/bc2ot/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt '.[postgres]'
 
 FROM python:3.13-slim
 COPY --from=build /opt/bc2ot /opt/bc2ot

@@ -26,6 +26,7 @@ import yaml
 from onetribe_bc.cli.app import bc2ot
 from onetribe_bc.version import __version__
 from tests.callbacks import until
+from tests.conftest import postgres_url
 from tests.shell import Shell, shell_fixture  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
@@ -250,11 +251,17 @@ def test_the_image_runs_as_nobody_in_particular_and_tells_its_health() -> None:
 
 def test_the_compose_file_is_whole() -> None:
     compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
-    for service in compose["services"].values():
+    services = compose["services"]
+    database = services.pop("database")
+    assert {volume.partition(":")[0] for volume in database["volumes"]} <= set(compose["volumes"])
+    for service in services.values():
         assert set(service["secrets"]) <= set(compose["secrets"])
         mounted = [volume.partition(":") for volume in service["volumes"]]
         assert {name for name, _, _ in mounted} <= set(compose["volumes"])
-        assert f"VOLUME {mounted[0][2]}" in (ROOT / "Dockerfile").read_text()
+        if "postgres" in service.get("profiles", ()):
+            assert postgres_url(service["environment"]["BC2OT_LEDGER"]).hosts == (mounted[0][2],)
+        else:
+            assert f"VOLUME {mounted[0][2]}" in (ROOT / "Dockerfile").read_text()
         if "entrypoint" in service:
             script = "\n".join(service["command"]).replace("$$", "$")
             commands = re.findall(r"bc2ot [^&;|]*", script)
