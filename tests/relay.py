@@ -33,6 +33,8 @@ class Relay:
         self.cut_at = b""
         self.losses = 0
         """How often a reply was lost or a connection cut."""
+        self.requests = 0
+        """How often the client sent something."""
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -81,6 +83,7 @@ class Relay:
 
     def _to_server(self, client: socket.socket, server: socket.socket) -> None:
         while chunk := _receive(client):
+            self.requests += 1
             self._hold()
             if self.cut_at and self.cut_at in chunk:
                 self.cut_at = b""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +108,36 @@ def test_what_a_frozen_run_holds_may_have_arrived_and_it_sends_nothing_more(
         assert settled is not None
         assert (settled.state, settled.arrivals) == (State.DELIVERED, 2)
     assert heir.ledger.status().possible_duplicates == 1
+
+
+@pytest.mark.parametrize("fenced", [True, False])
+def test_the_fence_keeps_a_process_that_wakes_after_its_lease_from_sending_again(
+    make_host: MakeHost, *, fenced: bool
+) -> None:
+    """Without it, One Tribe gets the order twice: the control."""
+    frozen, heir = make_host(), make_host()
+    posts: list[str] = []
+
+    def post(host: Host, name: str) -> None:
+        if fenced:
+            host.ledger.check_lease()
+        posts.append(name)
+
+    with running(frozen, 1):
+        frozen.claim(1)
+        frozen.freeze()
+        time.sleep(1.1 * LEASE_S)
+        assert heir.ledger.recover() == [1]
+        with running(heir):
+            claimed = heir.claim(1)
+            post(heir, "heir")
+            heir.ledger.step(0, Settlement(claimed, DELIVERED))
+        with suppress(BusyError):
+            post(frozen, "frozen")
+    assert posts == (["heir"] if fenced else ["heir", "frozen"])
+    entry = heir.ledger.entry(1)
+    assert entry is not None
+    assert entry.arrivals == 2  # flagged in either case: its claim was durable
 
 
 def test_a_settlement_whose_claim_vanished_still_counts_its_arrival(
@@ -213,6 +243,20 @@ def test_a_store_is_free_again_one_lease_after_its_holder_died(make_host: MakeHo
         time.sleep(LEASE_S)
         with running(heir, exclusive=True):
             heir.ledger.check_lease()
+
+
+def test_a_step_costs_at_most_seven_round_trips(
+    make_host: MakeHost, postgres: PostgresServer, url: PostgresUrl
+) -> None:
+    with Relay(postgres.port) as relay:
+        text = url.url.reveal().replace(f":{postgres.port}/", f":{relay.port}/")
+        host = make_host(postgres_url(text), lease_s=60)
+        with running(host, *range(1, 12)):
+            claimed = host.claim(1)
+            relay.requests = 0
+            for order_id in range(2, 12):
+                claimed = host.claim(order_id, settle=Settlement(claimed, DELIVERED))
+            assert relay.requests <= 7 * 10
 
 
 def test_many_hosts_record_and_claim_the_same_orders_and_each_is_claimed_once(
