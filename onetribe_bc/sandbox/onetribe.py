@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 import time
 from collections import Counter, deque
@@ -62,11 +63,7 @@ class OneTribe:
     """
 
     def __init__(
-        self,
-        merchant_key: str,
-        faults: Faults,
-        stopping: threading.Event,
-        keep_bodies: int,
+        self, merchant_key: str, faults: Faults, stopping: threading.Event, keep_bodies: int
     ) -> None:
         self.deduplicate = False
         self.latency_s = 0.0
@@ -183,7 +180,7 @@ def _order_id(body: bytes) -> int | None:
     except (ValueError, RecursionError):
         return None
     order_id = order.get("id") if isinstance(order, dict) else None
-    if isinstance(order_id, str) and order_id.isdecimal():
+    if isinstance(order_id, str) and re.fullmatch("[0-9]{1,18}", order_id):
         return int(order_id)
     return order_id if isinstance(order_id, int) and not isinstance(order_id, bool) else None
 

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from types import TracebackType
 
 from onetribe_bc.sandbox.bigcommerce import INFORMATION_SCOPE, ORDERS_SCOPE, BigCommerce
 from onetribe_bc.sandbox.control import PREFIX, respond_to_control
@@ -163,12 +162,7 @@ class Sandbox:
     def __enter__(self) -> Sandbox:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _server(self, respond: Callable[[Request], Response], port: int) -> Server:
