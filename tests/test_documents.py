@@ -26,6 +26,7 @@ import pytest
 
 from tests.conftest import SandboxFactory
 from tools import documents
+from tools.engines import engines_of_tests
 from tools.messages import iter_errors, iter_texts, quoted_messages, source_trees
 
 ROOT = documents.ROOT
@@ -275,3 +276,39 @@ def test_a_link_that_leads_nowhere_is_noticed(
 def test_a_document_without_its_markers_is_told() -> None:
     with pytest.raises(ValueError, match="the markers of 'help' are missing"):
         documents.block("# nothing", "help", "")
+
+
+def test_the_engines_of_a_test_come_from_its_fixtures_and_parametrization(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(
+        "@pytest.fixture\ndef postgres(): ...\n@pytest.fixture\ndef make_postgres(postgres): ...\n"
+    )
+    (tmp_path / "helpers.py").write_text(
+        "@pytest.fixture(name='url')\ndef url_fixture(make_postgres): ...\n"
+    )
+    (tmp_path / "test_ledger.py").write_text(
+        "from tests.helpers import url_fixture\n"
+        "@pytest.fixture(params=['sqlite', 'postgresql'])\n"
+        "def ledger(request): request.getfixturevalue('postgres')\n"
+        "def test_file(tmp_path): ...\n"
+        "def test_server(url): ...\n"
+        "def test_own_server(): PostgresServer()\n"
+        "def test_both(ledger): ...\n"
+        "@pytest.mark.parametrize('engine', ['sqlite', 'postgresql'])\n"
+        "def test_each(engine): ...\n"
+    )
+    assert engines_of_tests(tmp_path) == {
+        "test_file": {"sqlite"},
+        "test_server": {"postgresql"},
+        "test_own_server": {"postgresql"},
+        "test_both": {"sqlite", "postgresql"},
+        "test_each": {"sqlite", "postgresql"},
+    }
+
+
+def test_a_guarantee_that_names_the_wrong_engine_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guarantees = documents.read("docs/guarantees.md")
+    wrong = guarantees.replace(" (both)", "").replace("once` (PostgreSQL)", "once` (both)", 1)
+    monkeypatch.setattr(documents, "read", {"docs/guarantees.md": wrong}.__getitem__)
+    assert len(documents.misnamed_tests()) == 2

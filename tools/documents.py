@@ -20,6 +20,7 @@ from onetribe_bc.errors import ExitCode
 from onetribe_bc.sandbox import FaultKind, Group
 from onetribe_bc.version import __version__
 from tools import manual
+from tools.engines import ENGINES, engines_of_tests
 from tools.messages import iter_errors, iter_texts, quoted_messages, source_trees
 
 ROOT = Path(__file__).parent.parent
@@ -206,14 +207,20 @@ def unreachable_documents() -> list[str]:
     ]
 
 
-def missing_tests() -> list[str]:
-    """Return the tests that docs/guarantees.md names and that do not exist."""
-    tests = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/test_*.py"))
-    return [
-        f"docs/guarantees.md names {name}, which does not exist"
-        for name in re.findall(r"`(test_\w+)`", read("docs/guarantees.md"))
-        if f"def {name}(" not in tests
-    ]
+def misnamed_tests() -> list[str]:
+    """Return the tests that docs/guarantees.md names and that do not exist, or whose engines are
+    different from what it says.
+    """
+    marks = {frozenset({"sqlite"}): "", frozenset({"postgresql"}): "PostgreSQL", ENGINES: "both"}
+    known = {name: marks[engines] for name, engines in engines_of_tests(ROOT / "tests").items()}
+    wrong = []
+    for name, mark in re.findall(r"`(test_\w+)`(?: \((\w+)\))?", read("docs/guarantees.md")):
+        if name not in known:
+            wrong.append(f"docs/guarantees.md names {name}, which does not exist")
+        elif mark != known[name]:
+            shown = known[name] or "SQLite, without a mark"
+            wrong.append(f"docs/guarantees.md must mark {name} by its engines: {shown}")
+    return wrong
 
 
 def missing_advice() -> list[str]:
@@ -246,7 +253,7 @@ def drifted_messages() -> list[str]:
 CHECKS = (
     broken_links,
     unreachable_documents,
-    missing_tests,
+    misnamed_tests,
     missing_advice,
     drifted_messages,
 )
