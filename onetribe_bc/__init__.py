@@ -1,8 +1,8 @@
 """bc2ot for Python: the settings, the clients, the ledger and the runs of the command line.
 
 The names in `onetribe_bc.public` and `onetribe_bc.errors` are stable; everything else may change.
-They are imported when the first one is used, so that `import onetribe_bc`, which each command
-does, costs nothing. The guide is docs/python.md.
+They are imported when the first one is used, which keeps `import onetribe_bc`, and so every
+command, fast. The guide is docs/python.md.
 """
 
 from __future__ import annotations

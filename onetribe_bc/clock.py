@@ -1,4 +1,4 @@
-"""Time, sleep and randomness, passed in so that tests need not wait."""
+"""Time, sleep and randomness, passed in so that tests do not have to wait."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Clock(Protocol):
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Wait. Raises InterruptedRunError when the run is asked to stop, or was before."""
+        """Wait. Raises InterruptedRunError once the run is asked to stop."""
         ...
 
     def random(self) -> float:
@@ -67,7 +67,7 @@ class SystemClock:
         raise InterruptedRunError("The run was asked to stop.")
 
     def stop(self) -> None:
-        """Ask the run to finish what is in flight and to start nothing new."""
+        """Ask the run to finish what is in flight and start nothing new."""
         self._stopping = True
 
     @property

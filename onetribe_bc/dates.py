@@ -1,7 +1,7 @@
-"""Times: as people type them, as BigCommerce writes them, and windows between two of them.
+"""Times as people type them and as BigCommerce writes them, and windows of time.
 
 All times here are aware datetimes in UTC with whole seconds, BigCommerce's own precision. Times
-are never compared as text: the two forms that BigCommerce uses do not sort.
+are never compared as text, because BigCommerce uses two formats.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 """Earlier times are refused."""
 
 FURTHEST_AHEAD = timedelta(days=366)
-"""Times later than this from now are refused: they are typing errors."""
+"""Times further ahead than this are refused as typing errors."""
 
 FORMS = (
     "2026-11-23, 2026-11-23T19:24:54+01:00, 2026-11-23 19:24 (in the configured time zone), "

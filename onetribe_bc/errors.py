@@ -51,7 +51,7 @@ WORST_FIRST = (
     ExitCode.INCOMPLETE,
     ExitCode.DONE,
 )
-"""The exit code of several results is the first of these that occurs."""
+"""For several results, the exit code is the first of these that occurs."""
 
 
 _AGAIN = "Run it again later. If the error persists, check the service's status page."
@@ -74,7 +74,7 @@ class InputError(Bc2otError):
 
 
 class NotAuthenticError(Bc2otError):
-    """A callback that is not verified to be BigCommerce's.
+    """A callback that could not be verified.
 
     The message reveals nothing to its sender; `reason` is for logs and metrics.
     """
@@ -161,7 +161,7 @@ class UnreachableError(Bc2otError):
 
 
 class NoConnectionError(UnreachableError):
-    """No connection was made: the request certainly never left."""
+    """No connection was made: the request was certainly not sent."""
 
 
 class NoResponseError(UnreachableError):

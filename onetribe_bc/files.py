@@ -16,8 +16,8 @@ def make_directories(path: Path) -> None:
 def write_atomically(path: Path, data: bytes, *, replace: bool = False, mode: int = 0o600) -> None:
     """Write `data` to `path` durably; neither a kill nor a power loss leaves a partial file.
 
-    The file is 0600 until it is complete and gets `mode` then. Raises OSError; FileExistsError
-    if `path` exists, unless `replace`.
+    The file has mode 0600 until it is complete, then `mode`. Raises OSError, and FileExistsError
+    if `path` exists and `replace` is false.
     """
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
     temporary = Path(name)

@@ -16,7 +16,7 @@ _ITEM = re.compile(r"(\d+)(?:\s*-\s*(\d+))?", re.ASCII)
 class IdRange:
     """The IDs from `first` to `last`, both included.
 
-    A range selects the orders that exist in it. `named` marks a single ID that was asked for, and
+    A range selects the orders that exist in it. `named` marks a single ID that was requested, and
     is reported if there is no such order.
     """
 

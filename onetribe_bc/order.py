@@ -106,7 +106,7 @@ def _skip_space(text: str, position: int) -> int:
 
 def _order(row: object, body: bytes) -> Order:
     if not isinstance(row, dict):
-        raise BadResponseError("BigCommerce's response has something other than an order in it.")
+        raise BadResponseError("BigCommerce's response contains something other than an order.")
     order_id = _integer(row.get("id"))
     if order_id is None or not 0 < order_id <= MAX_ORDER_ID:
         raise BadResponseError("BigCommerce's response has an order without a valid ID.")

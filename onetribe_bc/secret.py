@@ -54,7 +54,7 @@ def host_in(authority: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host, a name or an IP address without brackets, is this machine."""
+    """Return whether a host (a name, or an IP address without brackets) is this machine."""
     if host == "localhost":
         return True
     try:

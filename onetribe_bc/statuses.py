@@ -33,7 +33,7 @@ _IDS = {name.casefold(): status_id for status_id, name in STATUSES.items()}
 
 
 def parse_status(text: str) -> int | str:
-    """Return a status id, BigCommerce's spelling of a name, or else a name of the merchant's.
+    """Return a status id, BigCommerce's spelling of a name, or else the merchant's own name.
 
     Raises InputError for an id that does not exist.
     """
@@ -54,8 +54,8 @@ def find_status_ids(
 ) -> frozenset[int]:
     """Return the ids of statuses given by id or name.
 
-    `store_names` asks the store for its own names by id; it is called only for a name that is
-    not BigCommerce's. Raises InputError for a status that the store does not have.
+    `store_names` requests the store's own names by id; it is called only for a name that is not
+    BigCommerce's. Raises InputError for a status that the store does not have.
     """
     parsed = [parse_status(str(status)) for status in statuses]
     ids = _IDS

@@ -1,3 +1,3 @@
-"""The version, apart from the package root so that the lowest rooms may import it."""
+"""The version, in its own module so that the lowest layers can import it."""
 
 __version__ = "0.1.0"

@@ -31,7 +31,7 @@ from onetribe_bc.errors import ConfigurationError
 Row = TypeVar("Row")
 
 _MAX_COLUMNS = 96
-"""Longer lines are hard to read."""
+"""Text is wrapped at this width: longer lines are hard to read."""
 _READABLE = 16
 """Text in fewer columns is hard to read."""
 _GAP = 3
@@ -76,12 +76,12 @@ class Console:
             self._log(self._folded(text) if fold else text, "info")
 
     def warning(self, text: str) -> None:
-        """Print what may go wrong; not with -q."""
+        """Print a warning; not with -q."""
         if not self.quiet:
             self._log(text if self._json_log else f"Warning: {text}", "warning")
 
     def error(self, message: str, hint: str = "", *, fold: bool = False) -> None:
-        """Print what is wrong and what to do next, even with -q; in one line then."""
+        """Print a problem and what to do next; with -q, on one line."""
         separator = " " if self.quiet or self._json_log or fold else "\n       "
         text = f"{message}{separator}{hint}" if hint else message
         self._log(self._folded(text) if fold else text, "error")
@@ -138,7 +138,7 @@ class Console:
         self.raw(json.dumps(value, indent=2, ensure_ascii=False, default=str).encode() + b"\n")
 
     def raw(self, body: bytes) -> None:
-        """Write bytes. A reader that leaves (`| head`) ends the output, not the work.
+        """Write bytes. If the reader is gone (`| head`), the output ends, not the work.
 
         Raises ConfigurationError when stdout cannot be written.
         """
@@ -154,7 +154,7 @@ class Console:
                 return
             raise ConfigurationError(
                 f"The output cannot be written: {error.strerror}.",
-                hint="What was delivered is in the ledger and is not sent again.",
+                hint="Delivered orders are in the ledger and are not sent again.",
             ) from None
 
     def table(self, columns: Mapping[str, Callable[[Row], object]], rows: Iterable[Row]) -> None:
@@ -197,7 +197,7 @@ class Console:
             task = bar.add_task("starting", total=total)
 
             def show(summary: Summary) -> None:
-                # Orders placed after the count must not push the bar over its end.
+                # Orders placed after the count must not push the bar past its end.
                 largest = None if total is None else max(total, summary.seen)
                 text = progress_text(summary, bar.tasks[0].elapsed or 0.0)
                 bar.update(task, completed=summary.seen, total=largest, description=text)
@@ -306,7 +306,7 @@ def _asking(*, hidden: bool = False) -> Iterator[None]:
 
 class _Rich(RichConsole):
     def on_broken_pipe(self) -> None:
-        """Rich would end the process during the work."""
+        """Ignore a closed pipe, for which rich would end the process."""
         raise
 
 

@@ -64,5 +64,6 @@ def working_directory() -> Path:
         return Path.cwd()
     except FileNotFoundError:
         raise ConfigurationError(
-            "The working directory was deleted.", hint="Change to another one, such as `cd ~`."
+            "The working directory was deleted.",
+            hint="Change to another one, for example with `cd ~`.",
         ) from None

@@ -1,4 +1,4 @@
-"""Printing webhooks, and what became of them; keys and headers' values are masked."""
+"""Print webhooks and the outcomes of changes; keys and header values are masked."""
 
 from __future__ import annotations
 

@@ -340,7 +340,7 @@ def _print_next_step(view: HookView, outcomes: Iterable[Outcome], *, to_receiver
     created = [o.hook for o in outcomes if o.change is Change.CREATED and o.hook is not None]
     if not created or view.console.as_json:
         return
-    view.console.info("BigCommerce may take a minute until it calls a new webhook.")
+    view.console.info("It may take a minute before BigCommerce calls a new webhook.")
     if to_receiver:
         view.console.info("Next, start the receiver if it is not running: bc2ot serve")
         return
@@ -362,7 +362,7 @@ def _onetribe_url(view: HookView) -> str:
     except InputError as error:
         error.hint = (
             f"Without --destination a webhook points to One Tribe, and onetribe.url is "
-            f"{view.masked(url)}. Pass one: --destination https://hooks.example.com/orders"
+            f"{view.masked(url)}. Pass another URL: --destination https://hooks.example.com/orders"
         )
         raise
     return url

@@ -1,4 +1,4 @@
-"""Showing a run: which orders it covers, its progress, and its outcome."""
+"""Show a run: which orders it covers, its progress, and its outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running a command for one store, or for all stores of the configuration file."""
+"""Run a command for one store, or for all stores in the configuration file."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _RECONCILED_ONLY = (Disposition.NOT_SENT, Disposition.CHANGED)
 
 
 def progress_text(summary: Summary, elapsed_s: float) -> str:
-    """Return the text beside a progress bar: delivered, skipped, failed and the rate."""
+    """Return the text next to a progress bar: delivered, skipped, failed and the rate."""
     counts = summary.dispositions
     failed = sum(n for each, n in counts.items() if MEANINGS[each].severity is Severity.FAILURE)
     skipped = counts[Disposition.SKIPPED] + counts[Disposition.ALREADY_DELIVERED]
@@ -70,7 +70,7 @@ def alarm_text(summary: Summary) -> str:
 
 
 def problem_line(report: Report) -> str:
-    """Return what became of one order, and why."""
+    """Return the outcome of one order, and why."""
     reason = f": {report.reason}" if report.reason else ""
     return f"Order {report.order_id} {MEANINGS[report.disposition].text}{reason}"
 

@@ -42,7 +42,7 @@ _NEED_TOKEN = {"orders": "Order scope", "store": "Store name", "clock": "Clock"}
 
 
 def examine(settings: Settings, clock: Clock, *, fix: bool = False) -> Generator[Finding]:
-    """Yield what each check finds, as it becomes known. A failing check does not stop the others.
+    """Yield the findings of each check as they occur. A failing check does not stop the others.
 
     With `fix`, apply each safe fix, yield its result, and check that group again.
     Raises InterruptedRunError.

@@ -73,7 +73,7 @@ CHECK_ERRORS = (
     RejectedError,
     UnreachableError,
 )
-"""Errors that fail one check and let the others go on."""
+"""Errors that fail one check but do not stop the others."""
 
 
 def ok(check: str, text: str) -> Finding:
@@ -103,8 +103,8 @@ def fail(
 def failed(check: str, error: Bc2otError) -> Finding:
     """Return an error as a failure.
 
-    The user typed nothing that could be wrong usage, so a request that BigCommerce rejects counts
-    as an unusable response.
+    A request that BigCommerce rejects counts as an unusable response, not as wrong usage: the user
+    entered nothing.
     """
     is_usage = error.exit_code is ExitCode.USAGE
     exit_code = ExitCode.UNREACHABLE if is_usage else error.exit_code

@@ -1,4 +1,4 @@
-"""Check a webhook's receiver as BigCommerce meets it: its name in DNS, TLS, and its response."""
+"""Check a webhook's receiver as BigCommerce sees it: its DNS name, TLS, and its response."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def probe(url: str, timeouts: Timeouts) -> int:
 
 
 def check_receiver(network: Network, destination: str, shown: str) -> Finding:
-    """Check the way to a receiver; `shown` is its URL, masked.
+    """Check that a receiver can be reached; `shown` is its URL, masked.
 
-    A 401 shows that the way is open up to the path of callbacks.
+    A 401 shows that requests arrive at the callback path.
     """
     host = host_of(destination)
     unreachable = f"Cannot reach the receiver {shown}:"

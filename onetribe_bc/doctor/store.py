@@ -16,7 +16,7 @@ CLOCK_TOLERANCE = timedelta(minutes=1)
 
 
 def check_store(client: BigCommerceClient, clock: Clock) -> Generator[Finding, None, str]:
-    """Yield the findings. Return why no other request to BigCommerce makes sense, or ""."""
+    """Yield the findings. Return why further requests to BigCommerce are pointless, or ""."""
     problem = ""
     try:
         number = client.count_orders(OrderQuery())
@@ -87,7 +87,7 @@ def check_clock(client: BigCommerceClient, clock: Clock) -> Finding:
         return ok(check, "This machine's clock agrees with BigCommerce's.")
     direction = "ahead of" if ahead > timedelta() else "behind"
     text = f"This machine's clock is {span(off)} {direction} BigCommerce's."
-    hint = "Synchronize it by NTP: timedatectl set-ntp true"
+    hint = "Synchronize it with NTP: timedatectl set-ntp true"
     if off <= SIGNATURE_TOLERANCE:
         return warn(check, text, hint)
     limit = plural(SIGNATURE_TOLERANCE // timedelta(minutes=1), "minute")
