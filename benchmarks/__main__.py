@@ -106,6 +106,49 @@ def throughput(orders: int = 10_000) -> float:
     return ratios["sqlite", ANSWER_S]
 
 
+def sharing(orders: int = 900, answer_s: float = 0.1) -> float:
+    """Two processes on one PostgreSQL ledger, each with a part of the orders, against one."""
+    with sandbox(orders, latency_s=answer_s) as environment, ledger("postgresql") as location:
+        ids = order_ids(environment)
+        third = len(ids) // 3
+        variables = {**environment, "HOME": "/nonexistent", "BC2OT_LEDGER": location}
+        command = [sys.executable, "-m", "onetribe_bc", "-q", "push-order", "-"]
+        rates = []
+        for parts in ([ids[:third]], [ids[third : 2 * third], ids[2 * third :]]):
+            started = time.perf_counter()
+            processes = [
+                subprocess.Popen(command, env={**os.environ, **variables}, stdin=subprocess.PIPE)
+                for _ in parts
+            ]
+            for process, part in zip(processes, parts, strict=True):
+                assert process.stdin is not None
+                process.stdin.write(" ".join(map(str, part)).encode())
+                process.stdin.close()
+            if any(process.wait() not in (0, 1) for process in processes):
+                raise SystemExit("push-order failed")
+            rates.append(sum(map(len, parts)) / (time.perf_counter() - started))
+    ratio = rates[1] / rates[0]
+    print(
+        f"sharing: {rates[0]:.0f}/s with one process, {rates[1]:.0f}/s with two on one ledger: "
+        f"ratio {ratio:.2f} (to reach: 1.80)"
+    )
+    return ratio
+
+
+def order_ids(environment: dict[str, str]) -> list[int]:
+    """The orders of a sandbox."""
+    from onetribe_bc.clock import SystemClock
+    from onetribe_bc.config import load
+    from onetribe_bc.delivery.context import connect_bigcommerce
+    from onetribe_bc.delivery.selection import OrderFilter, select
+
+    clock = SystemClock()
+    settings = load(path=None, environ=environment, cwd=Path.cwd())
+    with closing(connect_bigcommerce(settings, clock)) as client:
+        pages = select(client, OrderFilter(), now=clock.now).iter_pages(client)
+        return [order.id for page in pages for order in page.orders]
+
+
 def memory(small: int = 5_000, large: int = 50_000) -> float:
     """The peak of a large backfill against that of a small one."""
     peaks = {}
@@ -201,6 +244,7 @@ def receiving(orders: int = 2_000) -> float:
 if __name__ == "__main__":
     measures: dict[str, Callable[[], float]] = {
         "throughput": throughput,
+        "sharing": sharing,
         "memory": memory,
         "quota": quota,
         "startup": startup,

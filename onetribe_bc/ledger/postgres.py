@@ -257,7 +257,7 @@ class PostgresEngine:
     def load(
         self, transaction: Transaction, table: str, columns: Sequence[str], rows: Iterable[Row]
     ) -> None:
-        """Insert many rows by COPY, for which the trigger counts once."""
+        """Insert many rows by COPY."""
         with transaction.cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)

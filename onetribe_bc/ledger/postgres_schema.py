@@ -39,24 +39,30 @@ _COUNTS = """
 """
 _APPEND = """
     INSERT INTO counts (store_hash, destination, state, reason, number, latest)
-    SELECT store_hash, destination, state, CASE state WHEN 'skipped' THEN reason ELSE '' END,
-        {sign}count(*), max(CASE state WHEN 'sending' THEN sent_at
-            WHEN 'delivered' THEN delivered_at END)
-    FROM {rows} GROUP BY 1, 2, 3, 4;
+    VALUES ({row}.store_hash, {row}.destination, {row}.state,
+        CASE {row}.state WHEN 'skipped' THEN {row}.reason ELSE '' END, {number},
+        CASE {row}.state WHEN 'sending' THEN {row}.sent_at
+            WHEN 'delivered' THEN {row}.delivered_at END);
 """
-_TRIGGER_FUNCTION = f"""
+_TRIGGERS = (
+    f"""
     CREATE FUNCTION orders_counted() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        IF TG_OP <> 'INSERT' THEN {_APPEND.format(sign="-", rows="removed")} END IF;
-        IF TG_OP <> 'DELETE' THEN {_APPEND.format(sign="", rows="added")} END IF;
+        IF TG_OP <> 'INSERT' THEN {_APPEND.format(row="OLD", number=-1)} END IF;
+        IF TG_OP <> 'DELETE' THEN {_APPEND.format(row="NEW", number=1)} END IF;
         RETURN NULL;
     END $$
-"""
-_TRIGGERS = {
-    "INSERT": "NEW TABLE AS added",
-    "UPDATE": "OLD TABLE AS removed NEW TABLE AS added",
-    "DELETE": "OLD TABLE AS removed",
-}
+    """,
+    """
+    CREATE TRIGGER orders_counted AFTER INSERT OR DELETE ON orders
+    FOR EACH ROW EXECUTE FUNCTION orders_counted()
+    """,
+    """
+    CREATE TRIGGER orders_updated AFTER UPDATE ON orders FOR EACH ROW
+    WHEN (OLD.state <> NEW.state OR (NEW.state = 'skipped' AND OLD.reason <> NEW.reason))
+    EXECUTE FUNCTION orders_counted()
+    """,
+)
 
 _FOLD = """
     WITH old AS (DELETE FROM counts RETURNING *)
@@ -84,12 +90,8 @@ def create(transaction: Transaction) -> None:
     """Create all tables, indexes and triggers, and give the ledger an id."""
     for name, statement in schema.create_statements(transaction.dialect):
         transaction.execute(_COUNTS if name == schema.counts.name else statement)
-    transaction.execute(_TRIGGER_FUNCTION)
-    for event, tables in _TRIGGERS.items():
-        transaction.execute(
-            f"CREATE TRIGGER orders_counted_{event.lower()} AFTER {event} ON orders "
-            f"REFERENCING {tables} FOR EACH STATEMENT EXECUTE FUNCTION orders_counted()"
-        )
+    for statement in _TRIGGERS:
+        transaction.execute(statement)
     values = {"schema_version": str(schema.SCHEMA_VERSION), "id": secrets.token_hex(16)}
     rows = [{"key": key, "value": value} for key, value in values.items()]
     transaction.run(sa.insert(schema.meta), *rows)
