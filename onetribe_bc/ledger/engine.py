@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -92,34 +93,30 @@ class Prepared:
         compiled = chosen.compile(dialect=dialect)  # type: ignore[attr-defined]
         assert isinstance(compiled, SQLCompiler)  # noqa: S101 - for the type checker
         self.sql = str(compiled)
-        constants = compiled.params
-        self._binds = [
-            (name, constants.get(name), _bind_processor(compiled.binds[name].type, dialect))
-            for name in compiled.positiontup or ()
-        ]
+        names = compiled.positiontup or []
+        self._defaults = dict(compiled.params)
+        self._pick = itemgetter(*names, "") if names else lambda _values: ("",)
+        binds = [_bind_processor(compiled.binds[name].type, dialect) for name in names]
         columns = getattr(chosen, "exported_columns", ())
-        processors = [_result_processor(column.type, dialect) for column in columns]
-        self._processors = [(i, p) for i, p in enumerate(processors) if p is not None]
+        results = [_result_processor(column.type, dialect) for column in columns]
+        self._binds = [(i, process) for i, process in enumerate(binds) if process is not None]
+        self._results = [(i, process) for i, process in enumerate(results) if process is not None]
 
-    def bind(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+    def bind(self, values: Mapping[str, Any]) -> list[Any]:
         """Return the values in the order of the statement's placeholders."""
-        return tuple(
-            [
-                value if process is None else process(value)
-                for value, process in (
-                    (values.get(name, constant), process) for name, constant, process in self._binds
-                )
-            ]
-        )
+        bound = list(self._pick({**self._defaults, **values, "": None})[:-1])
+        for index, process in self._binds:
+            bound[index] = process(bound[index])
+        return bound
 
     def results(self, rows: Sequence[Row]) -> list[Row]:
         """Convert the driver's rows."""
-        if not self._processors:
+        if not self._results:
             return list(rows)
         converted = []
         for row in rows:
             values = list(row)
-            for index, process in self._processors:
+            for index, process in self._results:
                 values[index] = process(values[index])
             converted.append(tuple(values))
         return converted

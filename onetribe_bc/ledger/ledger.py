@@ -329,19 +329,19 @@ def _gap(transaction: Transaction) -> Gap | None:
 
 
 @cache
-def _page_of(states: tuple[State, ...]) -> sa.Select[Any] | sa.CompoundSelect[Any]:
-    """A page of entries by id: one branch per state, since the index begins with it."""
-    page = orders.SELECT_ENTRIES.where(_ORDERS.order_id > sa.bindparam("after"))
+def _page_of(states: tuple[State, ...]) -> sa.Select[Any]:
+    """A page of entries by id. The ids in each state are read from the index, which holds them."""
+    order_id = _ORDERS.order_id
+    limit: sa.BindParameter[int] = sa.bindparam("limit")
+    after = sa.and_(of(schema.orders), order_id > sa.bindparam("after"))
     branches = []
     for state in states:
-        branch = page.where(_ORDERS.state == state.value)
+        ids = sa.select(order_id).where(after, _ORDERS.state == state.value)
         if state is not State.DELIVERED:
-            branch = branch.where(schema.UNDELIVERED)
-        ordered = branch.order_by(_ORDERS.order_id).limit(sa.bindparam("limit"))
-        branches.append(sa.select(ordered.subquery()))
-    if not branches:
-        return page.order_by(_ORDERS.order_id).limit(sa.bindparam("limit"))
-    return sa.union_all(*branches).order_by(sa.text("order_id")).limit(sa.bindparam("limit"))
+            ids = ids.where(schema.UNDELIVERED)
+        branches.append(sa.select(ids.order_by(order_id).limit(limit).subquery()))
+    page = orders.SELECT_ENTRIES.where(order_id.in_(sa.union_all(*branches)) if states else after)
+    return page.order_by(order_id).limit(limit)
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

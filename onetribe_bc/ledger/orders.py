@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -106,6 +107,7 @@ def of(table: sa.Table) -> sa.ColumnElement[bool]:
 _ORDERS = schema.orders.c
 _ATTEMPTS = schema.attempts.c
 _COLUMNS = tuple(field.name for field in fields(Entry))
+_VALUES = attrgetter(*_COLUMNS)
 _CHANGEABLE = tuple(name for name in _COLUMNS if name != "order_id")
 
 SELECT_ENTRIES = sa.select(*(_ORDERS[name] for name in _COLUMNS)).where(of(schema.orders))
@@ -161,14 +163,14 @@ class Rows:
 
     def __init__(self, transaction: Transaction, key: Key) -> None:
         self._transaction = transaction
-        self._key = key
+        self._key_values = key.values
         self._before: dict[int, Entry] = {}
         self._entries: dict[int, Entry] = {}
         self._attempts: list[dict[str, Any]] = []
 
     def lock(self, ids: Collection[int]) -> None:
         """Lock the rows with these ids, those that exist."""
-        rows = self._transaction.rows(_LOCK, **self._key.values, ids=sorted(ids))
+        rows = self._transaction.rows(_LOCK, **self._key_values, ids=sorted(ids))
         self._before.update((row[0], make_entry(row)) for row in rows)
         self._entries.update(self._before)
 
@@ -213,7 +215,7 @@ class Rows:
         return bool(
             self._transaction.rows(
                 _KEPT_ATTEMPT,
-                **self._key.values,
+                **self._key_values,
                 order_id=claimed.order_id,
                 run_id=claimed.run_id,
                 number=claimed.attempts,
@@ -232,12 +234,12 @@ class Rows:
         self._transaction.run(_INSERT_ATTEMPT, *self._attempts)
 
     def _row(self, entry: Entry) -> dict[str, Any]:
-        row = {name: getattr(entry, name) for name in _COLUMNS}
-        return {**row, **self._key.values, "state": entry.state.value}
+        row = zip(_COLUMNS, _VALUES(entry), strict=True)
+        return {**dict(row), **self._key_values, "state": entry.state.value}
 
     def _attempt(self, claimed: Entry, after: Entry, outcome: Outcome) -> dict[str, Any]:
         return {
-            **self._key.values,
+            **self._key_values,
             "order_id": claimed.order_id,
             "number": claimed.attempts,
             "run_id": claimed.run_id,
