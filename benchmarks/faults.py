@@ -41,6 +41,8 @@ DAY_S = 86_400.0
 _CONFIGURATION = "delivery: {timeout: {connect: 1, read: 1}}\n"
 _DELAYS_S = {FaultKind.SLOW: 0.3, FaultKind.LATE: 2.0}
 """Shorter and longer than the read timeout of one second."""
+_TIMES = {FaultKind.ENDLESS_QUOTA: 5}
+"""It ends a run, and runs would otherwise never get past the first fifty requests."""
 
 
 class FastClock(SystemClock):
@@ -76,7 +78,13 @@ def faults_of_requests() -> Iterator[Fault]:
         for kind in FaultKind:
             if kind.group is not Group.ORDER and kind is not FaultKind.HOLD:
                 try:
-                    yield Fault(service, kind, rate=RATE, delay_s=_DELAYS_S.get(kind))
+                    yield Fault(
+                        service,
+                        kind,
+                        rate=RATE,
+                        delay_s=_DELAYS_S.get(kind),
+                        times=_TIMES.get(kind),
+                    )
                 except ValueError:  # the other service's fault
                     continue
 
