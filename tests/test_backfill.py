@@ -267,9 +267,7 @@ def test_a_window_takes_in_both_of_its_ends(desk: Desk, by: Any) -> None:
 
 
 @pytest.mark.parametrize("offset_s", [0.0, 7200.0, -7200.0])
-def test_an_order_that_is_made_after_the_start_is_not_of_this_run(
-    desk: Desk, offset_s: float
-) -> None:
+def test_an_order_created_after_the_start_is_not_in_the_run(desk: Desk, offset_s: float) -> None:
     desk.sandbox.clock_offset_s = offset_s
     before = set(desk.sandbox.store.ids())
     made: list[int] = []

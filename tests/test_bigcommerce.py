@@ -164,7 +164,7 @@ def test_a_silent_server_is_retried(sandbox: Sandbox, make_bigcommerce: ClientFa
     gate.open()
 
 
-def test_without_any_connection_the_run_stops(clock: FakeClock, sandbox: Sandbox) -> None:
+def test_without_a_connection_the_run_stops(clock: FakeClock, sandbox: Sandbox) -> None:
     sandbox.stop()
     client = BigCommerceClient(
         store_hash="abc123", access_token=Secret("t"), clock=clock, api_url=sandbox.api_url

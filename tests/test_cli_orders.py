@@ -172,7 +172,7 @@ def test_a_backfill_as_json_adds_up(shell: Shell) -> None:
     assert found["until"].endswith("+00:00")
 
 
-def test_a_backfill_that_stops_says_so_in_its_json(shell: Shell) -> None:
+def test_a_backfill_that_stops_early_reports_it_in_json(shell: Shell) -> None:
     shell.sandbox.faults.add("onetribe:status@401")
     result = shell.run("backfill", "--json").says(4, "merchant key")
     assert result.json["complete"] is False

@@ -199,7 +199,7 @@ def test_whatever_the_headers_are_a_status_line_is_a_response(lines: list[bytes]
 
 
 @pytest.mark.parametrize("rest", [b"", b"Content-Le", b"Content-Length: 2\r\n"])
-def test_a_post_whose_response_ends_within_its_headers_was_answered(
+def test_a_post_whose_response_ends_within_its_headers_got_a_response(
     serve: Serve, rest: bytes
 ) -> None:
     url = serve(ends(b"HTTP/1.1 200 OK\r\n", rest)).url
@@ -282,7 +282,7 @@ def test_a_connection_that_idled_is_not_used_again(
 
 
 @pytest.mark.parametrize("end", [reset, socket.socket.close], ids=["reset", "closed"])
-def test_after_a_connection_was_ended_while_idle_a_post_is_not_in_doubt(
+def test_a_post_after_an_idle_disconnect_is_not_unknown(
     serve: Serve, end: Callable[[socket.socket], None]
 ) -> None:
     def one(connection: socket.socket) -> None:
@@ -360,7 +360,7 @@ def test_what_a_proxy_refuses_never_left(
     assert "hunter2" not in f"{caught.value} {caught.value.hint}"
 
 
-def test_a_proxys_answer_without_end_ends_at_the_deadline(
+def test_a_proxys_endless_response_ends_at_the_deadline(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = serve(endless(b"X-A: b\r\n", before=b"HTTP/1.1 200 OK\r\n"))

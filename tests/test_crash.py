@@ -92,7 +92,7 @@ def flagged(desk: Desk) -> set[int]:
     return found
 
 
-def test_however_often_it_is_killed_every_order_arrives_and_each_double_is_flagged(
+def test_repeated_kills_lose_no_order_and_every_duplicate_is_flagged(
     desk: Desk,
 ) -> None:
     dice = random.Random(20260301)
@@ -167,7 +167,7 @@ def test_a_second_interrupt_stops_immediately_and_flags_what_was_in_flight(
     assert len(flagged(desk)) == 1
 
 
-def test_a_response_that_the_ledger_was_not_told_before_the_kill_is_sent_again_and_flagged(
+def test_an_order_whose_response_was_not_recorded_before_the_kill_is_sent_again_and_flagged(
     make_sandbox: SandboxFactory, tmp_path: Path
 ) -> None:
     desk = Desk(make_sandbox(30), tmp_path / "ledger.db", FakeClock())

@@ -130,9 +130,7 @@ def test_many_threads_each_get_their_own_result(database: Database, path: Path) 
     assert len(keys(path)) == 160
 
 
-def test_one_failing_item_does_not_hurt_the_others_of_its_batch(
-    database: Database, path: Path
-) -> None:
+def test_one_failing_item_does_not_affect_its_batch(database: Database, path: Path) -> None:
     stalled = Stalled(database)
 
     def fail(transaction: Transaction, names: Sequence[str]) -> list[str]:
@@ -234,7 +232,7 @@ def test_ledger_and_journal_are_for_their_owner_only(database: Database, path: P
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_commits_outlive_a_power_cut_and_no_write_ahead_log_is_used(
+def test_commits_survive_power_loss_without_a_write_ahead_log(
     database: Database,
 ) -> None:
     def pragma(name: str) -> Any:
@@ -259,14 +257,14 @@ def test_a_ledger_that_does_not_tell_its_version_is_refused(path: Path, version:
     fill(path)
     with closing(sqlite3.connect(path)) as writer, writer:
         writer.execute("UPDATE ledger_meta SET value = ?", (version,))
-    assert "does not tell its version" in str(refusal(path))
+    assert "has no version" in str(refusal(path))
 
 
 def test_a_ledger_without_a_version_is_refused(path: Path) -> None:
     fill(path)
     with closing(sqlite3.connect(path)) as writer, writer:
         writer.execute("DELETE FROM ledger_meta")
-    assert "does not tell its version" in str(refusal(path))
+    assert "has no version" in str(refusal(path))
 
 
 def test_a_ledger_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> None:
@@ -339,16 +337,14 @@ def test_a_read_only_file_or_folder_is_refused(path: Path) -> None:
         path.parent.chmod(0o700)
 
 
-def test_a_ledger_that_turns_read_only_is_told_as_such(database: Database) -> None:
+def test_a_ledger_that_becomes_read_only_is_reported(database: Database) -> None:
     database.do(lambda t: t.execute("PRAGMA query_only=ON"))
     with pytest.raises(LedgerError, match="cannot be written") as caught:
         database.submit(put, "one").result()
     assert "write permission" in caught.value.hint
 
 
-def test_a_full_disk_is_told_as_such_and_nothing_that_was_written_is_lost(
-    database: Database, path: Path
-) -> None:
+def test_a_full_disk_is_reported_and_committed_data_is_kept(database: Database, path: Path) -> None:
     ledger = make_book(database, FakeClock())
     ledger.record([Seen(make_order(1))])
     [(pages,)] = database.do(lambda t: t.execute("PRAGMA page_count"))
@@ -448,7 +444,7 @@ def test_a_ledger_locked_by_another_process_is_waited_for_and_then_busy(path: Pa
     fill(path)
 
 
-def test_when_the_ledger_is_locked_all_who_wait_are_told_after_one_timeout(path: Path) -> None:
+def test_all_waiting_threads_fail_after_one_timeout_when_the_ledger_is_locked(path: Path) -> None:
     fill(path)
     with (
         closing(Database(path, lock_timeout_s=0.2)) as database,
@@ -477,7 +473,7 @@ class Reader:
         self._connection.close()
 
 
-def test_a_commit_waits_as_long_for_a_reader_as_a_write_does_for_a_writer(
+def test_a_commit_waits_for_a_reader_as_long_as_for_a_writer(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(Database(path)) as database:
@@ -490,7 +486,7 @@ def test_a_commit_waits_as_long_for_a_reader_as_a_write_does_for_a_writer(
     assert keys(path) == {"late"}
 
 
-def test_a_commit_that_a_reader_outlasts_is_taken_back_and_stops_nobody(path: Path) -> None:
+def test_a_commit_that_a_reader_outlasts_is_rolled_back_and_blocks_no_other(path: Path) -> None:
     with closing(Database(path, lock_timeout_s=0.1)) as database:
         with closing(Reader(path)), pytest.raises(LedgerError, match="Litestream") as caught:
             database.submit(put, "early").result()
@@ -502,7 +498,7 @@ def test_a_commit_that_a_reader_outlasts_is_taken_back_and_stops_nobody(path: Pa
     assert keys(path) == {"other", "late"}
 
 
-def test_all_who_share_a_commit_that_a_reader_outlasts_are_told(path: Path) -> None:
+def test_all_threads_sharing_a_commit_that_a_reader_outlasts_get_the_error(path: Path) -> None:
     with closing(Database(path, lock_timeout_s=0.1)) as database:
         stalled = Stalled(database)
         with closing(Reader(path)):
@@ -527,7 +523,7 @@ def test_a_ledger_that_another_tool_put_into_wal_mode_is_refused(path: Path) -> 
     fill(path)
 
 
-def test_whoever_opens_a_ledger_in_the_middle_of_a_commit_waits_and_is_told(
+def test_opening_a_ledger_during_a_commit_waits_and_is_reported(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(path)
@@ -548,7 +544,7 @@ def test_whoever_opens_a_ledger_in_the_middle_of_a_commit_waits_and_is_told(
     assert opened.is_set()
 
 
-def test_a_closed_ledger_says_so(path: Path) -> None:
+def test_using_a_closed_ledger_is_an_error(path: Path) -> None:
     database = Database(path)
     late = database.submit(put, "late")
     database.close()
@@ -574,7 +570,7 @@ for line in sys.stdin:
 
 
 @pytest.mark.parametrize("there_were_runs", [False, True])
-def test_processes_that_make_the_ledger_at_once_end_up_with_one(
+def test_concurrent_processes_create_one_ledger(
     tmp_path: Path,
     there_were_runs: bool,
 ) -> None:
@@ -606,7 +602,7 @@ def test_processes_that_make_the_ledger_at_once_end_up_with_one(
             assert not list(path.parent.glob("*.new-*"))
 
 
-def test_a_ledger_that_was_killed_while_it_was_made_is_made_by_the_next(path: Path) -> None:
+def test_after_a_kill_during_creation_the_next_process_creates_the_ledger(path: Path) -> None:
     locks_beside(path).mkdir(parents=True)
     stop = (
         "import os, sys; from pathlib import Path;"
@@ -622,7 +618,7 @@ def test_a_ledger_that_was_killed_while_it_was_made_is_made_by_the_next(path: Pa
     assert keys(path) == set()
 
 
-def test_a_file_system_without_links_is_told_as_such(path: Path) -> None:
+def test_a_file_system_without_links_is_reported(path: Path) -> None:
     stop = (
         "import sys; from pathlib import Path;"
         "from onetribe_bc.errors import LedgerError;"
@@ -640,7 +636,7 @@ def test_a_file_system_without_links_is_told_as_such(path: Path) -> None:
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_ledger_that_was_cut_to_nothing_is_not_taken_for_a_new_one(path: Path) -> None:
+def test_a_truncated_ledger_does_not_count_as_new(path: Path) -> None:
     with closing(Database(path)) as database, make_book(database, FakeClock()).run("sync"):
         pass
     path.write_bytes(b"")
@@ -663,7 +659,7 @@ def test_a_ledger_that_was_deleted_on_purpose_begins_anew(path: Path) -> None:
     assert keys(path) == set()
 
 
-def test_whoever_waits_for_another_process_is_told_of_it(
+def test_waiting_for_another_process_is_logged(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(Database(path)) as database:

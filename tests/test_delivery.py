@@ -90,7 +90,7 @@ def test_the_proof_of_a_delivery_is_kept_with_at_most_200_characters(desk: Desk)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 304, 307, 308, 401, 403, 404, 405, 410])
-def test_a_wrong_address_stops_the_run_and_leaves_every_order_owed(desk: Desk, status: int) -> None:
+def test_a_wrong_url_stops_the_run_and_leaves_every_order_owed(desk: Desk, status: int) -> None:
     answer(desk, status, headers=(("Location", desk.sandbox.onetribe_url),))
     run = desk.run()
     assert isinstance(run.error, OneTribeUrlError)
@@ -118,7 +118,7 @@ def test_a_redirect_is_not_followed_and_not_counted_as_a_delivery(desk: Desk) ->
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520])
-def test_an_answer_that_may_pass_is_tried_again_with_full_jitter(desk: Desk, status: int) -> None:
+def test_a_temporary_failure_is_retried_with_full_jitter(desk: Desk, status: int) -> None:
     answer(desk, status, times=3)
     run = desk.run(only(first(desk)))
     assert run.dispositions == {Disposition.DELIVERED: 1}
@@ -151,7 +151,7 @@ def test_while_one_tribe_asks_for_a_pause_no_worker_sends(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 402, 406, 409, 413, 415, 422, 451])
-def test_any_other_4xx_fails_just_this_order(desk: Desk, status: int) -> None:
+def test_any_other_4xx_fails_only_this_order(desk: Desk, status: int) -> None:
     answer(desk, status, order_ids=frozenset([first(desk)]))
     run = desk.run()
     assert run.error is None
@@ -164,7 +164,7 @@ def test_any_other_4xx_fails_just_this_order(desk: Desk, status: int) -> None:
     assert attempts(desk, first(desk)) == ["failed"]
 
 
-def test_what_failed_is_tried_again_by_the_next_run_or_left_when_asked_to(desk: Desk) -> None:
+def test_failed_orders_are_retried_by_the_next_run_or_left_as_configured(desk: Desk) -> None:
     answer(desk, 422, order_ids=frozenset([first(desk)]), times=1)
     desk.run()
     again = desk.run(retry_failed=False)
@@ -173,7 +173,7 @@ def test_what_failed_is_tried_again_by_the_next_run_or_left_when_asked_to(desk: 
     assert set(desk.filed.values()) == {1}
 
 
-def test_an_order_that_is_too_large_or_none_at_all_is_refused_by_itself(desk: Desk) -> None:
+def test_an_oversized_or_invalid_order_fails_alone(desk: Desk) -> None:
     sizes = {i: len(desk.sandbox.store.raw(i)) for i in desk.sandbox.store.ids()}
     largest = max(sizes, key=lambda order_id: sizes[order_id])
     desk.sandbox.onetribe.max_body = sizes[largest] - 1
@@ -182,7 +182,7 @@ def test_an_order_that_is_too_large_or_none_at_all_is_refused_by_itself(desk: De
     assert run.ids(Disposition.DELIVERED) == {i for i in sizes if sizes[i] < sizes[largest]}
 
 
-def test_when_its_tries_are_used_up_an_order_has_failed(desk: Desk) -> None:
+def test_an_order_fails_after_its_last_attempt(desk: Desk) -> None:
     answer(desk, 503, order_ids=frozenset([first(desk)]))
     run = desk.run(attempts=3)
     assert run.error is None
@@ -239,7 +239,7 @@ def test_without_a_connection_nothing_is_unknown_and_all_stays_owed(desk: Desk) 
 
 
 @pytest.mark.parametrize("kind", [FaultKind.LOST_REPLY, FaultKind.RESET])
-def test_an_order_without_an_answer_is_unknown_and_then_sent_again_and_flagged(
+def test_an_order_without_a_response_is_unknown_and_then_sent_again_and_flagged(
     desk: Desk, kind: FaultKind
 ) -> None:
     desk.sandbox.faults.add(Fault("onetribe", kind, order_ids=frozenset([first(desk)]), times=1))
@@ -255,7 +255,7 @@ def test_an_order_without_an_answer_is_unknown_and_then_sent_again_and_flagged(
     assert desk.filed[first(desk)] == (2 if kind is FaultKind.LOST_REPLY else 1)
 
 
-def test_an_answer_that_does_not_come_in_time_is_unknown(desk: Desk) -> None:
+def test_an_order_whose_response_times_out_is_unknown(desk: Desk) -> None:
     gate = Gate()
     fault = Fault("onetribe", "hold", order_ids=frozenset([first(desk)]), gate=gate, after=True)
     desk.sandbox.faults.add(fault)
@@ -282,7 +282,7 @@ def keys(sandbox: Sandbox, order_id: int) -> list[str | None]:
     return [r.headers.get("Idempotency-Key") for r in received if r.order_id == order_id]
 
 
-def test_the_idempotency_key_is_the_same_for_all_tries_and_another_after_force(
+def test_the_idempotency_key_is_the_same_for_all_attempts_and_changes_with_force(
     desk: Desk,
 ) -> None:
     answer(desk, 503, times=2)
@@ -310,7 +310,7 @@ def test_no_two_orders_share_a_key(desk: Desk) -> None:
     assert len({key for each in found for key in each}) == 12
 
 
-def test_never_more_posts_are_under_way_than_there_are_workers(
+def test_at_most_one_post_per_worker_is_in_flight(
     make_sandbox: SandboxFactory, tmp_path: Path
 ) -> None:
     desk = Desk(make_sandbox(60), tmp_path / "ledger.db", skip=(), workers=3)
@@ -330,7 +330,7 @@ def test_never_more_posts_are_under_way_than_there_are_workers(
     assert runs[0].dispositions == {Disposition.DELIVERED: 60}
 
 
-def test_the_ledger_can_be_written_while_a_post_is_under_way(desk: Desk) -> None:
+def test_the_ledger_can_be_written_while_a_post_is_in_flight(desk: Desk) -> None:
     gate = desk.sandbox.faults.hold("onetribe")
     runs: list[Run] = []
     thread = threading.Thread(target=lambda: runs.append(desk.run()))
@@ -360,7 +360,7 @@ class WaitingClock(FakeClock):
         super().sleep(seconds)
 
 
-def test_who_waits_to_try_again_sends_nothing_once_the_run_is_stopped(desk: Desk) -> None:
+def test_a_worker_waiting_to_retry_sends_nothing_after_the_run_stopped(desk: Desk) -> None:
     waiting, wrong = desk.sandbox.store.ids()[:2]
     answer(desk, 503, order_ids=frozenset([waiting]))
     answer(desk, 401, order_ids=frozenset([wrong]))
@@ -446,7 +446,7 @@ def test_a_wrong_key_costs_one_request(desk: Desk) -> None:
     assert desk.states() == {"pending": 12}
 
 
-def test_retry_after_zero_does_not_burn_the_tries(desk: Desk) -> None:
+def test_retry_after_zero_still_waits_between_attempts(desk: Desk) -> None:
     answer(desk, 503, times=2, headers=(("Retry-After", "0"),))
     assert desk.run(only(first(desk))).dispositions == {Disposition.DELIVERED: 1}
     assert sum(desk.clock.slept) > 0

@@ -106,7 +106,7 @@ GUIDES = [
 
 
 @pytest.mark.parametrize("name", GUIDES)
-def test_what_a_guide_has_one_type_works(name: str, make_sandbox: SandboxFactory) -> None:
+def test_every_command_in_a_guide_works(name: str, make_sandbox: SandboxFactory) -> None:
     sandbox = make_sandbox(now=None, example=True, days=5.0)
     for scope in ("created", "statusUpdated"):
         sandbox.hooks.add(
@@ -149,7 +149,7 @@ def test_services_that_share_a_ledger_run_as_one_user() -> None:
         assert {"User=bc2ot", "DynamicUser=yes", "StateDirectory=bc2ot"} <= {*service.split("\n")}
 
 
-def test_whatever_is_not_run_says_why() -> None:
+def test_every_block_that_is_not_run_has_a_reason() -> None:
     for path in documents.documents():
         for line in re.findall(r"(?m)^<!-- (.*) -->\n\n?```", path.read_text(encoding="utf-8")):
             assert re.fullmatch(r"(not run|exits \d+): \S.*|begin [a-z ]+", line), (path.name, line)
@@ -245,7 +245,7 @@ def test_a_help_text_that_changed_is_noticed(
     assert "docs/bc2ot.1 has drifted" in told
 
 
-def test_a_message_that_no_one_says_is_noticed() -> None:
+def test_a_quoted_message_that_is_not_in_the_code_is_detected() -> None:
     tree = source_trees(ROOT / "onetribe_bc")["ledger/runs.py"]
     texts = set(iter_texts(tree))
     message = "Another sync or backfill of store … is running: …, since … UTC…."
@@ -273,7 +273,7 @@ def test_a_link_that_leads_nowhere_is_noticed(
     assert documents.unreachable_documents() == ["no document links to docs/c.md"]
 
 
-def test_a_document_without_its_markers_is_told() -> None:
+def test_a_document_without_its_markers_is_reported() -> None:
     with pytest.raises(ValueError, match="the markers of 'help' are missing"):
         documents.block("# nothing", "help", "")
 

@@ -115,7 +115,7 @@ def test_an_unknown_order_that_is_no_longer_eligible_is_skipped_and_stays_flagge
 
 
 @pytest.mark.parametrize("state", [State.DELIVERED, State.UNKNOWN, State.FAILED, State.PENDING])
-def test_a_claim_that_is_given_back_leaves_the_order_as_it_was(state: State) -> None:
+def test_a_released_claim_leaves_the_order_unchanged(state: State) -> None:
     before = Entry(218, state, NOW, NOW, sha256="b" * 64, attempts=1, arrivals=1, sent_at=NOW)
     claimed, decision = claim(before, order(), Policy(force=True), "mine", 0, LATER)
     assert decision is Disposition.TO_SEND
@@ -131,9 +131,7 @@ def test_an_older_version_is_not_sent_over_a_newer_one() -> None:
 
 
 @given(entries(), orders, policies)
-def test_coming_across_an_order_loses_nothing_that_is_known_about_it(
-    before: Entry, seen: Order, policy: Policy
-) -> None:
+def test_recording_an_order_again_loses_nothing(before: Entry, seen: Order, policy: Policy) -> None:
     after, _ = record(before, seen, "", policy, LATER)
     assert (after.arrivals, after.deliveries, after.attempts, after.sha256) == (
         before.arrivals,
@@ -191,7 +189,7 @@ def test_a_failed_order_is_tried_again_when_asked_for_or_when_it_changed(
 
 
 @given(st.sampled_from([State.SKIPPED, State.GONE]), policies, st.data())
-def test_a_skipped_or_gone_order_is_looked_at_again(
+def test_a_skipped_or_gone_order_is_checked_again(
     state: State, policy: Policy, data: st.DataObject
 ) -> None:
     after, decision = record(data.draw(entries(state)), order(), "", policy, LATER)
@@ -214,7 +212,7 @@ def test_a_claim_is_taken_exactly_when_the_order_is_to_be_sent(
 
 
 @given(entries(), orders, policies)
-def test_nobody_takes_what_another_run_has_claimed(
+def test_no_run_claims_an_order_that_another_run_has_claimed(
     before: Entry, seen: Order, policy: Policy
 ) -> None:
     claimed, decision = claim(before, seen, policy, "mine", 0, LATER)
@@ -237,7 +235,7 @@ def test_arrivals_and_deliveries_add_up(before: Entry, state: State | None) -> N
 
 
 @given(entries(), outcomes)
-def test_a_late_outcome_counts_its_arrival_and_leaves_the_heirs_claim_alone(
+def test_a_late_outcome_counts_its_arrival_and_leaves_a_newer_claim_alone(
     before: Entry, state: State | None
 ) -> None:
     after = settle_late(before, Outcome(state, "why", 200, "said"), LATER)

@@ -52,7 +52,7 @@ def ids(named: list[Named]) -> list[int]:
     return [one.order_id for one in named]
 
 
-def test_an_order_is_due_at_once_and_only_once_however_many_callbacks_name_it(
+def test_an_order_is_due_immediately_and_once_however_many_callbacks_name_it(
     inbox: Inbox, clock: FakeClock
 ) -> None:
     for _ in range(3):
@@ -110,7 +110,7 @@ def test_an_order_can_be_put_off(inbox: Inbox, clock: FakeClock) -> None:
     assert ids(inbox.due(10)) == [218]
 
 
-def test_what_is_postponed_counts_its_looks_and_another_callback_begins_anew(
+def test_postponing_counts_lookups_and_another_callback_resets_them(
     inbox: Inbox, clock: FakeClock
 ) -> None:
     inbox.put(218).result()

@@ -156,7 +156,7 @@ def test_a_settlement_whose_claim_vanished_still_counts_its_arrival(
     assert other.ledger.status().possible_duplicates == 1
 
 
-def test_nobody_is_taken_for_dead_because_the_server_was_down(
+def test_a_server_outage_makes_no_run_count_as_dead(
     make_host: MakeHost, postgres: PostgresServer
 ) -> None:
     lease_s = 1.5
@@ -177,7 +177,7 @@ def test_nobody_is_taken_for_dead_because_the_server_was_down(
     assert heir.ledger.recover() == []
 
 
-def test_who_has_just_lost_the_database_takes_nobody_for_dead(
+def test_a_process_that_just_lost_the_database_recovers_no_run(
     make_host: MakeHost, postgres: PostgresServer, url: PostgresUrl
 ) -> None:
     with Relay(postgres.port) as relay:
@@ -210,7 +210,7 @@ def test_a_run_that_was_recovered_ends_and_the_next_one_works(
         host.claim(1)
 
 
-def test_of_many_syncs_that_start_at_once_one_runs_and_the_others_name_it(
+def test_of_many_concurrent_syncs_one_runs_and_the_others_name_it(
     make_host: MakeHost,
 ) -> None:
     hosts = [make_host() for _ in range(4)]

@@ -273,7 +273,7 @@ def make_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], 
     return empty
 
 
-def test_whatever_happens_the_ledger_says_what_is_true(
+def test_the_ledger_is_correct_after_any_sequence_of_events(
     tmp_path: Path, make_ledger: Callable[[], Location]
 ) -> None:
     with Stage(tmp_path) as stage:

@@ -42,7 +42,7 @@ def tables(path: Path) -> dict[str, str]:
         return {name: "".join(sql.split()) for name, sql in found}
 
 
-def test_an_older_ledger_is_migrated_and_all_it_knew_is_still_known(old: Path) -> None:
+def test_an_older_ledger_is_migrated_without_loss(old: Path) -> None:
     with closing(Database(old)) as database:
         ledger = Ledger(database, store_hash="sandbox1", destination="0123456789abcdef")
         states = {entry.order_id: entry.state for entry in ledger.iter_entries()}
@@ -86,7 +86,7 @@ def test_a_migrated_ledger_has_the_tables_of_a_new_one(old: Path, tmp_path: Path
     assert tables(old) == tables(tmp_path / "new.db")
 
 
-def test_a_private_copy_of_the_older_ledger_is_set_aside(old: Path) -> None:
+def test_an_older_ledger_is_backed_up_to_a_private_file(old: Path) -> None:
     before = dump(old)
     Database(old).close()
     copy = old.with_name("ledger.db.v2.bak")
@@ -108,7 +108,7 @@ def test_it_is_migrated_once(old: Path) -> None:
     assert not old.with_name("ledger.db.v2.bak.2").exists()
 
 
-def test_where_no_copy_can_be_made_the_ledger_is_left_as_it_is(
+def test_if_the_backup_fails_the_ledger_is_unchanged(
     tmp_path: Path, old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = dump(old)
@@ -133,7 +133,7 @@ def test_where_no_copy_can_be_made_the_ledger_is_left_as_it_is(
     assert not [*tmp_path.glob("*.bak*"), *tmp_path.glob("*.copy-*")]
 
 
-def test_what_fails_on_the_way_leaves_the_older_version_and_no_copy(old: Path) -> None:
+def test_a_failed_migration_leaves_the_older_version_and_no_backup(old: Path) -> None:
     with closing(sqlite3.connect(old)) as connection:
         connection.execute("CREATE TABLE counts (stranger TEXT)")
         connection.commit()

@@ -251,7 +251,7 @@ ECHOES: dict[str, Callable[[str], str]] = {
      "97001", "+1555", "Ring twice", "zoe@example.com", "Zweite\r\n Zeile"],
 )  # fmt: skip
 @pytest.mark.parametrize("ensure_ascii", [True, False])
-def test_the_customers_data_is_masked_however_an_answer_spells_it(
+def test_customer_data_is_masked_in_every_spelling(
     client: OneTribeClient, echo: Callable[[str], str], value: str, ensure_ascii: bool
 ) -> None:
     text = kept(client, person(ensure_ascii=ensure_ascii), echo(value))

@@ -107,7 +107,7 @@ def test_each_order_of_a_list_keeps_its_own_bytes(given_list: tuple[str, list[st
 @example(b'{"id":1,"total":-Infinity}')
 @example(b'\xef\xbb\xbf{"id":1}')
 @example(b'{"id":1,"date_created":"Mon, 01 Jan 0001 00:00:00 +2359"}')
-def test_whatever_comes_is_orders_or_a_broken_answer(body: bytes) -> None:
+def test_any_body_is_parsed_or_a_bad_response(body: bytes) -> None:
     for parse in (parse_order, parse_orders):
         with contextlib.suppress(BadResponseError):
             parse(body)
@@ -134,12 +134,12 @@ def test_whatever_comes_is_orders_or_a_broken_answer(body: bytes) -> None:
         (b'[{"id":7,"total":NaN}]', "not JSON"),
     ],
 )
-def test_a_broken_list_says_what_is_wrong_with_it(body: bytes, message: str) -> None:
+def test_a_broken_list_is_reported_with_the_reason(body: bytes, message: str) -> None:
     with pytest.raises(BadResponseError, match=message):
         parse_orders(body)
 
 
-def test_the_answer_for_one_order_holds_nothing_else() -> None:
+def test_a_response_for_one_order_contains_nothing_else() -> None:
     with pytest.raises(BadResponseError, match="more than one JSON value"):
         parse_order(b'{"id":1} {"id":2}')
 

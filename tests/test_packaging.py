@@ -218,7 +218,7 @@ def test_the_man_page_shows_each_option_and_example_as_it_is_typed() -> None:
 # The container
 
 
-def test_what_the_image_is_made_of_is_there_and_not_ignored() -> None:
+def test_the_files_of_the_image_exist_and_are_not_ignored() -> None:
     steps = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
     copied = [
         source
@@ -233,7 +233,7 @@ def test_what_the_image_is_made_of_is_there_and_not_ignored() -> None:
     assert {line[1:] for line in ignored if line.startswith("!")} == set(copied)
 
 
-def test_the_image_runs_as_nobody_in_particular_and_tells_its_health() -> None:
+def test_the_image_runs_unprivileged_and_has_a_health_check() -> None:
     steps = (ROOT / "Dockerfile").read_text()
     final = steps.rpartition("\nFROM ")[2]
     (user,) = re.findall(r"(?m)^USER (\d+):\1$", final)

@@ -101,7 +101,7 @@ def test_an_interrupt_before_the_first_order_sends_nothing(desk: Desk) -> None:
     finish(desk)
 
 
-def test_an_interrupt_while_posts_are_under_way_waits_for_their_answers(desk: Desk) -> None:
+def test_an_interrupt_waits_for_the_responses_of_posts_in_flight(desk: Desk) -> None:
     gate = Gate()
     desk.sandbox.faults.add(Fault("onetribe", "hold", skip=1, gate=gate))
     runs: list[Run] = []
@@ -149,7 +149,7 @@ def mend_the_ledger(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("state", ["sending", "delivered", "pending"])
-def test_a_ledger_that_fails_in_mid_run_stops_it_and_nothing_is_lost_or_doubled_unseen(
+def test_a_ledger_failure_stops_the_run_without_losses_or_unflagged_duplicates(
     desk: Desk, state: str
 ) -> None:
     desk.run(limit=20)
@@ -163,7 +163,7 @@ def test_a_ledger_that_fails_in_mid_run_stops_it_and_nothing_is_lost_or_doubled_
     finish(desk, in_doubt=desk.workers if state == "delivered" else 0)
 
 
-def test_a_ledger_that_others_keep_locked_ends_the_run_and_nothing_is_doubled_unseen(
+def test_a_ledger_that_stays_locked_ends_the_run_without_unflagged_duplicates(
     desk: Desk,
 ) -> None:
     desk.run(limit=1)
@@ -267,7 +267,7 @@ def test_a_tally_names_a_thousand_orders_in_trouble_and_counts_all() -> None:
     assert summary.exit_code == ExitCode.INCOMPLETE
 
 
-def test_a_skipped_order_is_trouble_only_for_who_asked_for_it_by_name() -> None:
+def test_a_skipped_order_is_a_problem_only_if_requested_by_id() -> None:
     for strict, code in ((False, ExitCode.DONE), (True, ExitCode.INCOMPLETE)):
         summary = Summary(strict=strict)
         summary.add(Report(1, Disposition.SKIPPED, "status Incomplete"))

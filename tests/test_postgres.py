@@ -230,7 +230,7 @@ def test_without_psycopg_the_extra_is_named(url: PostgresUrl, tmp_path: Path) ->
 # Made
 
 
-def test_many_hosts_create_a_ledger_at_once_and_one_of_them_does(postgres: PostgresServer) -> None:
+def test_of_many_hosts_that_create_a_ledger_concurrently_one_does(postgres: PostgresServer) -> None:
     postgres.execute("CREATE DATABASE crowded")
     url = postgres_url(postgres.url("crowded"))
     made: list[bool] = []

@@ -75,7 +75,7 @@ class Crew:
         self._server.communicate()
 
 
-def test_kills_freezes_and_a_failing_server_lose_nothing_and_hide_no_double(
+def test_kills_freezes_and_server_failures_lose_no_order_and_flag_every_duplicate(
     make_sandbox: SandboxFactory,
     postgres: PostgresServer,
     make_postgres: Callable[[], PostgresUrl],

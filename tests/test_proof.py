@@ -141,7 +141,9 @@ def is_flagged_everywhere(desk: Station) -> int:
     return sum(flags.values())
 
 
-def test_fifty_kills_of_backfill_and_sync_lose_nothing_and_hide_no_double(desk: Station) -> None:
+def test_fifty_kills_of_backfill_and_sync_lose_no_order_and_flag_every_duplicate(
+    desk: Station,
+) -> None:
     dice = random.Random(20261123)
     kills = [0, 0]
     new_ids = count(100 + ORDERS)
@@ -226,7 +228,7 @@ def settle(desk: Station) -> None:
             return
 
 
-def test_under_faults_on_both_sides_nothing_is_lost_and_only_lost_replies_double(
+def test_under_faults_on_both_sides_only_lost_responses_cause_duplicates(
     make_sandbox: SandboxFactory, tmp_path: Path
 ) -> None:
     desk = Station(make_sandbox(ORDERS, faults=FAULTS), tmp_path / "ledger.db")
@@ -242,7 +244,7 @@ def test_under_faults_on_both_sides_nothing_is_lost_and_only_lost_replies_double
     assert "gone" not in desk.states()
 
 
-def test_with_hold_none_of_the_lost_replies_is_sent_again(
+def test_with_hold_no_order_with_a_lost_response_is_sent_again(
     make_sandbox: SandboxFactory, tmp_path: Path
 ) -> None:
     desk = Station(make_sandbox(ORDERS, faults=FAULTS), tmp_path / "ledger.db")

@@ -67,7 +67,7 @@ def test_without_fix_it_changes_nothing(gappy: Shell) -> None:
     assert len(gappy.sandbox.onetribe.received) == received
 
 
-def test_fix_closes_the_gaps_and_says_so(gappy: Shell) -> None:
+def test_fix_closes_the_gaps_and_reports_it(gappy: Shell) -> None:
     told = gappy.run("reconcile", "--fix", "--json")
     told.says(0, "4 gaps. Sending them.", "4 delivered", "No gap.")
     assert (told.json["gaps"], told.json["delivered"]) == ([], gappy.eligible)

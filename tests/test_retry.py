@@ -40,7 +40,7 @@ def test_unknown_ones_are_sent_again_also_when_held_and_flagged(troubled: Shell)
     assert set(troubled.states()) == {"delivered", "skipped"}
 
 
-def test_both_at_once_and_then_there_is_nothing_left(troubled: Shell) -> None:
+def test_failed_and_unknown_together_leave_nothing_to_retry(troubled: Shell) -> None:
     told = troubled.run("retry", "--failed", "--unknown", "--json")
     assert (told.code, told.json["delivered"], told.json["complete"]) == (0, 2, True)
     asked = len(troubled.sandbox.requests)

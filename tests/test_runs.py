@@ -178,7 +178,7 @@ def test_a_store_is_held_against_other_processes_until_the_holder_dies(
 
 
 @pytest.mark.parametrize("kind", ["symbolic link", "hard link", "symbolic link to the directory"])
-def test_by_whatever_name_it_is_reached_it_is_one_ledger(
+def test_all_links_to_a_ledger_reach_the_same_locks(
     tmp_path: Path, stage: Stage, kind: str
 ) -> None:
     first, other = tmp_path / "first" / "ledger.db", tmp_path / "other" / "name.db"
@@ -247,7 +247,7 @@ def older(path: Path) -> FakeClock:
     return clock
 
 
-def test_an_older_copy_that_was_put_back_ends_the_next_run(path: Path, older: FakeClock) -> None:
+def test_a_restored_older_copy_ends_the_next_run(path: Path, older: FakeClock) -> None:
     with closing(Database(path)) as database:
         ledger = make_book(database, older)
         with pytest.raises(LedgerError, match="is an older copy") as caught:
@@ -257,7 +257,7 @@ def test_an_older_copy_that_was_put_back_ends_the_next_run(path: Path, older: Fa
         assert ledger.status().states == {State.DELIVERED: 1, State.PENDING: 1}
 
 
-def test_what_is_sent_of_the_period_that_an_accepted_copy_misses_is_flagged(
+def test_after_an_older_copy_is_accepted_orders_of_the_missing_period_are_flagged(
     path: Path, older: FakeClock
 ) -> None:
     created = {"date_created": "Sun, 01 Mar 2026 12:30:00 +0000"}

@@ -148,7 +148,7 @@ def test_an_order_modified_in_the_second_of_the_bookmark_is_not_missed(
     assert desk.sync().ids(Disposition.DELIVERED) == {new}
 
 
-def test_an_order_modified_while_the_answer_is_on_its_way_is_not_missed(desk: Station) -> None:
+def test_an_order_modified_while_the_response_is_in_flight_is_not_missed(desk: Station) -> None:
     """The Date of a slow answer is later than the look at the orders was."""
     desk.overlap = timedelta(0)
     desk.sync(LONG_AGO)
@@ -433,7 +433,7 @@ def test_a_bigcommerce_outage_never_marks_an_order_as_gone(desk: Station, kind: 
 SINCE = ("--since", "2000-01-01")
 
 
-def test_the_first_sync_says_that_it_begins_now_and_what_else_there_is(shell: Shell) -> None:
+def test_the_first_sync_reports_that_it_starts_now_and_the_alternatives(shell: Shell) -> None:
     told = shell.run("sync")
     told.says(0, "first sync: it starts from now", "--since", "bc2ot backfill", "0 orders seen.")
     assert told.out == ""

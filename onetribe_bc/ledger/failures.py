@@ -1,4 +1,4 @@
-"""What may be wrong with a ledger's file: told alike by those who open it and those who only look.
+"""Errors of a ledger's file, worded the same whether it is opened or only inspected.
 
 Their texts name tables and files, never values.
 """
@@ -19,7 +19,7 @@ _RESTORE = (
 
 
 def sqlite_name(error: BaseException | None) -> str:
-    """SQLite's own name of an error, such as SQLITE_BUSY; empty where it has none."""
+    """Return SQLite's name of an error, such as SQLITE_BUSY; empty if it has none."""
     return getattr(error, "sqlite_errorname", "") or ""
 
 
@@ -29,7 +29,7 @@ def is_busy(error: BaseException | None) -> bool:
 
 
 def is_damage(error: BaseException | None) -> bool:
-    """Whether the file is no sound database."""
+    """Whether the file is not a valid database."""
     return sqlite_name(error).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 
 
@@ -97,7 +97,7 @@ def emptied(path: Path) -> LedgerError:
 
 
 def without_version(path: Path) -> LedgerError:
-    return LedgerError(f"The ledger {path} does not tell its version.", hint=_RESTORE)
+    return LedgerError(f"The ledger {path} has no version.", hint=_RESTORE)
 
 
 def too_new(path: Path, version: int) -> LedgerError:

@@ -1,8 +1,8 @@
 """The inbox: orders named by callbacks and not yet processed.
 
-A callback says that something happened to an order, not what. So an order is here once, however
-many callbacks named it, until it was fetched after the last of them. One that the ledger did not
-know is owed from its first callback on.
+A callback says that something happened to an order, not what. So an order is in the inbox once,
+however many callbacks name it, until it is fetched after the last of them. An order that is new to
+the ledger is owed from its first callback on.
 """
 
 from __future__ import annotations

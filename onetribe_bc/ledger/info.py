@@ -1,4 +1,4 @@
-"""What a ledger is, for people and scripts: its kind, version, stores and live runs."""
+"""Describe a ledger for people and scripts: its kind, version, stores and live runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A look at a ledger's file that changes nothing: it is neither made, migrated nor repaired."""
+"""Inspect a ledger's file without changing it: it is not created, migrated or repaired."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from onetribe_bc.ledger.failures import (
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LOCK_TIMEOUT_S = 2.0
-"""How long another process's write is waited for."""
+"""How long to wait for another process's write."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peek:
     """A ledger's file. `size` is in bytes; `version` is None while nothing was ever written.
 
-    `half_written` says that a process was killed in mid-write: whoever opens the file next takes
-    that back, and until then nothing can be read. `newest_order_at` is when the store's newest
-    order was first seen (aware UTC).
+    `half_written` says that a process was killed during a write: the next process that opens the
+    file rolls it back, and until then nothing can be read. `newest_order_at` is when the store's
+    newest order was first seen (aware UTC).
     """
 
     size: int
@@ -52,7 +52,7 @@ def peek(path: Path, store_hash: str, *, lock_timeout_s: float = LOCK_TIMEOUT_S)
     except OSError as error:
         raise unusable(path, error.strerror or type(error).__name__) from None
     if not stat.S_ISREG(found.st_mode):
-        raise unusable(path, "it is no regular file")
+        raise unusable(path, "it is not a regular file")
     if not found.st_size:
         return Peek(0)
     try:

@@ -94,7 +94,7 @@ def translated(label: str, error: psycopg.Error) -> Bc2otError | TransientError:
         return LedgerError(f"The ledger {label}: the server {problem}.", hint=hint)
     return LedgerError(
         f"The ledger {label} failed: {type(error).__name__} (SQLSTATE {state or 'none'}).",
-        hint="Look into the server's log.",
+        hint="Check the server's log.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Runs: who works on the ledger, and what the dead ones left behind."""
+"""Runs: which ones use the ledger, and the recovery of claims that dead ones left."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _refuse_second(transaction: Transaction, key: Key, run_id: str) -> None:
         raise BusyError(
             f"Another sync or backfill of store {key.store_hash} is running: {command}, since "
             f"{started_at:%F %T} UTC{f' on {host}' if host else ''}.",
-            hint="Wait for it to end. What it does not get to stays owed.",
+            hint="Wait for it to end. Orders it does not reach stay owed.",
         )
 
 

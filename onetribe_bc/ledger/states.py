@@ -1,4 +1,4 @@
-"""What the ledger knows of one order, and how that may change: pure values and functions.
+"""The state of one order in the ledger, and its transitions: pure values and functions.
 
 Each transition takes an entry and returns the next one; nothing here reads a clock, a database
 or the network. docs/ledger.md explains the states.
@@ -132,15 +132,15 @@ class Outcome:
 RELEASED = Outcome(None)
 """The claim is given back: its request never left."""
 
-ABANDONED = Outcome(State.UNKNOWN, "The run that was sending it ended without an answer.")
-"""A dead run held the claim: nobody knows whether the request arrived."""
+ABANDONED = Outcome(State.UNKNOWN, "The run that was sending it ended without a response.")
+"""A dead run held the claim: the request may have arrived."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A period whose sendings the ledger misses, because an older copy of it was put back.
+    """A period missing from the ledger, because an older copy of it was restored.
 
-    It ends at `until`; somebody accepted the copy at `accepted_at`.
+    It ends at `until`; the copy was accepted at `accepted_at`.
     """
 
     accepted_at: datetime

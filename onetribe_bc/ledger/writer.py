@@ -189,7 +189,7 @@ class Database:
     def _commit(self, batch: list[_Job]) -> None:
         try:
             results = self._run(batch[0].work, [job.item for job in batch])
-        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+        except Exception as error:  # noqa: BLE001 - raised in the thread that waits
             if len(batch) > 1 and not isinstance(error, (BusyError, BlockedError)):
                 # One caller's error is not the others': each gets a transaction of its own.
                 for job in batch:
