@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ import pytest
 
 from onetribe_bc.errors import LedgerError
 from onetribe_bc.ledger import orders as rows
-from onetribe_bc.ledger.engine import Transaction
-from onetribe_bc.ledger.ledger import Ledger, Seen, Settlement
+from onetribe_bc.ledger.engine import Prepared, Transaction
+from onetribe_bc.ledger.ledger import Ledger, Seen, Settlement, _page_of
 from onetribe_bc.ledger.states import RELEASED, Disposition, Entry, Outcome, Policy, State
 from onetribe_bc.ledger.writer import Database
 from tests.clocks import FakeClock
@@ -279,3 +280,13 @@ def test_entries_in_several_states_come_by_id(ledger: Ledger) -> None:
         assert ids(State.DELIVERED, State.UNKNOWN) == [3, 5, 1500, 2000, 2400]
         assert ids(State.PENDING, State.UNKNOWN) == sorted({*range(1, 2501)} - {3, 2000, 2400})
         assert ids() == [*range(1, 2501)]
+
+
+def test_entries_in_a_state_are_found_without_a_scan(database: Database) -> None:
+    prepared = Prepared(_page_of((State.FAILED, State.UNKNOWN)), database.engine.dialect)
+    values = prepared.bind({"store_hash": "s", "destination": "d", "after": 0, "limit": 9})
+    with closing(sqlite3.connect(database.engine.label)) as connection:
+        plan = str(connection.execute(f"EXPLAIN QUERY PLAN {prepared.sql}", values).fetchall())
+    assert plan.count("COVERING INDEX orders_undelivered") == 2
+    assert "SCAN orders" not in plan
+    assert "order_id>?)" not in plan.replace("state=? AND order_id>?)", "")
