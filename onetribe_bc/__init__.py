@@ -8,6 +8,7 @@ command, fast. The guide is docs/python.md.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
 from onetribe_bc.version import __version__ as __version__
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
     from onetribe_bc.public import *  # noqa: F403
 
 
+NEEDS_POSIX = "bc2ot needs Linux or macOS. On Windows, run it in WSL: https://aka.ms/wsl."
+
+
 def __getattr__(name: str) -> object:
+    if sys.platform == "win32" and not name.startswith("_"):
+        raise ImportError(NEEDS_POSIX)
     public = None if name.startswith("_") else importlib.import_module("onetribe_bc.public")
     value: object = getattr(public, name, None)
     if value is None:

@@ -6,6 +6,7 @@ contains a secret or customer data: remote text is quoted only through `text.exc
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import IntEnum
 
 
@@ -99,9 +100,13 @@ class LedgerError(Bc2otError):
 
 
 class BusyError(Bc2otError):
-    """Another run holds the store or the ledger."""
+    """Another run holds the store or the ledger; `since` is when it began, if known."""
 
     exit_code = ExitCode.BUSY
+
+    def __init__(self, message: str, *, hint: str = "", since: datetime | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.since = since
 
 
 class InterruptedRunError(Bc2otError):

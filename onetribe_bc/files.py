@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pwd
+import shlex
 import tempfile
 from pathlib import Path
 
@@ -11,6 +13,35 @@ def make_directories(path: Path) -> None:
     """Create `path` and its missing parents, readable only by their owner. Raises OSError."""
     for directory in reversed([d for d in (path, *path.parents) if not d.exists()]):
         directory.mkdir(mode=0o700, exist_ok=True)  # mkdir(parents=True) ignores the mode
+        give_to_owner(directory, directory.parent)
+
+
+def give_to_owner(path: Path | int, like: Path) -> None:
+    """Where root made a file, give it to the owner of `like`, who needs it later. Raises OSError.
+
+    Otherwise one run with sudo would lock the user out.
+    """
+    if os.geteuid() == 0:
+        owner = like.stat()
+        if owner.st_uid != 0:
+            os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def describe_owner(path: Path) -> str:
+    """Return who owns a file that cannot be used, and the command that gives it to this user."""
+    found = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    owner, user = (_user(uid) for uid in (found.lstat().st_uid, os.geteuid()))
+    return (
+        f"{found} belongs to {owner}, and this is {user}: "
+        f"run `sudo chown {user} {shlex.quote(str(found))}`"
+    )
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def write_atomically(path: Path, data: bytes, *, replace: bool = False, mode: int = 0o600) -> None:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from onetribe_bc.errors import InputError
 from onetribe_bc.order import MAX_ORDER_ID
+from onetribe_bc.text import excerpt
 
-_ITEM = re.compile(r"(\d+)(?:\s*-\s*(\d+))?", re.ASCII)
+_ITEM = re.compile(r"#?(\d+)(?:-#?(\d+))?", re.ASCII)
+_COMMENT = re.compile(r"\s*#(\s|$)")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -26,22 +28,34 @@ class IdRange:
 
 
 def parse_ids(texts: Iterable[str]) -> list[IdRange]:
-    """Return IDs and ranges, separated by commas or white space, in ascending order and merged.
+    """Return IDs and ranges in ascending order and merged.
 
-    `#` starts a comment. Raises InputError that names the invalid item.
+    Commas, semicolons and white space separate them; each may have a `#` before it or quotes
+    around it. Raises InputError that names the invalid item: none is ever dropped.
     """
     found = [
         _parse(item)
         for text in texts
-        for line in text.splitlines()
-        for item in re.split(r"[,\s]+", re.sub(r"\s*-\s*", "-", line.partition("#")[0]))
+        for item in re.split(r"[,;\s]+", re.sub(r"\s*-\s*", "-", text))
         if item
     ]
     return merge(found)
 
 
+def parse_id_lines(text: str) -> list[IdRange]:
+    """Return the same from the lines of a file, without comments: lines that begin with `# `."""
+    lines = [line for line in text.splitlines() if not _COMMENT.match(line)]
+    first = next(filter(str.strip, lines), "")
+    if first and not any(character.isdigit() for character in first):
+        raise InputError(
+            f"The first line is not an order id but a header: {excerpt(first, 40)!r}.",
+            hint="Leave it out, as `tail -n +2` does.",
+        )
+    return parse_ids(lines)
+
+
 def _parse(item: str) -> IdRange:
-    match = _ITEM.fullmatch(item)
+    match = _ITEM.fullmatch(item.strip("\"'"))
     if match is None:
         raise InputError(
             f"{item[:40]!r} is not an order id.",

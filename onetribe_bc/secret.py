@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 MASK = "****"
 
 
-@dataclass(frozen=True, slots=True)
 class Secret:
-    """A value that is masked in every format until `reveal` is called."""
+    """A value that is masked in every format until `reveal` is called.
 
-    _value: str
+    Not a dataclass, whose `asdict` would reveal it. It cannot be pickled.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        return self._value == other._value if isinstance(other, Secret) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Secret:
+        return self
+
+    def __reduce_ex__(self, _protocol: object) -> NoReturn:
+        raise TypeError("a Secret cannot be pickled")
 
     def reveal(self) -> str:
         """Return the value. Call it only where the value goes on the wire."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
@@ -68,8 +69,11 @@ def find_status_ids(
 def _id_of(status: int | str, ids: Mapping[str, int]) -> int:
     found = status if isinstance(status, int) else ids.get(status.casefold())
     if found is None:
+        wanted = str(status).casefold()
+        near = difflib.get_close_matches(wanted, ids, n=1)
+        meant = f"; did you mean {STATUSES.get(ids[near[0]], near[0])}?" if near else "."
         raise InputError(
-            f"The store has no order status {excerpt(str(status), 40)!r}.",
+            f"The store has no order status {excerpt(str(status), 40)!r}{meant}",
             hint="Use an id, one of the store's own names, or one of: "
             f"{', '.join(STATUSES.values())}.",
         )

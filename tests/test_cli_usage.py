@@ -181,7 +181,7 @@ def test_help_is_a_word_as_well_as_an_option(shell: Shell, command: list[str]) -
 
 
 def test_binary_stdin_is_wrong_usage(shell: Shell) -> None:
-    shell.run("push-order", "-", stdin=b"\xff\xfe").says(2, "is not an order id")
+    shell.run("push-order", "-", stdin=b"\xff\xfe").says(2, "is UTF-16, not UTF-8")
 
 
 def test_closed_stdin_counts_as_empty(shell: Shell) -> None:

@@ -79,7 +79,7 @@ def test_every_variable_overrides_the_file(desk: Desk) -> None:
         "BC2OT_CLIENT_SECRET": "env-secret",
         "BC2OT_API_URL": "http://127.0.0.1:8080/",
         "BC2OT_ONETRIBE_URL": URL,
-        "BC2OT_LEDGER": "env.db",
+        "BC2OT_LEDGER": str(desk.cwd / "env.db"),
         "BC2OT_WORKERS": "3",
     }
     settings = desk.load(FULL + "ledger: file.db\ndelivery: {workers: 2, attempts: 7}")
@@ -174,7 +174,7 @@ def test_a_named_file_must_exist(desk: Desk) -> None:
     desk.write(FULL)
     with pytest.raises(ConfigurationError, match=r"--config names .* not exist: .*other\.yaml"):
         desk.load(path=Path("other.yaml"))
-    desk.environ["BC2OT_CONFIG"] = "bc2ot.yaml/x"
+    desk.environ["BC2OT_CONFIG"] = str(desk.cwd / "bc2ot.yaml/x")
     assert "BC2OT_CONFIG names a file that does not exist" in desk.refusal()
 
 

@@ -205,12 +205,12 @@ def test_variables_are_expanded_anywhere_in_a_value(desk: Desk) -> None:
         "onetribe: {url: 'https://${HOST}/order/a$$b-${KEY}'}\n"
         "delivery: {workers: '${N}'}\n"
         "orders:\n  skip_statuses:\n    - ${S}\n"
-        "ledger: $HOME/${N}.db\n"
+        "ledger: state/${N}.db\n"
     )
     assert loaded.need_onetribe_url().reveal() == "https://api.example.com/order/a$b-my$$key"
     assert loaded.delivery.workers == 7
     assert loaded.orders.skip_statuses == ("Declined",)
-    assert loaded.ledger == desk.cwd / "$HOME" / "7.db"
+    assert loaded.ledger == desk.cwd / "state" / "7.db"
 
 
 @pytest.mark.parametrize("environ", [{}, {"TOKEN": ""}])

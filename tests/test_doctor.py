@@ -284,7 +284,8 @@ def test_a_file_of_another_user_is_not_changed(well: Shell) -> None:
         pytest.skip("only root can give a file away")
     file = configured(well)
     os.chown(file, 12_345, -1)
-    fixed = Report(well.run("doctor"), well.run("doctor", "--fix", "--json").json)
+    named = ("--config", str(file))
+    fixed = Report(well.run("doctor", *named), well.run("doctor", *named, "--fix", "--json").json)
     fixed.finds("configuration.modes", "warn", "bc2ot.yaml", hint="as its owner")
     assert file.stat().st_mode & 0o777 == 0o640
 

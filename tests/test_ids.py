@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from onetribe_bc.errors import ExitCode, InputError
-from onetribe_bc.ids import IdRange, merge, parse_ids
+from onetribe_bc.ids import IdRange, merge, parse_id_lines, parse_ids
 from onetribe_bc.order import MAX_ORDER_ID
 
 SMALL = st.integers(1, 40)
@@ -72,8 +72,8 @@ def test_any_text_is_ids_or_an_error_of_usage(texts: list[str]) -> None:
 
 
 def test_comments_and_blank_lines_are_left_out() -> None:
-    text = "# yesterday's\n218, 300 - 310  # a range\n\n   \n5 7\n"
-    assert parse_ids([text]) == [
+    text = "# yesterday's\n218, 300 - 310\n\n   \n5 7\n #\n"
+    assert parse_id_lines(text) == [
         IdRange(5, 5, named=True),
         IdRange(7, 7, named=True),
         IdRange(218, 218, named=True),
@@ -97,3 +97,36 @@ def test_what_is_no_id_is_named_with_an_example_of_what_is() -> None:
         parse_ids(["218,abc"])
     assert "218,300-310" in caught.value.hint
     assert caught.value.exit_code is ExitCode.USAGE
+
+
+@pytest.mark.parametrize("text", ["#218", "'218'", '"218"', "218;", "# 218"[2:], '"#218"', "#218,"])
+def test_an_id_may_be_written_as_people_write_it(text: str) -> None:
+    assert parse_ids([text]) == parse_id_lines(text) == [IdRange(218, 218, named=True)]
+
+
+@pytest.mark.parametrize("text", ["218 # not today", "# 218", "218 x", '""', "218,\u0661", "218.0"])
+def test_nothing_in_an_argument_is_dropped_silently(text: str) -> None:
+    with pytest.raises(InputError, match="is not an order id"):
+        parse_ids([text])
+
+
+@pytest.mark.parametrize("header", ["order_id", '"Order ID"', "id,state", "\ufeff# id"[1:] + "s"])
+def test_a_header_row_is_named(header: str) -> None:
+    if header.startswith("# "):
+        assert parse_id_lines(f"{header}\n218")
+        return
+    with pytest.raises(InputError, match="a header: "):
+        parse_id_lines(f"{header}\n218\n")
+
+
+@given(st.lists(st.integers(1, MAX_ORDER_ID), min_size=1, max_size=20), st.data())
+def test_every_id_of_a_list_is_found_however_it_is_written(
+    ids: list[int], data: st.DataObject
+) -> None:
+    forms = ["{}", "#{}", "'{}'", '"{}"', '"#{}"']
+    gaps = [",", ";", " ", "\n", ", ", "\t", "\r\n"]
+    text = "".join(
+        data.draw(st.sampled_from(forms)).format(each) + data.draw(st.sampled_from(gaps))
+        for each in ids
+    )
+    assert [each.first for each in parse_id_lines(text)] == sorted(set(ids))

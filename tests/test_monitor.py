@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -186,13 +187,50 @@ def test_stores_that_share_a_file_keep_each_others_metrics(shell: Shell) -> None
     path.write_text(
         "# HELP bc2ot_owed_orders What.\n# TYPE bc2ot_owed_orders gauge\n"
         'bc2ot_owed_orders{store="other"} 5.000\nbc2ot_owed_orders{store="sandbox1"} 9.000\n'
-        "some other line\n"
     )
     shell.configure(monitor={"textfile": str(path)})
     sync(shell).says(0)
     found = samples(path)
     assert found["bc2ot_owed_orders", "other"] == 5
     assert found["bc2ot_owed_orders", "sandbox1"] == 0
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def profile(path: Path) -> None:
+    path.write_text("# Set the path.\nexport PATH=$HOME/bin:$PATH\n")
+
+
+def other_exporter(path: Path) -> None:
+    path.write_text("# HELP bc2ot_owed_orders What.\nnode_load1 0.5\n")
+
+
+def link(path: Path) -> None:
+    profile(path.with_name("profile"))
+    path.symlink_to(path.with_name("profile"))
+
+
+@pytest.mark.parametrize("make", [fifo, profile, other_exporter, link])
+def test_only_a_regular_file_of_metrics_is_replaced(
+    shell: Shell, make: Callable[[Path], None]
+) -> None:
+    path = shell.folder / "metrics.prom"
+    make(path)
+    before = path.lstat()
+    shell.configure(monitor={"textfile": str(path)})
+    sync(shell).says(0, "Cannot write the metrics to")
+    assert (path.lstat().st_ino, path.lstat().st_size) == (before.st_ino, before.st_size)
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "REQUESTS_CA_BUNDLE"])
+def test_no_ping_ends_a_sync(shell: Shell, variable: str) -> None:
+    broken = {"HTTPS_PROXY": "http://u:p[x@proxy:1", "REQUESTS_CA_BUNDLE": "/nowhere.pem"}
+    shell.set(**{variable: broken[variable]})
+    shell.configure(monitor={"url": "https://hc.invalid/secret-of-the-ping"})
+    told = sync(shell).says(0, "Could not reach the ping URL")
+    assert "secret-of-the-ping" not in told.err
 
 
 @pytest.mark.parametrize("place", ["nowhere/metrics.prom", "folder"])

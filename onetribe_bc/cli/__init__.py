@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import IO
+
+from onetribe_bc import NEEDS_POSIX
 
 
 def main() -> None:
     """Run the `bc2ot` command."""
+    if sys.platform == "win32":
+        sys.exit(f"bc2ot: {NEEDS_POSIX}")
     try:
         open_missing_streams()
         # Threads that parse orders hold the interpreter for up to this long. The default, 5 ms,
@@ -24,13 +29,17 @@ def main() -> None:
 
 
 def open_missing_streams() -> None:
-    """Open the null device for closed streams (`>&-`).
+    """Open the null device for closed streams (`>&-`), and let the others block.
 
     Otherwise the next file to be opened, such as the ledger, would get the stream's descriptor.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
+        elif mode == "w":
+            # Another program that shares it may have made it non-blocking: writes would fail.
+            with suppress(OSError, ValueError):
+                os.set_blocking(getattr(sys, name).fileno(), True)
 
 
 def discard(stream: IO[str]) -> None:

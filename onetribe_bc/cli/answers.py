@@ -80,7 +80,7 @@ class Answers:
         """Return the variables whose value here differs from the file, which they override."""
         reader = Reader(self.environ, self.directories)
         found = []
-        for name, variable in from_environment(self.environ, self.cwd).items():
+        for name, variable in from_environment(self.environ).items():
             if name in self.sources and name not in self.unchecked:
                 try:
                     differs = reader.read(variable, name) != self.value(SETTINGS[name])
@@ -94,7 +94,7 @@ class Answers:
 
     def take_api_url(self) -> None:
         """Take BigCommerce's URL from the environment if it is not the default: a sandbox's."""
-        source = from_environment(self.environ, self.cwd).get(API_URL.name)
+        source = from_environment(self.environ).get(API_URL.name)
         if source:
             self.sources[API_URL.name] = source
             if self.value(API_URL) == API_URL.default:

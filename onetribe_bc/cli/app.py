@@ -20,7 +20,7 @@ from onetribe_bc.cli.completers import COMPLETION_VARIABLE
 from onetribe_bc.cli.context import Context
 from onetribe_bc.cli.options import GLOBAL_OPTIONS
 from onetribe_bc.cli.registry import COMMANDS, GROUPS
-from onetribe_bc.errors import Bc2otError, ExitCode, InterruptedRunError
+from onetribe_bc.errors import Bc2otError, BusyError, ExitCode, InterruptedRunError
 from onetribe_bc.version import __version__
 
 if TYPE_CHECKING:
@@ -151,13 +151,12 @@ def run(arguments: Sequence[str]) -> int:
         discard(sys.stdout)
         return ExitCode.DONE
     except Exception as error:  # noqa: BLE001 - the last resort
-        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
-            discard(sys.stdout)
-            write(f"bc2ot: The output cannot be written: {error.strerror}.")
-            return ExitCode.CONFIGURATION
         if _is_interrupt(error):
             write("bc2ot: Interrupted.")
             return ExitCode.INTERRUPTED
+        if problem := next(filter(None, map(_of_the_system, _causes(error))), ""):
+            write(f"bc2ot: {problem}")
+            return ExitCode.CONFIGURATION
         report_crash(error)
     if crashed:
         return ExitCode.BUG
@@ -191,9 +190,33 @@ def _thread_crashes(report: Callable[[BaseException], None]) -> Iterator[None]:
 
 
 def _is_interrupt(error: BaseException) -> bool:
-    """Whether Ctrl-C caused the error: during an import, Python may wrap KeyboardInterrupt."""
-    cause = error.__cause__ or error.__context__
-    return isinstance(cause, KeyboardInterrupt) or (cause is not None and _is_interrupt(cause))
+    """Whether Ctrl-C caused the error: during an import Python may wrap KeyboardInterrupt."""
+    return any(isinstance(cause, KeyboardInterrupt) for cause in _causes(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield the error and what caused it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _of_the_system(error: BaseException) -> str:
+    """Return which limit of the system ended the command; "" if none did."""
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        discard(sys.stdout)
+        return f"The output cannot be written: {error.strerror}."
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return (
+            "Too many open files. Raise the limit (ulimit -n, LimitNOFILE=), or lower "
+            "delivery.workers."
+        )
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return (
+            "No more threads can be started. Raise the limit (ulimit -u, TasksMax=, or the "
+            "container's pids limit), or lower delivery.workers."
+        )
+    return ""
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:
@@ -208,6 +231,8 @@ def _show_error(error: Bc2otError, context: Context) -> None:
     if isinstance(error, InterruptedRunError):
         hint = "Undelivered orders stay owed: run the command again to continue."
         console.error("bc2ot: Interrupted.", hint)
+    elif isinstance(error, BusyError):
+        console.busy(error, f"bc2ot: {error}")
     else:
         console.error(f"bc2ot: {error}", error.hint)
 

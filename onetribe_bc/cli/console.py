@@ -12,6 +12,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
+from datetime import UTC, datetime, timedelta
 from typing import IO, Any, TypeVar
 
 import click
@@ -26,7 +27,7 @@ from onetribe_bc.cli import discard
 from onetribe_bc.cli.logs import json_line
 from onetribe_bc.cli.summary import progress_text
 from onetribe_bc.delivery.report import Summary
-from onetribe_bc.errors import ConfigurationError
+from onetribe_bc.errors import BusyError, ConfigurationError
 
 Row = TypeVar("Row")
 
@@ -36,6 +37,8 @@ _READABLE = 16
 """Text in fewer columns is hard to read."""
 _GAP = 3
 """Columns between two columns of a table."""
+LASTING = timedelta(hours=1)
+"""Until then, a run that holds the store is routine."""
 _PASTE_MARKS = ("\x1b[200~", "\x1b[201~")
 _INVISIBLE = "\ufeff\u200b\u2060"
 
@@ -86,6 +89,12 @@ class Console:
         text = f"{message}{separator}{hint}" if hint else message
         self._log(self._folded(text) if fold else text, "error")
 
+    def busy(self, error: BusyError, message: str) -> None:
+        """Print who holds the store; with -q only once that has lasted."""
+        if self.quiet and error.since and datetime.now(UTC) - error.since < LASTING:
+            return
+        self.error(message, error.hint)
+
     def notify_from_signal(self, text: str) -> None:
         """Print a message from a signal handler: without rich, whose lock the signal may have
         interrupted.
@@ -135,7 +144,7 @@ class Console:
         self._print_json(value)
 
     def _write_json(self, value: object) -> None:
-        self.raw(json.dumps(value, indent=2, ensure_ascii=False, default=str).encode() + b"\n")
+        self.raw(f"{json_text(value, indent=2)}\n".encode())
 
     def raw(self, body: bytes) -> None:
         """Write bytes. If the reader is gone (`| head`), the output ends, not the work.
@@ -257,6 +266,19 @@ class Console:
         for number, choice in enumerate(choices, start=1):
             self.error(self._folded(f"  {number}  {choice}", indent="     "))
         return [str(number) for number in range(1, len(choices) + 1)]
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """Return JSON in which control characters and marks of direction are escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, default=str)
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
 def printable(text: str) -> str:

@@ -23,6 +23,9 @@ class _StderrHandler(logging.StreamHandler[IO[str]]):
         self.stream = sys.stderr
         super().emit(record)
 
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's
+        """Go on without the line: the terminal has gone, or the disk is full."""
+
 
 def json_line(level: str, logger: str, message: str, created: float | None = None) -> str:
     """Return one log line as JSON; in ASCII, so that a terminal interprets nothing in it.

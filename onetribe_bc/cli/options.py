@@ -165,17 +165,23 @@ WHEN = (
 
 def read_ids(texts: Sequence[str]) -> list[IdRange]:
     """Parse IDs and ranges; `-` stands for the content of stdin. Raises InputError."""
-    from onetribe_bc.ids import parse_ids
+    from onetribe_bc.ids import merge, parse_id_lines, parse_ids
 
-    ranges = parse_ids([_read_stdin() if text == "-" else text for text in texts])
+    ranges = parse_ids(text for text in texts if text != "-")
+    if "-" in texts:
+        ranges = merge([*ranges, *parse_id_lines(_read_stdin())])
     if not ranges:
         raise InputError("No order ID was given.", hint="Pass IDs such as 218, or - for stdin.")
     return ranges
 
 
 def _read_stdin() -> str:
-    # Spreadsheets begin a file with a byte order mark.
-    return sys.stdin.buffer.read().decode("utf-8-sig", "replace")
+    from onetribe_bc.text import decode_utf8
+
+    try:
+        return decode_utf8(sys.stdin.buffer.read())
+    except ValueError as problem:
+        raise InputError(f"The list of IDs on stdin {problem}.") from None
 
 
 def window_bounds(

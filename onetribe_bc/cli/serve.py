@@ -16,13 +16,14 @@ from onetribe_bc.cli.signals import interruptible
 from onetribe_bc.clock import SystemClock
 from onetribe_bc.errors import InputError, InterruptedRunError
 from onetribe_bc.secret import is_loopback
-from onetribe_bc.web.server import Server, listen
+from onetribe_bc.web.server import Server, listen, max_connections
 from onetribe_bc.web.service import GRACE_S, open_service
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9.-]*):(?P<port>[0-9]{1,5})")
 _LOGGERS = ("onetribe_bc.web", "onetribe_bc.commands.receiver", "onetribe_bc.commands.inbox")
 """The loggers that show callbacks and deliveries, but not each request."""
 
+GOING_ON = "SIGHUP: the receiver goes on. To change its configuration, restart it."
 STOPPING = (
     "Finishing requests in flight; the other orders wait in the ledger. Signal again to stop "
     "immediately."
@@ -76,12 +77,13 @@ def serve(cli: Context, address: str, path: str, grace: float, insecure: bool) -
             hint="Listen on 127.0.0.1 or [::1], or omit --insecure.",
         )
     settings = cli.settings(console)
+    connections = max_connections(settings.delivery.workers)
     with (
         _listening(host, port) as listener,
-        interruptible(console, notice=STOPPING) as clock,
+        interruptible(console, notice=STOPPING, goes_on=GOING_ON) as clock,
         _info_logged(cli),
         open_service(settings, clock, path=path, verify=not insecure) as service,
-        Server(service.application, listener) as server,
+        Server(service.application, listener, connections=connections) as server,
     ):
         if insecure:
             console.warning(

@@ -1,11 +1,10 @@
-"""How commands end on Ctrl-C and SIGTERM."""
+"""How commands end on Ctrl-C, SIGTERM and SIGHUP. One that was ignored at the start stays so."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -13,49 +12,64 @@ from onetribe_bc.cli.console import Console
 from onetribe_bc.clock import SystemClock
 from onetribe_bc.errors import ExitCode
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 FINISHING = "Finishing what is in flight; press Ctrl-C again to stop immediately."
 
 
 @contextmanager
-def interruptible(console: Console, notice: str = FINISHING) -> Iterator[SystemClock]:
-    """Yield a clock that Ctrl-C and SIGTERM stop: work in flight is finished, none is started.
+def interruptible(
+    console: Console, notice: str = FINISHING, *, goes_on: str = ""
+) -> Iterator[SystemClock]:
+    """Yield a clock that a signal stops: work in flight is finished, none is started.
 
-    A second signal ends the process immediately; the next run recovers its claims.
+    A second signal ends the process immediately; the next run recovers its claims. With `goes_on`,
+    SIGHUP prints that and stops nothing.
     """
     clock = SystemClock()
 
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and goes_on:
+            console.notify_from_signal(goes_on)
+            return
         if clock.stopping:
-            os.write(sys.stderr.fileno(), b"\nbc2ot: stopped immediately.\n")
+            console.notify_from_signal("bc2ot: stopped immediately.")
             os._exit(ExitCode.INTERRUPTED)
         clock.stop()
         if notice:
             console.notify_from_signal(notice)
 
-    before = {
-        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
+    with _handled(on_signal, *_SIGNALS):
         yield clock
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """Make SIGTERM raise KeyboardInterrupt, so that the terminal's echo is restored."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Make SIGTERM and SIGHUP raise KeyboardInterrupt, so that the terminal's echo is restored."""
+    with _handled(signal.default_int_handler, signal.SIGTERM, signal.SIGHUP):
+        yield
+
+
+@contextmanager
+def _handled(
+    handler: Callable[[int, FrameType | None], object], *numbers: signal.Signals
+) -> Iterator[None]:
+    before = {
+        number: signal.signal(number, handler)
+        for number in numbers
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 @contextmanager
 def signals_wait() -> Iterator[None]:
-    """Hold back SIGINT and SIGTERM until the block has ended."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    """Hold back signals until the block has ended."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+import re
 import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from onetribe_bc.cli.completers import complete_states
-from onetribe_bc.cli.console import Console
+from onetribe_bc.cli.console import Console, json_text
 from onetribe_bc.cli.context import Context
 from onetribe_bc.cli.options import all_stores_option, command, json_option
 from onetribe_bc.cli.options import order_id as order_id_type
@@ -206,14 +206,18 @@ def export(cli: Context, form: str, states: tuple[str, ...]) -> int:
             if form == "csv":
                 console.raw(_csv_row(row.values()))
             else:
-                console.raw(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+                console.raw(f"{json_text(row)}\n".encode())
     return ExitCode.DONE
+
+
+# Also in full width, and after a semicolon, which separates cells in many countries.
+_FORMULA = re.compile(r"(?:^|(?<=;))(?=\s*[=+@;\uff1d\uff0b\uff0d\uff20\t\r-])")
 
 
 def _csv_row(values: Iterable[object]) -> bytes:
     cells = ["" if value is None else str(value) for value in values]
     # The apostrophe keeps a spreadsheet from reading a cell as a formula.
-    safe = [f"'{c}" if c.startswith(("=", "+", "-", "@", "\t", "\r")) else c for c in cells]
+    safe = [_FORMULA.sub("'", cell) for cell in cells]
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(safe)
     return line.getvalue().encode()

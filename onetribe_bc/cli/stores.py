@@ -11,7 +11,7 @@ import click
 from onetribe_bc.cli.console import Console
 from onetribe_bc.cli.context import Context, working_directory
 from onetribe_bc.config import Settings, load, store_names
-from onetribe_bc.errors import WORST_FIRST, Bc2otError, ConfigurationError, ExitCode
+from onetribe_bc.errors import WORST_FIRST, Bc2otError, BusyError, ConfigurationError, ExitCode
 
 Work = Callable[[Console, Settings], int]
 
@@ -70,7 +70,10 @@ def _run_store(
         code = work(own, settings)
     except Bc2otError as error:
         message = str(error)
-        if unusable and settings is None and isinstance(error, ConfigurationError):
+        if isinstance(error, BusyError):
+            console.busy(error, f"bc2ot: {title}: {error}")
+            code = error.exit_code
+        elif unusable and settings is None and isinstance(error, ConfigurationError):
             code = unusable(own, error)
         else:
             console.error(f"bc2ot: {title}: {error}", error.hint)

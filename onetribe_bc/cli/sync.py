@@ -75,7 +75,11 @@ def _sync(console: Console, settings: Settings, since: str | None) -> int:
         start, _ = window_bounds(since, None, now=now, timezone=settings.timezone)
         plan = plan_sync(context.ledger, since=start, overlap=settings.sync.overlap, now=now)
         store_hash = context.bigcommerce.store_hash
-        console.info(f"Store {store_hash}, {describe_plan(plan, settings.timezone)}.")
+        text = f"Store {store_hash}, {describe_plan(plan, settings.timezone)}."
+        if console.quiet and plan.since is None:
+            # Earlier orders may exist that this ledger does not know: its path may be a mistake.
+            console.error(text)
+        console.info(text)
         if not policy.resend_unknown:
             _report_held(console, context)
         try:
@@ -115,8 +119,8 @@ def describe_plan(plan: SyncPlan, timezone: ZoneInfo) -> str:
     """Say which orders a sync covers."""
     if plan.since is None:
         return (
-            "first sync: it starts from now and sends what changes from now on. To send earlier "
-            "orders, use --since or bc2ot backfill"
+            "first sync with this ledger: it starts from now and sends what changes from now on. "
+            "To send earlier orders, use --since or bc2ot backfill"
         )
     text = f"orders modified since {format_time(plan.since, timezone)}, and what is owed"
     if not plan.continues:

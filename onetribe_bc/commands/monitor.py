@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
@@ -20,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 _TIMEOUTS = Timeouts(connect_s=5, read_s=5)
 _SAMPLE = re.compile(r'(?P<name>bc2ot_\w+)\{store="(?P<store>[^"]*)"\} (?P<value>\S+)')
+_METRIC_LINE = re.compile(r"(# (HELP|TYPE) )?bc2ot_\w+[ {]")
+_MAX_TEXTFILE = 1024 * 1024
 _PREFIX = "bc2ot_"
 _METRICS = {
     "last_success_timestamp_seconds": "When a sync last succeeded.",
@@ -71,15 +76,19 @@ def ping(url: Secret | None, event: str = "") -> None:
         )
         with closing(client):
             response = client.request("GET", f"/{event}" if event else "", keep_bytes=1024)
-    except Bc2otError as error:
-        _log.warning("Could not reach the ping URL (monitor.url): %s", error)
+    except Exception as error:  # noqa: BLE001 - no ping ends a sync, and its text may be a secret
+        why = error if isinstance(error, Bc2otError) else type(error).__name__
+        _log.warning("Could not reach the ping URL (monitor.url): %s", why)
         return
     if response.status >= 300:
         _log.warning("The ping URL (monitor.url) responded with %s.", response.status)
 
 
 def write_textfile(path: Path, store_hash: str, status: Status, now: datetime) -> None:
-    """Replace the metrics of this store in the file; those of other stores stay."""
+    """Replace the metrics of this store in the file; those of other stores stay.
+
+    A file that holds anything else is left alone, as are links, pipes and devices.
+    """
     try:
         samples = [*_others(path, store_hash), *status_samples(store_hash, status, now)]
         # The collector runs as another user, and metrics contain no secrets.
@@ -120,11 +129,18 @@ def status_samples(store_hash: str, status: Status, now: datetime) -> list[Sampl
 
 
 def _others(path: Path, store_hash: str) -> list[Sample]:
+    """Return the other stores' samples. Raises OSError if the file is no file of metrics."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return []
-    found = [_SAMPLE.fullmatch(line) for line in text.splitlines()]
+    with os.fdopen(descriptor, encoding="utf-8", errors="replace") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        lines = [line for line in file.read(_MAX_TEXTFILE).splitlines() if line.strip()]
+    if not all(_METRIC_LINE.match(line) for line in lines):
+        raise OSError(errno.EEXIST, "it holds something other than bc2ot's metrics")
+    found = [_SAMPLE.fullmatch(line) for line in lines]
     return [
         (one["name"].removeprefix(_PREFIX), one["store"], one["value"])
         for one in found

@@ -32,6 +32,11 @@ _STORE_HASH = re.compile(r"[A-Za-z0-9]{1,64}")
 # The API path and the store's permanent URL both contain the hash. Errors may quote a match:
 # tokens are longer than 16 characters.
 _HASH_IN_URL = re.compile(r"(?:\bstores/|\bstore-)([a-z0-9]{1,16})(?![A-Za-z0-9])")
+_QUOTES = "\"'`\u2018\u2019\u201c\u201d"
+# What shells, systemd (%S) and Windows (%NAME%) would have replaced.
+_UNFILLED = re.compile(r"\$[A-Za-z_{(]|%[A-Za-z](?:[A-Za-z_]*%|(?=/|$))")
+_ASSIGNMENT = re.compile(r"(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*=[^=]")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
 _DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
@@ -105,6 +110,12 @@ def _text(raw: Raw) -> str:
         raise ValueError("must be one value, not a list")
     if not raw.strip():
         raise ValueError("is empty: set a value or remove the key")
+    if raw[0] in _QUOTES or raw[-1] in _QUOTES:
+        raise ValueError("has quotes around its value: remove them")
+    if _UNFILLED.match(raw):
+        raise ValueError("is a variable that was not filled in: in a file, write ${NAME}")
+    if _ASSIGNMENT.match(raw):
+        raise ValueError("is an assignment (NAME=...): keep only what follows the =")
     return raw
 
 
@@ -112,6 +123,12 @@ def _path(raw: Raw) -> Path:
     text = _text(raw)
     if not text.isprintable():
         raise ValueError("must be a path, but contains a line break or a control character")
+    if _SCHEME.match(text):
+        raise ValueError("must be a path, but is a URL")
+    if _UNFILLED.search(text):
+        raise ValueError("has a variable that was not filled in ($NAME, %S)")
+    if text != text.strip():
+        raise ValueError("must be a path, but has a space before or after it")
     return Path(text)
 
 

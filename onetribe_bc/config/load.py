@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from onetribe_bc.config.paths import (
     access_warnings,
     find_file,
     read_file,
+    refuse_foreign,
     usual_files,
 )
 from onetribe_bc.config.receiver_secret import read_receiver_secret, receiver_secret_file
@@ -32,6 +34,7 @@ from onetribe_bc.errors import ConfigurationError
 from onetribe_bc.text import decode_utf8, excerpt
 
 _MAX_SECRET_BYTES = 16 * 1024
+_SKIP = "orders.skip_statuses"
 
 
 def load(
@@ -53,8 +56,8 @@ def load(
     for an invalid option.
     """
     directories = directories or UserDirectories.of_user()
-    file = read_configuration(find_file(path, environ, cwd, directories))
-    variables = from_environment(environ, cwd)
+    file = read_configuration(find_file(path, environ, cwd, directories), environ)
+    variables = from_environment(environ)
     if not (variables or file.top or file.stores):
         raise _nothing_set(file.path, cwd, directories)
     sources = {
@@ -71,11 +74,16 @@ def load(
             "There is no home directory for the ledger.",
             hint="Set ledger in the configuration file, or BC2OT_LEDGER.",
         )
+    if isinstance(ledger, Path) and os.geteuid() != 0:  # root may work on any user's ledger
+        for what, name in (("The ledger", ledger.name), ("The directory", f"{ledger.name}.locks")):
+            refuse_foreign(what, ledger.with_name(name), environ)
     store_hash = values.get("bigcommerce.store_hash")
     secret_problem = None
     if isinstance(ledger, Path) and store_hash and "receiver.secret" not in values:
         secret_file = receiver_secret_file(ledger, store_hash)
-        secret, warnings = read_receiver_secret(secret_file)
+        if os.geteuid() != 0:
+            refuse_foreign("The receiver's secret", secret_file, environ)
+        secret, warnings = read_receiver_secret(secret_file, environ)
         reader.warnings += warnings
         if isinstance(secret, Notice):
             secret_problem = secret
@@ -91,6 +99,7 @@ def load(
         filled_in=frozenset(reader.filled_in),
         warnings=tuple(reader.warnings),
         secret_problem=secret_problem,
+        skip_statuses_at=sources[_SKIP].where if _SKIP in sources else "",
     )
 
 
@@ -106,7 +115,7 @@ def store_names(
     Raises ConfigurationError for a file that cannot be read.
     """
     directories = directories or UserDirectories.of_user()
-    return tuple(read_configuration(find_file(path, environ, cwd, directories)).stores)
+    return tuple(read_configuration(find_file(path, environ, cwd, directories), environ).stores)
 
 
 @dataclass
@@ -158,7 +167,7 @@ class Reader:
         # Errors name only existing files: the path may be a secret under the wrong key.
         try:
             data = read_file(file, most=_MAX_SECRET_BYTES)
-            self.warnings += access_warnings(file)
+            self.warnings += access_warnings(file, self.environ)
         except OSError as error:
             raise ValueError(f"names a file that cannot be read: {error.strerror}") from None
         try:

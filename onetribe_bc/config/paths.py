@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import shlex
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from onetribe_bc.config.kinds import PATH
 from onetribe_bc.config.settings import CONFIG_VARIABLE, Notice
 from onetribe_bc.errors import ConfigurationError
 
@@ -30,9 +32,15 @@ class UserDirectories:
         """Return the directories of the current user, by the platform or XDG_… variables."""
         import platformdirs
 
+        def find(locate: Callable[[str], Path]) -> Path:
+            try:
+                return locate("bc2ot")
+            except RuntimeError:  # a user without a home, as in a container with any uid
+                return Path("bc2ot")
+
         return cls(
-            config=platformdirs.user_config_path("bc2ot"),
-            state=platformdirs.user_state_path("bc2ot"),
+            config=find(platformdirs.user_config_path),
+            state=find(platformdirs.user_state_path),
             home=Path(os.path.expanduser("~")),  # noqa: PTH111 - Path.home() fails without a home
         )
 
@@ -41,13 +49,16 @@ class UserDirectories:
         """The user's configuration file, used from every working directory."""
         return self.config / "config.yaml"
 
-    def resolve(self, path: Path, directory: Path) -> Path:
-        """Return `path` relative to `directory`, with `~` replaced by the user's home.
+    def resolve(self, path: Path, directory: Path | None) -> Path:
+        """Return `path` from `directory` on, with `~` replaced by the user's home.
 
-        Raises ValueError, with a phrase, if `~` cannot be resolved.
+        Raises ValueError, with a phrase, if `~` cannot be resolved, and for a relative path
+        without a `directory`.
         """
+        if directory is None and not str(path).startswith(("/", "~/")):
+            raise ValueError("must be an absolute path, or begin with ~/")
         if not str(path).startswith("~"):
-            return directory / path
+            return path if directory is None else directory / path
         if path.parts[0] != "~" or not self.home.is_absolute():
             raise ValueError("starts with a ~ that cannot be resolved: write the full path")
         return self.home.joinpath(*path.parts[1:])
@@ -63,7 +74,11 @@ def find_file(
     """
     file = named_file(path, environ, cwd, directories)
     if file is None:
-        return next(filter(exists, usual_files(cwd, directories)), None)
+        file = next(filter(exists, usual_files(cwd, directories)), None)
+        if file is not None:
+            hint = f"If you trust it, name it: --config {shlex.quote(str(file))}"
+            refuse_foreign("The configuration file", file, environ, hint)
+        return file
     if not exists(file):
         raise ConfigurationError(f"{_named_by(path)} names a file that does not exist: {file}.")
     return file
@@ -80,7 +95,7 @@ def named_file(
     if not text:
         return None
     try:
-        return directories.resolve(Path(text), cwd)
+        return directories.resolve(path or PATH.read(text), cwd if path else None)
     except ValueError as problem:
         raise ConfigurationError(f"The path in {_named_by(path)} {problem}.") from None
 
@@ -118,10 +133,58 @@ def read_file(path: Path, *, most: int) -> bytes:
     return data
 
 
-def access_warnings(file: Path) -> tuple[Notice, ...]:
-    """Return a warning if users other than the owner can read or write a file of secrets."""
-    mode = file.stat().st_mode
-    if not (stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO)):
+def access_warnings(file: Path, environ: Mapping[str, str]) -> tuple[Notice, ...]:
+    """Return warnings if a file of secrets is another user's, or others can read or write it.
+
+    systemd's credentials are protected by their directory instead.
+    """
+    if str(file).startswith(f"{environ.get('CREDENTIALS_DIRECTORY', '/run/credentials')}/"):
         return ()
-    warning = f"{file} may hold secrets, and other users of this machine have access to it"
-    return (Notice(warning, f"run `chmod 600 {shlex.quote(str(file))}`", open_file=file),)
+    found = file.stat()
+    notices = []
+    if not _is_trusted(found, environ):
+        text = f"{file} belongs to {owner_of(found)}, who can change it at any time"
+        notices.append(Notice(text, f"run `chown $(id -un) {shlex.quote(str(file))}` as root"))
+    if stat.S_ISREG(found.st_mode) and found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        text = f"{file} may hold secrets, and other users of this machine have access to it"
+        hint = f"run `chmod 600 {shlex.quote(str(file))}`"
+        notices.append(Notice(text, hint, open_file=file))
+    return tuple(notices)
+
+
+def refuse_foreign(what: str, file: Path, environ: Mapping[str, str], hint: str = "") -> None:
+    """Raise ConfigurationError for a file that nobody named and another user owns: it was perhaps
+    planted there. The link at its name counts, too.
+    """
+    for follow in (False, True):
+        try:
+            found = file.stat(follow_symlinks=follow)
+        except OSError:  # missing, or reported by who opens it
+            return
+        if not _is_trusted(found, environ):
+            raise ConfigurationError(
+                f"{what} {file} belongs to {owner_of(found)}, not to {_name(os.geteuid())}.",
+                hint=hint
+                or f"If it is yours, run `chown {_name(os.geteuid())} "
+                f"{shlex.quote(str(file))}` as root. Otherwise another user put it there.",
+            )
+
+
+def _is_trusted(found: os.stat_result, environ: Mapping[str, str]) -> bool:
+    """Whether the owner is this user, root or, with sudo, the user who called it."""
+    trusted = {0, os.geteuid()}
+    if os.geteuid() == 0 and environ.get("SUDO_UID", "").isdecimal():
+        trusted.add(int(environ["SUDO_UID"]))
+    return found.st_uid in trusted
+
+
+def owner_of(found: os.stat_result) -> str:
+    """Return the name of a file's owner, or the number of one without a name."""
+    return _name(found.st_uid)
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"

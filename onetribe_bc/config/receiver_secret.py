@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from onetribe_bc.config.kinds import CREDENTIAL
 from onetribe_bc.config.paths import access_warnings, read_file
 from onetribe_bc.config.settings import Notice
 from onetribe_bc.errors import ConfigurationError
-from onetribe_bc.files import make_directories, write_atomically
+from onetribe_bc.files import give_to_owner, make_directories, write_atomically
 from onetribe_bc.secret import Secret
 from onetribe_bc.text import decode_utf8
 
@@ -30,14 +30,16 @@ def receiver_secret_file(ledger: Path, store_hash: str) -> Path:
     return ledger.parent / f"receiver-secret-{store_hash}"
 
 
-def read_receiver_secret(file: Path) -> tuple[Secret | Notice | None, tuple[Notice, ...]]:
+def read_receiver_secret(
+    file: Path, environ: Mapping[str, str]
+) -> tuple[Secret | Notice | None, tuple[Notice, ...]]:
     """Return the secret in `file`, None without a file, or why it cannot be used; and warnings.
 
     A problem is only a warning for most commands, which do not need the secret.
     """
     try:
         secret = CREDENTIAL.read(decode_utf8(read_file(file, most=_MAX_BYTES)).rstrip("\r\n"))
-        return secret, access_warnings(file)
+        return secret, access_warnings(file, environ)
     except FileNotFoundError:
         return None, ()
     except OSError as error:
@@ -58,6 +60,7 @@ def make_receiver_secret(file: Path, token: Callable[[int], str]) -> Secret:
     try:
         make_directories(file.parent)
         write_atomically(file, f"{secret}\n".encode())
+        give_to_owner(file, file.parent)
     except OSError as error:
         raise ConfigurationError(
             f"Cannot write the receiver's secret to {file}: {error.strerror}.",

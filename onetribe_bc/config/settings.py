@@ -208,6 +208,7 @@ class Settings:
     `store_name` is None for the store at the top of the file, `stores` are the names of the
     others, `source` is the file if there is one. `variables` are the environment variables in
     effect, which override the file; `filled_in` are those that the file names as `${NAME}`.
+    `skip_statuses_at` is the file and line that set orders.skip_statuses.
     `warnings` are for the user. `secret_problem` says why the file with the receiver's secret
     cannot be used.
     """
@@ -237,6 +238,7 @@ class Settings:
     filled_in: frozenset[str] = frozenset()
     warnings: tuple[Notice, ...] = ()
     secret_problem: Notice | None = None
+    skip_statuses_at: str = ""
 
     def need_store_hash(self) -> str:
         """Return the store's hash. Raises ConfigurationError if it is not set."""

@@ -28,14 +28,14 @@ _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]
 class Source:
     """A value as it was set, and where.
 
-    Relative paths start at `directory`. `names_file` marks the path of a file with the value,
-    `has_variables` a value in which `${NAME}` refers to an environment variable.
+    Relative paths start at `directory`; None allows none. `names_file` marks a path to a file that
+    holds the value, `has_variables` a value in which `${NAME}` stands for an environment variable.
     """
 
     key: str
     where: str
     raw: Raw = field(repr=False)
-    directory: Path
+    directory: Path | None
     names_file: bool = False
     has_variables: bool = False
     error_type: type[Bc2otError] = ConfigurationError
@@ -59,12 +59,12 @@ class ConfigurationFile:
     warnings: tuple[Notice, ...] = ()
 
 
-def read_configuration(path: Path | None) -> ConfigurationFile:
-    """Read a file; without one, nothing is set. Raises ConfigurationError."""
+def read_configuration(path: Path | None, environ: Mapping[str, str]) -> ConfigurationFile:
+    """Read a file; None is one that sets nothing. Raises ConfigurationError."""
     if path is None:
         return ConfigurationFile()
     try:
-        data, warnings = read_file(path, most=_MAX_BYTES), access_warnings(path)
+        data, warnings = read_file(path, most=_MAX_BYTES), access_warnings(path, environ)
     except OSError as error:
         raise ConfigurationError(
             f"Cannot read the configuration file {path}: {error.strerror}."
@@ -144,11 +144,11 @@ def _nearest_key(name: str) -> str:
     return by_own_name[near[0]] if near else ""
 
 
-def from_environment(environ: Mapping[str, str], directory: Path) -> dict[str, Source]:
-    """Return the values from environment variables; an empty variable counts as unset."""
+def from_environment(environ: Mapping[str, str]) -> dict[str, Source]:
+    """Return what environment variables set; an empty variable counts as unset."""
     return {
         name: Source(
-            name, f"{setting.variable} in the environment", environ[setting.variable], directory
+            name, f"{setting.variable} in the environment", environ[setting.variable], None
         )
         for name, setting in SETTINGS.items()
         if setting.variable and environ.get(setting.variable)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+import os
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from onetribe_bc.api.bigcommerce import BigCommerceClient
 from onetribe_bc.api.http import Timeouts
 from onetribe_bc.api.onetribe import OneTribeClient, fingerprint
-from onetribe_bc.clock import Clock
+from onetribe_bc.clock import Clock, SystemClock
 from onetribe_bc.config import Settings
 from onetribe_bc.delivery.selection import SkipRule, resolve_statuses
 from onetribe_bc.delivery.sender import Sender
+from onetribe_bc.errors import ConfigurationError, InputError
 from onetribe_bc.ledger.ledger import Ledger
 from onetribe_bc.ledger.states import Policy
 from onetribe_bc.ledger.writer import RETRY_FOR_S, Database
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +32,14 @@ class Context:
     ledger: Ledger
     sender: Sender
     clock: Clock
-    skip_statuses: Sequence[int | str]
+    settings: Settings
 
     def skip_rule(self) -> SkipRule:
         """Return the configured rule for orders that are not eligible.
 
-        Raises InputError for a status that the store does not have.
+        Raises ConfigurationError for a status that the store does not have.
         """
-        return SkipRule(resolve_statuses(self.bigcommerce, self.skip_statuses))
+        return SkipRule(skipped_status_ids(self.bigcommerce, self.settings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +72,17 @@ class Clients:
             attempts=delivery.attempts,
             workers=delivery.workers,
         )
-        skip_statuses = self.settings.orders.skip_statuses
-        return Context(self.bigcommerce, ledger, sender, self.clock, skip_statuses)
+        return Context(self.bigcommerce, ledger, sender, self.clock, self.settings)
+
+
+def skipped_status_ids(client: BigCommerceClient, settings: Settings) -> frozenset[int]:
+    """Return the ids of orders.skip_statuses. Raises ConfigurationError for an unknown one."""
+    try:
+        return resolve_statuses(client, settings.orders.skip_statuses)
+    except InputError as error:
+        where = f"{settings.skip_statuses_at}: " if settings.skip_statuses_at else ""
+        message = f"{where}orders.skip_statuses is invalid. {error}"
+        raise ConfigurationError(message, hint=error.hint) from None
 
 
 def connect_bigcommerce(
@@ -104,7 +119,11 @@ def _timeouts(settings: Settings) -> Timeouts:
 
 @contextmanager
 def open_clients(
-    settings: Settings, clock: Clock, *, retry_for_s: float | None = RETRY_FOR_S
+    settings: Settings,
+    clock: Clock,
+    *,
+    retry_for_s: float | None = RETRY_FOR_S,
+    short: bool = False,
 ) -> Iterator[Clients]:
     """Open both services and the database, and close them at the end of the block.
 
@@ -114,22 +133,46 @@ def open_clients(
     with (
         closing(connect_bigcommerce(settings, clock)) as bigcommerce,
         closing(connect_onetribe(settings, clock)) as onetribe,
-        closing(Database(settings.ledger, clock, retry_for_s=retry_for_s)) as database,
+        _open_database(settings, clock, retry_for_s, short=short) as database,
     ):
         yield Clients(settings, clock, bigcommerce, onetribe, database)
 
 
 @contextmanager
+def _open_database(
+    settings: Settings,
+    clock: Clock | None = None,
+    retry_for_s: float | None = RETRY_FOR_S,
+    *,
+    short: bool,
+) -> Iterator[Database]:
+    """Open the ledger, and say if it is a new one, whose path may be a mistake: a `short` run says
+    it at its end.
+    """
+    ledger = settings.ledger
+    is_new = isinstance(ledger, Path) and not os.path.lexists(ledger)
+    text = "Created a new ledger, %s. To it, every order is new."
+    with closing(Database(ledger, clock or SystemClock(), retry_for_s=retry_for_s)) as database:
+        if is_new and not short:
+            _log.warning(text, settings.ledger)
+        try:
+            yield database
+        finally:
+            if is_new and short:
+                _log.warning(text, settings.ledger)
+
+
+@contextmanager
 def open_context(settings: Settings, clock: Clock, policy: Policy) -> Iterator[Context]:
     """Open the resources of one run. Raises what `open_clients` raises."""
-    with open_clients(settings, clock) as clients:
+    with open_clients(settings, clock, short=True) as clients:
         yield clients.context(policy)
 
 
 @contextmanager
 def open_ledger(settings: Settings) -> Iterator[Ledger]:
     """Open only the ledger, to read it. Raises what `open_clients` raises."""
-    with closing(Database(settings.ledger)) as database:
+    with _open_database(settings, short=True) as database:
         yield Ledger(
             database,
             store_hash=settings.need_store_hash(),

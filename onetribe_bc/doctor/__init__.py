@@ -29,8 +29,9 @@ from onetribe_bc.doctor.finding import (
 from onetribe_bc.doctor.hooks import check_hooks
 from onetribe_bc.doctor.ledger import check_ledger, last_activity, peek_at
 from onetribe_bc.doctor.onetribe import check_onetribe
+from onetribe_bc.doctor.proxies import check_proxies
 from onetribe_bc.doctor.receiver import Network
-from onetribe_bc.doctor.store import check_store
+from onetribe_bc.doctor.store import check_statuses, check_store
 from onetribe_bc.errors import ConfigurationError
 
 __all__ = ["Finding", "Level", "examine", "failed", "worst"]
@@ -80,6 +81,7 @@ class _Examination:
         self._clock = clock
         self._client: BigCommerceClient | None = None
         self._store_problem = ""
+        self._in_store: int | None = None
         self._ledger = peek_at(settings)
         self.groups = (self._files, self._store, self._hooks, self._onetribe, self._check_ledger)
 
@@ -88,7 +90,8 @@ class _Examination:
             self._client.close()
 
     def _files(self) -> Iterator[Finding]:
-        return check_files(self._settings)
+        yield from check_files(self._settings)
+        yield from check_proxies(self._settings)
 
     def _store(self) -> Iterator[Finding]:
         try:
@@ -100,7 +103,10 @@ class _Examination:
             for name, subject in _NEED_TOKEN.items():
                 yield skipped(f"bigcommerce.{name}", subject, self._store_problem)
             return
-        self._store_problem = yield from check_store(self._client, self._clock)
+        found = yield from check_store(self._client, self._clock)
+        self._store_problem, self._in_store = found
+        if not self._store_problem:
+            yield from check_statuses(self._client, self._settings)
 
     def _hooks(self) -> Iterator[Finding]:
         if self._client is None or self._store_problem:
@@ -120,4 +126,4 @@ class _Examination:
         return check_onetribe(self._settings, self._clock)
 
     def _check_ledger(self) -> Iterator[Finding]:
-        return check_ledger(self._settings, self._ledger, self._clock)
+        return check_ledger(self._settings, self._ledger, self._clock, in_store=self._in_store)

@@ -14,10 +14,11 @@ from onetribe_bc.config import Settings
 from onetribe_bc.doctor.files import check_mode
 from onetribe_bc.doctor.finding import CHECK_ERRORS, Finding, fail, failed, note, ok, skipped, warn
 from onetribe_bc.doctor.postgres import check_server
-from onetribe_bc.errors import Bc2otError, BusyError, ExitCode
+from onetribe_bc.errors import Bc2otError, BusyError, ExitCode, LedgerError
 from onetribe_bc.ledger import server
 from onetribe_bc.ledger.failures import emptied, too_new
 from onetribe_bc.ledger.ledger import Ledger, Status
+from onetribe_bc.ledger.locks import check_locks
 from onetribe_bc.ledger.peek import LOCK_TIMEOUT_S, Peek, peek
 from onetribe_bc.ledger.schema import SCHEMA_VERSION
 from onetribe_bc.ledger.sqlite import was_emptied
@@ -52,13 +53,20 @@ def last_activity(settings: Settings, look: Peek | Bc2otError | None) -> datetim
 
 
 def check_ledger(
-    settings: Settings, look: Peek | Bc2otError | None, clock: Clock
+    settings: Settings,
+    look: Peek | Bc2otError | None,
+    clock: Clock,
+    *,
+    in_store: int | None = None,
 ) -> Iterator[Finding]:
-    """Check the file as `look` found it, or the server, and the contents; change nothing."""
+    """Check the file as `look` found it, or the server, and the contents; change nothing.
+
+    `in_store` is how many orders the store has, if known.
+    """
     path = settings.ledger
     if not isinstance(path, Path):
         if (yield from check_server(path, clock)):
-            yield from _check_contents(settings, f"version {SCHEMA_VERSION}", clock.now())
+            yield from _check_contents(settings, f"version {SCHEMA_VERSION}", clock.now(), in_store)
         return
     if isinstance(look, BusyError):
         yield skipped("ledger.file", "Ledger", str(look))
@@ -68,8 +76,13 @@ def check_ledger(
         return
     if look is None:
         yield _not_yet(path)
+        yield from _compare(0, in_store)
         return
     yield check_mode("ledger.mode", path)
+    try:
+        check_locks(path)
+    except LedgerError as error:
+        yield failed("ledger.locks", error)
     if look.half_written:
         yield note(
             "ledger.file",
@@ -84,7 +97,8 @@ def check_ledger(
     if look.version != SCHEMA_VERSION:
         yield _other_version(path, look, look.version)
         return
-    yield from _check_contents(settings, f"version {look.version}, {_size(look.size)}", clock.now())
+    described = f"version {look.version}, {_size(look.size)}"
+    yield from _check_contents(settings, described, clock.now(), in_store)
 
 
 def _not_yet(path: Path) -> Finding:
@@ -123,7 +137,9 @@ def _other_version(path: Path, peek: Peek, version: int) -> Finding:
     )
 
 
-def _check_contents(settings: Settings, described: str, now: datetime) -> Iterator[Finding]:
+def _check_contents(
+    settings: Settings, described: str, now: datetime, in_store: int | None
+) -> Iterator[Finding]:
     if not settings.bigcommerce.store_hash or settings.onetribe.url is None:
         problem = "the store or One Tribe's URL is not set"
         yield skipped("ledger.file", "Ledger contents", problem)
@@ -144,7 +160,8 @@ def _check_contents(settings: Settings, described: str, now: datetime) -> Iterat
     except CHECK_ERRORS as error:
         yield failed("ledger.file", error)
         return
-    number = plural(sum(status.states.values()), "order")
+    known = sum(status.states.values())
+    number = plural(known, "order")
     yield ok(
         "ledger.file",
         f"The ledger {settings.ledger} is sound: {described}, {number} of this store.",
@@ -163,8 +180,25 @@ def _check_contents(settings: Settings, described: str, now: datetime) -> Iterat
             f"{plural(dead, 'run')} ended unexpectedly (kill -9, power loss). The next run "
             "settles what was in flight.",
         )
+    yield from _compare(known, in_store)
     yield from _check_sync(status, now)
     yield from _check_orders(status, settings, now)
+
+
+def _compare(known: int, in_store: int | None) -> Iterator[Finding]:
+    """Compare how many orders the ledger knows with how many the store has."""
+    if not in_store or known >= in_store:
+        return
+    text = f"The store has {plural(in_store, 'order')}, and the ledger knows {known:,}."
+    if known == 0:
+        yield warn(
+            "ledger.coverage",
+            f"{text} If orders were sent before, this is not the ledger they were sent with.",
+            "Check `ledger` (BC2OT_LEDGER). To send earlier orders: bc2ot sync --since 30d",
+        )
+    else:
+        hint = "See which ones it does not know: bc2ot reconcile"
+        yield note("ledger.coverage", text, hint)
 
 
 def _check_sync(status: Status, now: datetime) -> Iterator[Finding]:

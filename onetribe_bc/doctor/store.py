@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from datetime import timedelta
 
 from onetribe_bc.api.bigcommerce import INFORMATION_SCOPE, BigCommerceClient, OrderQuery
 from onetribe_bc.api.webhook import SIGNATURE_TOLERANCE
 from onetribe_bc.clock import Clock
+from onetribe_bc.config import Settings
+from onetribe_bc.delivery.context import skipped_status_ids
 from onetribe_bc.doctor.finding import CHECK_ERRORS, Finding, fail, failed, note, ok, skipped, warn
 from onetribe_bc.errors import CredentialsError, RefusedError, ScopeError, UnreachableError
 from onetribe_bc.text import excerpt, plural, span
@@ -15,9 +17,13 @@ from onetribe_bc.text import excerpt, plural, span
 CLOCK_TOLERANCE = timedelta(minutes=1)
 
 
-def check_store(client: BigCommerceClient, clock: Clock) -> Generator[Finding, None, str]:
-    """Yield the findings. Return why further requests to BigCommerce are pointless, or ""."""
-    problem = ""
+def check_store(
+    client: BigCommerceClient, clock: Clock
+) -> Generator[Finding, None, tuple[str, int | None]]:
+    """Yield the findings. Return why no other request to BigCommerce makes sense, or "", and how
+    many orders the store has, if known.
+    """
+    problem, number = "", None
     try:
         number = client.count_orders(OrderQuery())
         yield ok("bigcommerce.token", "The access token is accepted.")
@@ -39,7 +45,15 @@ def check_store(client: BigCommerceClient, clock: Clock) -> Generator[Finding, N
     else:
         yield _check_name(client)
     yield check_clock(client, clock)
-    return problem
+    return problem, number
+
+
+def check_statuses(client: BigCommerceClient, settings: Settings) -> Iterator[Finding]:
+    """Check that the store has the statuses of orders.skip_statuses."""
+    try:
+        skipped_status_ids(client, settings)
+    except CHECK_ERRORS as error:
+        yield failed("configuration.statuses", error)
 
 
 def _check_name(client: BigCommerceClient) -> Finding:

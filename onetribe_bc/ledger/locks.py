@@ -10,6 +10,7 @@ locks.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Collection, Iterator
@@ -18,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from onetribe_bc.errors import LedgerError
+from onetribe_bc.files import describe_owner, give_to_owner, make_directories
 from onetribe_bc.ledger.engine import Transaction
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -91,6 +93,7 @@ class LockDirectory:
                 (self.path / "mark").unlink(missing_ok=True)
             new = self.path / f"id.{os.getpid()}"
             new.write_text(ledger_id, encoding="ascii")
+            give_to_owner(new, self.path)
             new.replace(self.path / "id")
 
     @contextmanager
@@ -100,10 +103,12 @@ class LockDirectory:
             with self._usable():
                 lock = os.open(self._file(run_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 stack.callback(os.close, lock)
+                give_to_owner(lock, self.path)
                 fcntl.flock(lock, fcntl.LOCK_EX)  # another process has it only to look
                 flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
                 descriptor = os.open(self.path / "mark", flags, 0o600)
                 stack.callback(os.close, descriptor)
+                give_to_owner(descriptor, self.path)
             run = LiveRun(descriptor, (self.mark - _EPOCH) // _MILLISECOND if self.mark else 0)
             try:
                 yield run
@@ -161,13 +166,37 @@ class LockDirectory:
     def _usable(self) -> Iterator[None]:
         """Create the directory. Raises LedgerError for what fails in it."""
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directories(self.path)
+            ledger = self.path.with_name(self.path.name.removesuffix(".locks"))
+            if ledger.exists():
+                give_to_owner(self.path, ledger)
             yield
         except OSError as error:
-            raise LedgerError(
-                f"The ledger's lock directory {self.path} cannot be used: {error.strerror}.",
-                hint="Give the user that runs bc2ot write permission there, or set `ledger`.",
-            ) from None
+            raise unusable_locks(self.path, error) from None
+
+
+def unusable_locks(directory: Path, error: OSError) -> LedgerError:
+    """Return an error that names the file, its owner and what to do."""
+    hint = "Give the user that runs bc2ot write permission there, or set `ledger`."
+    if isinstance(error, PermissionError):
+        file = error.filename if isinstance(error.filename, str | Path) else directory
+        hint = f"{describe_owner(Path(file))}."
+    return LedgerError(
+        f"The ledger's lock directory {directory} cannot be used: {error.strerror}.", hint=hint
+    )
+
+
+def check_locks(ledger: Path) -> None:
+    """Check that this user can use the files in the lock directory. Raises LedgerError."""
+    directory = locks_beside(ledger)
+    try:
+        for file in directory.iterdir() if directory.exists() else ():
+            if not os.access(file, os.R_OK | os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+        if directory.exists() and not os.access(directory, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(directory))
+    except OSError as error:
+        raise unusable_locks(directory, error) from None
 
 
 def _take(lock: int, kind: int) -> bool:

@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from onetribe_bc.errors import LedgerError
+from onetribe_bc.files import give_to_owner
 from onetribe_bc.ledger import schema
 from onetribe_bc.ledger.engine import Transaction
 
@@ -80,6 +81,7 @@ def _copy(path: Path, version: int) -> Path:
         ):
             ledger.backup(to)
         sync(Path(name))
+        give_to_owner(Path(name), path)
         copy = _link(name, path, f"v{version}.bak")
     finally:
         Path(name).unlink()

@@ -96,6 +96,7 @@ def _refuse_second(transaction: Transaction, key: Key, run_id: str) -> None:
             f"Another sync or backfill of store {key.store_hash} is running: {command}, since "
             f"{started_at:%F %T} UTC{f' on {host}' if host else ''}.",
             hint="Wait for it to end. Orders it does not reach stay owed.",
+            since=started_at,
         )
 
 

@@ -23,6 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from onetribe_bc.errors import LedgerError
+from onetribe_bc.files import describe_owner, give_to_owner, make_directories
 from onetribe_bc.ledger import schema
 from onetribe_bc.ledger.engine import Prepared, Row, Transaction
 from onetribe_bc.ledger.failures import (
@@ -299,15 +300,17 @@ def _provide(path: Path, label: Path) -> None:
     Its file is not opened here: closing it would drop the locks that another connection of this
     process may have on it (POSIX). Raises LedgerError, sqlite3.Error.
     """
-    problem = ""
+    problem, hint = "", ""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directories(path.parent)
         if not os.path.lexists(path):
             _create(path)
         elif path.is_dir():
             problem = os.strerror(errno.EISDIR)
         elif not os.access(path, os.R_OK | os.W_OK):
-            problem = os.strerror(errno.EACCES)
+            problem, hint = os.strerror(errno.EACCES), f"{describe_owner(path)}."
+    except PermissionError:
+        problem, hint = os.strerror(errno.EACCES), f"{describe_owner(path.parent)}."
     except FileExistsError:
         problem = os.strerror(errno.ENOTDIR)
     except OSError as error:
@@ -315,7 +318,8 @@ def _provide(path: Path, label: Path) -> None:
     if problem:
         raise LedgerError(
             f"The ledger {label} cannot be opened for writing: {problem}.",
-            hint="Give the user that runs bc2ot write permission there, or set `ledger` "
+            hint=hint
+            or "Give the user that runs bc2ot write permission there, or set `ledger` "
             "(BC2OT_LEDGER) to a file elsewhere.",
         )
 
@@ -335,6 +339,7 @@ def _create(path: Path) -> None:
             connection.execute("BEGIN")
             create_tables(Transaction(connection.cursor(), sqlite.dialect(), {}))
             connection.execute("COMMIT")
+        give_to_owner(Path(name), path.parent)
         with suppress(FileExistsError):
             os.link(name, path)
     finally:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import waitress  # type: ignore[import-untyped]
 
 from onetribe_bc.api.webhook import MAX_CALLBACK_BYTES
+from onetribe_bc.errors import ConfigurationError
 from onetribe_bc.web.access_log import Throttle
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ IDLE_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 10.0
 """How long requests in flight may take when the server stops: longer than any ledger wait."""
 
+_OWN_FILES = 64
+"""For the ledger, its locks and journal, the log, and the interpreter."""
+_LEAST_CONNECTIONS = 16
 _MAX_HEADER_BYTES = 16 * 1024
 _BACKLOG = 1024
 _ABOUT_CONNECTIONS = "total open connections"
@@ -45,12 +49,27 @@ def listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=_BACKLOG)
 
 
-def max_connections() -> int:
-    """Return how many connections the limit of open files allows, up to `MAX_CONNECTIONS`."""
-    open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if open_files == resource.RLIM_INFINITY:
+def max_connections(workers: int) -> int:
+    """Return how many connections the limit of open files allows, up to `MAX_CONNECTIONS`.
+
+    Each of the `workers` may have a connection to each service. Raises ConfigurationError if
+    hardly any connection is left.
+    """
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + _OWN_FILES + 2 * workers
+    if limit != resource.RLIM_INFINITY and limit < wanted:
+        limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+    if limit == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
-    return min(MAX_CONNECTIONS, open_files * 3 // 4)
+    left = limit - _OWN_FILES - 2 * workers
+    if left < _LEAST_CONNECTIONS:
+        raise ConfigurationError(
+            f"The limit of open files is {limit}: too few for a receiver with delivery.workers "
+            f"{workers}.",
+            hint="Raise the limit (ulimit -n, LimitNOFILE=), or lower delivery.workers.",
+        )
+    return min(MAX_CONNECTIONS, left)
 
 
 class Server:
@@ -62,7 +81,7 @@ class Server:
         listener: socket.socket,
         *,
         idle_timeout_s: int = IDLE_TIMEOUT_S,
-        connections: int | None = None,
+        connections: int = MAX_CONNECTIONS,
     ) -> None:
         self.host, self.port = listener.getsockname()[:2]
         self._forward_log = _ForwardLog()
@@ -73,7 +92,7 @@ class Server:
             sockets=[listener],
             threads=THREADS,
             backlog=_BACKLOG,
-            connection_limit=connections or max_connections(),
+            connection_limit=connections,
             channel_timeout=idle_timeout_s,
             cleanup_interval=max(1, idle_timeout_s // 3),
             max_request_header_size=_MAX_HEADER_BYTES,
