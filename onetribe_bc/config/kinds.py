@@ -133,7 +133,8 @@ def _path(raw: Raw) -> Path:
 
 
 def _ledger(raw: Raw) -> Location:
-    return parse_location(_text(raw))
+    location = parse_location(_text(raw))
+    return _path(raw) if isinstance(location, Path) else location
 
 
 def _store_hash(raw: Raw) -> str:

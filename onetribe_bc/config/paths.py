@@ -55,7 +55,7 @@ class UserDirectories:
         Raises ValueError, with a phrase, if `~` cannot be resolved, and for a relative path
         without a `directory`.
         """
-        if directory is None and not str(path).startswith(("/", "~/")):
+        if directory is None and (str(path) == "~" or not str(path).startswith(("/", "~"))):
             raise ValueError("must be an absolute path, or begin with ~/")
         if not str(path).startswith("~"):
             return path if directory is None else directory / path
