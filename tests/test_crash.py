@@ -123,7 +123,7 @@ def test_repeated_kills_lose_no_order_and_every_duplicate_is_flagged(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_finishes_what_is_in_flight_and_sums_up(
+def test_a_signal_finishes_orders_in_flight_and_prints_the_summary(
     desk: Desk, number: signal.Signals
 ) -> None:
     gate = desk.sandbox.faults.hold("onetribe", times=None)
@@ -146,7 +146,7 @@ def test_a_signal_finishes_what_is_in_flight_and_sums_up(
     assert desk.flagged() == 0
 
 
-def test_a_second_interrupt_stops_immediately_and_flags_what_was_in_flight(
+def test_a_second_interrupt_stops_immediately_and_flags_orders_in_flight(
     desk: Desk,
 ) -> None:
     gate = desk.sandbox.faults.hold("onetribe", times=None)

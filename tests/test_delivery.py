@@ -228,7 +228,7 @@ def closed_port() -> int:
         return port
 
 
-def test_without_a_connection_nothing_is_unknown_and_all_stays_owed(desk: Desk) -> None:
+def test_without_a_connection_all_orders_stay_owed_and_none_is_unknown(desk: Desk) -> None:
     desk.url = f"http://127.0.0.1:{closed_port()}/order/key"
     run = desk.run(attempts=3)
     assert isinstance(run.error, NoConnectionError)

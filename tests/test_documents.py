@@ -155,7 +155,7 @@ def test_every_block_that_is_not_run_has_a_reason() -> None:
             assert re.fullmatch(r"(not run|exits \d+): \S.*|begin [a-z ]+", line), (path.name, line)
 
 
-def test_only_what_a_test_cannot_have_is_not_run() -> None:
+def test_only_blocks_that_a_test_cannot_run_are_skipped() -> None:
     for path in documents.documents():
         for block in blocks(path.read_text(encoding="utf-8")):
             if block.not_run:
@@ -183,7 +183,7 @@ def test_only_what_a_test_cannot_have_is_not_run() -> None:
 @pytest.mark.parametrize(
     "picture", sorted((ROOT / "docs/pictures").glob("*.svg")), ids=lambda p: p.name
 )
-def test_a_picture_shows_a_command_and_nothing_of_the_machine_it_was_taken_on(
+def test_a_screenshot_shows_a_command_and_nothing_of_the_machine(
     picture: Path,
 ) -> None:
     svg = ElementTree.fromstring(picture.read_text(encoding="utf-8"))

@@ -100,7 +100,7 @@ def test_an_order_that_is_not_eligible_is_never_sent(
         (State.DELIVERED, Policy(on_change=True), Disposition.SKIPPED),
     ],
 )
-def test_what_one_tribe_may_have_is_not_forgotten_when_an_order_stops_being_eligible(
+def test_arrivals_are_kept_when_an_order_stops_being_eligible(
     state: State, policy: Policy, decision: Disposition
 ) -> None:
     before = Entry(218, state, NOW, NOW, sha256="b" * 64, arrivals=1)
@@ -144,7 +144,7 @@ def test_recording_an_order_again_loses_nothing(before: Entry, seen: Order, poli
 
 
 @given(entries(), orders, policies)
-def test_what_is_to_be_sent_is_owed_or_still_known_as_delivered(
+def test_orders_to_send_are_owed_or_still_delivered(
     before: Entry, seen: Order, policy: Policy
 ) -> None:
     after, decision = record(before, seen, "", policy, LATER)
@@ -169,7 +169,7 @@ def test_a_delivered_order_is_sent_again_only_by_force_or_when_it_changed(
 
 
 @given(entries(State.UNKNOWN), orders, policies)
-def test_an_unknown_order_is_sent_again_or_held_as_the_policy_says(
+def test_an_unknown_order_is_sent_again_or_held_by_policy(
     before: Entry, seen: Order, policy: Policy
 ) -> None:
     after, decision = record(before, seen, "", policy, LATER)
@@ -267,7 +267,7 @@ def test_an_order_that_may_have_been_sent_in_a_missing_period_counts_as_arrived(
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.SENDING])
-def test_what_is_not_being_sent_cannot_be_settled(state: State) -> None:
+def test_an_order_that_is_not_being_sent_cannot_be_settled(state: State) -> None:
     with pytest.raises(ValueError, match=f"order 218 is {state}, not sending"):
         settle(Entry(218, state, NOW, NOW), Outcome(State.DELIVERED), LATER)
 

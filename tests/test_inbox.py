@@ -75,7 +75,7 @@ def test_an_order_that_the_ledger_does_not_know_is_owed_from_its_first_callback_
     assert entry.first_seen_at == entry.updated_at == clock.now()
 
 
-def test_a_callback_changes_nothing_of_an_order_that_the_ledger_knows(
+def test_a_callback_does_not_change_a_known_order(
     inbox: Inbox, database: Database, clock: FakeClock
 ) -> None:
     ledger = make_book(database, clock)
@@ -123,7 +123,7 @@ def test_postponing_counts_lookups_and_another_callback_resets_them(
     assert (named.looks, named.received) == (0, 2)
 
 
-def test_what_another_callback_named_meanwhile_stays(inbox: Inbox) -> None:
+def test_an_order_named_again_meanwhile_stays_in_the_inbox(inbox: Inbox) -> None:
     inbox.put(218).result()
     looked_at = inbox.due(10)
     inbox.put(218).result()
@@ -132,7 +132,7 @@ def test_what_another_callback_named_meanwhile_stays(inbox: Inbox) -> None:
     assert ids(inbox.due(10)) == [218]
 
 
-def test_a_late_removal_does_not_take_what_was_named_after_somebody_elses(
+def test_a_late_removal_keeps_an_order_named_after_another_removal(
     inbox: Inbox, clock: FakeClock
 ) -> None:
     inbox.put(218).result()
@@ -163,7 +163,7 @@ def test_stores_and_destinations_do_not_meet(database: Database, clock: FakeCloc
     assert other.due(10) == []
 
 
-def test_what_comes_together_is_written_together(inbox: Inbox, database: Database) -> None:
+def test_concurrent_callbacks_share_a_commit(inbox: Inbox, database: Database) -> None:
     written = [inbox.put(order_id) for order_id in (1, 2, 2, 3)]
     for each in written:
         each.result()
@@ -188,14 +188,14 @@ def test_after_the_ledger_was_locked_for_too_long_callbacks_are_taken_in_again(
         assert ids(inbox.all()) == [219]
 
 
-def test_a_closed_ledger_takes_nothing_in(inbox: Inbox, database: Database) -> None:
+def test_a_closed_ledger_accepts_no_callbacks(inbox: Inbox, database: Database) -> None:
     database.close()
     for _ in range(2):
         with pytest.raises(LedgerError):
             inbox.put(218)
 
 
-def test_nothing_removed_or_postponed_changes_nothing(inbox: Inbox) -> None:
+def test_removing_or_postponing_no_order_changes_nothing(inbox: Inbox) -> None:
     inbox.put(1).result()
     before = inbox.all()
     inbox.remove([])

@@ -108,7 +108,7 @@ def mock_onetribe(sandbox: Sandbox, url: str) -> responses.RequestsMock:
 # All questions
 
 
-def test_from_nothing_to_a_file_that_works(shell: Shell, open_init: Open) -> None:
+def test_init_writes_a_working_file(shell: Shell, open_init: Open) -> None:
     with open_init("init") as terminal:
         terminal.answers(WHERE, "")
         terminal.sees("1 of 3: the store").sees("Settings > Store-level API accounts")
@@ -278,7 +278,7 @@ def test_a_secret_pasted_one_question_early_is_accepted_and_not_shown(
         assert WRONG_TOKEN not in terminal.shown
 
 
-def test_the_file_takes_the_name_of_a_variable_and_not_its_value(
+def test_the_file_has_the_name_of_a_variable_and_not_its_value(
     shell: Shell, open_init: Open
 ) -> None:
     shell.set(SHOP_TOKEN=shell.sandbox.access_token, SHOP_URL=shell.sandbox.onetribe_url)

@@ -110,7 +110,7 @@ def test_the_wheel_holds_the_package_the_man_page_and_no_tests(names: set[str]) 
     assert others == set()
 
 
-def test_the_wheel_tells_what_it_is(metadata: Message) -> None:
+def test_the_wheel_has_its_metadata(metadata: Message) -> None:
     assert metadata["Name"] == "onetribe-bc"
     assert metadata["Version"] == __version__
     assert metadata["License-Expression"] == "MIT"

@@ -64,7 +64,7 @@ def finish(desk: Desk, *, in_doubt: int = 0) -> None:
 
 
 @pytest.mark.parametrize("after", [1, 40, 251])
-def test_an_interrupt_finishes_what_is_in_flight_and_the_next_run_goes_on(
+def test_an_interrupt_finishes_orders_in_flight_and_the_next_run_continues(
     desk: Desk, after: int
 ) -> None:
     def on_report(report: Report) -> None:

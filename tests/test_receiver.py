@@ -104,7 +104,7 @@ def test_created_updated_and_status_updated_together_are_one_delivery(
     assert site.sandbox.onetribe.counts() == {218: 1}
 
 
-def test_a_callback_for_what_was_delivered_costs_no_request(site: Site, service: Service) -> None:
+def test_a_callback_for_a_delivered_order_costs_no_request(site: Site, service: Service) -> None:
     name(service, 218)
     until(lambda: site.states() == {"delivered": 1})
     until(lambda: settled(site))
@@ -115,7 +115,7 @@ def test_a_callback_for_what_was_delivered_costs_no_request(site: Site, service:
     assert site.sandbox.onetribe.counts() == {218: 1}
 
 
-def test_an_order_is_skipped_while_incomplete_and_sent_once_it_is_real(
+def test_an_order_is_skipped_while_incomplete_and_sent_once_complete(
     site: Site, service: Service
 ) -> None:
     store = site.sandbox.store
@@ -172,7 +172,7 @@ def claimed_by_the_dead(site: Site, order_id: int) -> None:
         )
 
 
-def test_a_change_of_what_a_dead_process_was_sending_stays_named_and_is_sent_after_a_while(
+def test_a_change_to_an_order_that_a_dead_process_was_sending_is_sent_later(
     site: Site, clock: FakeClock
 ) -> None:
     site.resend = "on-change"
@@ -193,7 +193,7 @@ def test_a_change_of_what_a_dead_process_was_sending_stays_named_and_is_sent_aft
     assert site.sandbox.onetribe.bodies(218)[-1] == site.sandbox.store.raw(218)
 
 
-def test_what_a_process_was_sending_when_it_died_is_sent_though_no_sync_is_due(
+def test_orders_of_a_dead_process_are_sent_before_the_next_sync(
     site: Site, service: Service, clock: FakeClock
 ) -> None:
     name(service, 218)
@@ -458,7 +458,7 @@ def test_latency_counts_from_the_callback_even_if_a_later_attempt_delivers(
         until(lambda: count in service.application._metrics.text())
 
 
-def test_the_periodic_sync_leaves_a_store_to_the_process_that_holds_it(
+def test_the_periodic_sync_skips_a_store_that_another_process_holds(
     site: Site, clock: FakeClock
 ) -> None:
     with (
@@ -484,7 +484,7 @@ def test_orders_accepted_before_a_stop_are_sent_after_a_restart(site: Site) -> N
         until(lambda: site.sandbox.onetribe.counts() == {218: 1})
 
 
-def test_a_stop_finishes_what_is_in_flight(site: Site) -> None:
+def test_stopping_finishes_work_in_flight(site: Site) -> None:
     site.sandbox.onetribe.latency_s = 0.5
     with site.serving() as service:
         name(service, 218)
@@ -518,7 +518,7 @@ def test_the_orders_kept_to_measure_latency_are_limited(
     until(lambda: settled(site))
 
 
-def test_a_bug_in_a_thread_is_logged_without_its_text_and_the_thread_goes_on(
+def test_a_bug_in_a_thread_is_logged_without_its_text_and_the_thread_continues(
     site: Site, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen: list[Any] = []

@@ -96,7 +96,7 @@ def test_json_adds_up_and_agrees_with_the_export(gappy: Shell) -> None:
         assert exported[state] == found[state]
 
 
-def test_a_window_bounds_what_is_compared(gappy: Shell) -> None:
+def test_only_orders_in_the_window_are_compared(gappy: Shell) -> None:
     gappy.run("reconcile", "--since", "2026-02-28", "--until", "2026-02-28").says(0)
     gappy.run("reconcile", "--since", "2026-03-02", "--until", "2026-03-01").says(2)
 
@@ -136,7 +136,7 @@ def test_the_stores_own_count_is_checked(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("change", ["removed", "added"])
-def test_an_order_that_comes_or_goes_meanwhile_is_no_gap(shell: Shell, change: str) -> None:
+def test_an_order_created_or_deleted_meanwhile_is_not_a_gap(shell: Shell, change: str) -> None:
     shell.run("backfill").says(0)
     store = shell.sandbox.store
     store_ids = iter(store.ids())

@@ -57,7 +57,7 @@ def test_single_orders_by_id_and_the_delivered_among_them_left_alone(troubled: S
     assert troubled.sandbox.onetribe.counts()[218] == 1
 
 
-def test_an_id_that_the_ledger_does_not_know_is_refused_with_what_to_do(troubled: Shell) -> None:
+def test_an_id_that_is_not_in_the_ledger_is_refused_with_a_hint(troubled: Shell) -> None:
     before = len(troubled.sandbox.requests)
     troubled.run("retry", "218", "999").says(
         2, "Order 999 is not in the ledger", "bc2ot push-order 999"

@@ -141,7 +141,7 @@ def test_history_of_an_order_that_was_never_tried(varied: Shell) -> None:
     assert result.out == f"Order {skipped}: skipped (status Incomplete)\n"
 
 
-def test_history_of_an_unknown_order_says_what_to_do(shell: Shell) -> None:
+def test_history_of_an_unknown_order_has_a_hint(shell: Shell) -> None:
     shell.run("history", "999").says(1, "does not know order 999", "bc2ot push-order 999")
     shell.run("history", "0").says(2)
     result = shell.run("history", "999", "--json").says(1, "does not know order 999")
@@ -226,7 +226,7 @@ def ledger(tmp_path: Path) -> Any:
         yield Ledger(database, store_hash="shop", destination=DESTINATION)
 
 
-def test_a_bookmark_goes_forward_only_and_its_beginning_back_only(ledger: Ledger) -> None:
+def test_a_bookmark_only_moves_forward_and_its_start_only_back(ledger: Ledger) -> None:
     hour, later = timedelta(hours=1), STARTED_AT + timedelta(days=1)
     assert ledger.bookmark() is None
     first = Bookmark(STARTED_AT, STARTED_AT + hour)
@@ -244,7 +244,7 @@ def test_a_bookmark_in_the_future_comes_back_to_the_present(ledger: Ledger) -> N
     assert ledger.bookmark() == Bookmark(STARTED_AT, STARTED_AT)
 
 
-def test_what_is_being_sent_is_owed(tmp_path: Path) -> None:
+def test_orders_being_sent_are_owed(tmp_path: Path) -> None:
     with closing(Database(tmp_path / "ledger.db")) as database:
         clock = FakeClock()
         ledger = make_book(database, clock)

@@ -134,7 +134,7 @@ def test_one_step_settles_the_last_order_and_claims_the_next(ledger: Ledger, pat
         assert reader.status().states == {State.DELIVERED: 29, State.PENDING: 1}
 
 
-def test_an_attempt_is_kept_for_each_request_and_none_for_what_never_left(ledger: Ledger) -> None:
+def test_an_attempt_is_recorded_for_each_request_that_was_sent(ledger: Ledger) -> None:
     with ledger.run("backfill"):
         recorded(ledger, 1)
         for outcome in (Outcome(State.PENDING, "One Tribe answered 503", 503, "busy"), DELIVERED):
@@ -230,7 +230,7 @@ def test_stores_and_destinations_do_not_see_each_other(database: Database) -> No
     assert mine.status().states == {State.PENDING: 2, State.GONE: 1}
 
 
-def test_a_preview_says_what_recording_would_and_writes_nothing(database: Database) -> None:
+def test_a_preview_decides_like_recording_and_writes_nothing(database: Database) -> None:
     ledger = make_book(database, FakeClock(), Policy(force=True))
     page = [Seen(make_order(1)), Seen(make_order(2), "status Incomplete")]
     assert ledger.preview(page) == [Disposition.TO_SEND, Disposition.SKIPPED]
@@ -256,7 +256,7 @@ def test_an_entry_comes_back_from_the_ledger_as_it_was(ledger: Ledger) -> None:
     )
 
 
-def test_text_is_cut_to_its_column(ledger: Ledger) -> None:
+def test_text_is_truncated_to_its_column(ledger: Ledger) -> None:
     with ledger.run("backfill"):
         recorded(ledger, 1)
         failed = Outcome(State.FAILED, "r" * 301, 422, "a\0" * 101)

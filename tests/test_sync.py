@@ -74,7 +74,7 @@ def arrives(desk: Station) -> None:
 # The range of a sync
 
 
-def test_the_first_sync_without_since_begins_now_and_no_later_one_begins_before(
+def test_the_first_sync_without_since_starts_now_and_no_later_one_starts_earlier(
     desk: Station,
 ) -> None:
     run = desk.sync()
@@ -105,7 +105,7 @@ def test_an_earlier_since_extends_the_range(desk: Station) -> None:
     assert desk.bookmark.begins_at == LONG_AGO
 
 
-def test_with_since_it_sends_all_that_changed_and_then_only_what_is_new(desk: Station) -> None:
+def test_with_since_it_sends_all_changes_and_then_only_new_ones(desk: Station) -> None:
     run = desk.sync(LONG_AGO)
     assert run.error is None
     assert run.ids(Disposition.DELIVERED) == desk.owed()
@@ -205,7 +205,7 @@ def test_changes_between_two_pages_hide_no_order(long_desk: Station, page: int) 
 # What is owed
 
 
-def test_what_is_owed_from_earlier_runs_is_sent_however_old(desk: Station) -> None:
+def test_owed_orders_of_earlier_runs_are_sent_however_old(desk: Station) -> None:
     desk.sync()
     desk.sandbox.faults.add("onetribe:status@503")
     assert isinstance(desk.run().error, UnreachableError)
@@ -300,7 +300,7 @@ def test_when_bigcommerce_fails_in_mid_run_the_bookmark_stays(
     arrives(desk)
 
 
-def test_when_one_tribe_is_down_all_is_owed_and_the_next_sync_sends_it(
+def test_during_a_one_tribe_outage_orders_stay_owed_and_the_next_sync_sends_them(
     long_desk: Station,
 ) -> None:
     desk = long_desk
@@ -544,7 +544,7 @@ def test_an_order_that_was_not_found_waits_for_its_retry(desk: Station) -> None:
     assert desk.status.states == {State.PENDING: 1}
 
 
-def test_with_on_change_a_change_of_what_is_being_sent_stays_named(desk: Station) -> None:
+def test_with_on_change_a_change_during_the_delivery_stays_in_the_inbox(desk: Station) -> None:
     order_id = a_real(desk.sandbox)
     desk.sync()
     named(desk, order_id, due_in=timedelta())
