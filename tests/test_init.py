@@ -702,7 +702,7 @@ def test_findings_are_shown_as_doctor_shows_them(shell: Shell) -> None:
     shell.sandbox.clock_offset_s = 90 + time.time() - shell.sandbox.clock.now()
     assert "the token reads the store's 21 orders. It cannot read the store's name" in told()
     assert "Warning: This machine's clock is" in told()
-    assert "seconds behind BigCommerce's. Synchronize it by NTP" in told()
+    assert "seconds behind BigCommerce's. Synchronize it with NTP" in told()
     for fault, finding in {
         "onetribe:status@503": "Warning: One Tribe at",
         "onetribe:status@401": "does not verify the URL or the merchant key",
