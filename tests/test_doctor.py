@@ -49,7 +49,7 @@ from tests.examining import (  # noqa: F401
 )
 from tests.shell import Shell, shell_fixture  # noqa: F401
 from tests.test_http import certificate, tls  # noqa: F401
-from tests.test_peek import HALF_A_WRITE
+from tests.test_inspect import HALF_A_WRITE
 from tests.wire import WireServer, answer
 
 # All of it
@@ -543,8 +543,8 @@ LEDGERS: dict[str, tuple[Damage, Sequence[str]]] = {
         ["ok ledger.file:  MB, "],
     ),
     "of an older version, which the next run migrates": (
-        sql("UPDATE ledger_meta SET value = '1' WHERE key = 'schema_version'"),
-        [f"note ledger.file: has version 1 … to version {SCHEMA_VERSION}"],
+        sql("UPDATE ledger_meta SET value = '2' WHERE key = 'schema_version'"),
+        [f"note ledger.file: has version 2 … to version {SCHEMA_VERSION}"],
     ),
     "of a newer version": (
         sql("UPDATE ledger_meta SET value = '99' WHERE key = 'schema_version'"),

@@ -14,7 +14,7 @@ from onetribe_bc.config import Settings, UserDirectories, load
 from onetribe_bc.config.paths import find_file
 from onetribe_bc.config.settings import SETTINGS
 from onetribe_bc.doctor.finding import CHECK_ERRORS, Level
-from onetribe_bc.doctor.ledger import check_ledger, peek_at
+from onetribe_bc.doctor.ledger import check_ledger, inspect_file
 from onetribe_bc.errors import Bc2otError
 
 
@@ -100,7 +100,7 @@ def next_step() -> Step:
 def _in_use(settings: Settings) -> Step:
     """Return the next step, chosen by what `doctor` finds in the ledger."""
     try:
-        findings = list(check_ledger(settings, peek_at(settings), SystemClock()))
+        findings = list(check_ledger(settings, inspect_file(settings), SystemClock()))
     except CHECK_ERRORS:
         return INSPECT
     if any(finding.level in (Level.WARN, Level.FAIL) for finding in findings):

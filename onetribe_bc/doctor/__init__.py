@@ -27,7 +27,7 @@ from onetribe_bc.doctor.finding import (
     worst,
 )
 from onetribe_bc.doctor.hooks import check_hooks
-from onetribe_bc.doctor.ledger import check_ledger, last_activity, peek_at
+from onetribe_bc.doctor.ledger import check_ledger, last_activity, inspect_file
 from onetribe_bc.doctor.onetribe import check_onetribe
 from onetribe_bc.doctor.proxies import check_proxies
 from onetribe_bc.doctor.receiver import Network
@@ -82,7 +82,7 @@ class _Examination:
         self._client: BigCommerceClient | None = None
         self._store_problem = ""
         self._in_store: int | None = None
-        self._ledger = peek_at(settings)
+        self._ledger = inspect_file(settings)
         self.groups = (self._files, self._store, self._hooks, self._onetribe, self._check_ledger)
 
     def close(self) -> None:

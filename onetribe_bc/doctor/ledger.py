@@ -16,12 +16,10 @@ from onetribe_bc.doctor.finding import CHECK_ERRORS, Finding, fail, failed, note
 from onetribe_bc.doctor.postgres import check_server
 from onetribe_bc.errors import Bc2otError, BusyError, ExitCode, LedgerError
 from onetribe_bc.ledger import server
-from onetribe_bc.ledger.failures import emptied, too_new
 from onetribe_bc.ledger.ledger import Ledger, Status
 from onetribe_bc.ledger.locks import check_locks
-from onetribe_bc.ledger.peek import LOCK_TIMEOUT_S, Peek, peek
 from onetribe_bc.ledger.schema import SCHEMA_VERSION
-from onetribe_bc.ledger.sqlite import was_emptied
+from onetribe_bc.ledger.sqlite import SILENT_S, Inspection, inspect
 from onetribe_bc.ledger.states import State
 from onetribe_bc.ledger.writer import Database
 from onetribe_bc.text import plural, span
@@ -30,19 +28,19 @@ STALE = timedelta(days=1)
 """An older sync, or an order owed for longer, is a failure: the schedule may be broken."""
 
 
-def peek_at(settings: Settings) -> Peek | Bc2otError | None:
+def inspect_file(settings: Settings) -> Inspection | Bc2otError | None:
     """Return what the ledger's file is, or why that cannot be told; None if there is none."""
     if not isinstance(settings.ledger, Path):
         return None
     try:
-        return peek(settings.ledger, settings.bigcommerce.store_hash)
+        return inspect(settings.ledger, settings.bigcommerce.store_hash)
     except CHECK_ERRORS as error:
         return error
 
 
-def last_activity(settings: Settings, look: Peek | Bc2otError | None) -> datetime | None:
+def last_activity(settings: Settings, look: Inspection | Bc2otError | None) -> datetime | None:
     """Return when the ledger last recorded an order of the store, if that is known."""
-    if isinstance(look, Peek):
+    if isinstance(look, Inspection):
         return look.newest_order_at
     if isinstance(settings.ledger, Path):
         return None
@@ -54,7 +52,7 @@ def last_activity(settings: Settings, look: Peek | Bc2otError | None) -> datetim
 
 def check_ledger(
     settings: Settings,
-    look: Peek | Bc2otError | None,
+    look: Inspection | Bc2otError | None,
     clock: Clock,
     *,
     in_store: int | None = None,
@@ -83,7 +81,7 @@ def check_ledger(
         check_locks(path)
     except LedgerError as error:
         yield failed("ledger.locks", error)
-    if look.half_written:
+    if look.interrupted:
         yield note(
             "ledger.file",
             f"The ledger {path} has an interrupted write. The next run rolls it back; until "
@@ -92,10 +90,19 @@ def check_ledger(
         )
         return
     if look.version is None:
-        yield _without_tables(path)
+        yield warn(
+            "ledger.file",
+            f"The ledger {path} is empty: every order counts as new.",
+            "If orders were sent before, restore a backup.",
+        )
         return
-    if look.version != SCHEMA_VERSION:
-        yield _other_version(path, look, look.version)
+    if look.version < SCHEMA_VERSION:
+        yield note(
+            "ledger.file",
+            f"The ledger {path} ({_size(look.size)}) has version {look.version}. The next run "
+            f"backs it up and upgrades it to version {SCHEMA_VERSION}. Its contents were not "
+            "checked.",
+        )
         return
     described = f"version {look.version}, {_size(look.size)}"
     yield from _check_contents(settings, described, clock.now(), in_store)
@@ -117,26 +124,6 @@ def _not_yet(path: Path) -> Finding:
     )
 
 
-def _without_tables(path: Path) -> Finding:
-    if was_emptied(path):
-        return failed("ledger.file", emptied(path))
-    return warn(
-        "ledger.file",
-        f"The ledger {path} is empty: every order counts as new.",
-        "If orders were sent before, restore a backup.",
-    )
-
-
-def _other_version(path: Path, peek: Peek, version: int) -> Finding:
-    if version > SCHEMA_VERSION:
-        return failed("ledger.file", too_new(path, version))
-    return note(
-        "ledger.file",
-        f"The ledger {path} ({_size(peek.size)}) has version {version}. The next run backs it up "
-        f"and upgrades it to version {SCHEMA_VERSION}. Its contents were not checked.",
-    )
-
-
 def _check_contents(
     settings: Settings, described: str, now: datetime, in_store: int | None
 ) -> Iterator[Finding]:
@@ -146,7 +133,7 @@ def _check_contents(
         return
     try:
         with closing(
-            Database(settings.ledger, lock_timeout_s=LOCK_TIMEOUT_S, retry_for_s=0)
+            Database(settings.ledger, lock_timeout_s=SILENT_S, retry_for_s=0)
         ) as database:
             ledger = Ledger(
                 database,

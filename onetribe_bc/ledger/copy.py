@@ -16,16 +16,14 @@ import sqlalchemy as sa
 
 from onetribe_bc.clock import Clock
 from onetribe_bc.errors import BusyError, InputError, LedgerError
-from onetribe_bc.ledger import runs, schema
-from onetribe_bc.ledger.engine import Row, Statement, Transaction, each, upsert
+from onetribe_bc.ledger import meta, runs, schema
+from onetribe_bc.ledger.engine import Row, Statement, Transaction, each
 from onetribe_bc.ledger.writer import Database, open_postgres
 from onetribe_bc.location import Location
 
 TABLES = (schema.orders, schema.attempts, schema.runs, schema.bookmarks, schema.callbacks)
 _PAGE = 5000
 _PRIME = 1_000_003
-_META = sa.select(schema.meta.c.key, schema.meta.c.value)
-_SET_META = upsert(schema.meta)
 _OPEN_RUNS = sa.select(schema.runs.c.command, schema.runs.c.host, schema.runs.c.store_hash).where(
     schema.IS_OPEN
 )
@@ -42,14 +40,14 @@ def copy(source: Location, target: Location, clock: Clock) -> Counts:
     and whatever opening them raises.
     """
     with _opened(source) as old, _opened(target) as new:
-        if old.read(_meta)["id"] == new.read(_meta)["id"]:
+        if old.read(meta.read)["id"] == new.read(meta.read)["id"]:
             raise InputError("The two ledgers are the same.", hint="Set `ledger` to the new one.")
         runs.recover(old, clock.now())
         with _writing(old) as here:
             _refuse_live_runs(here, old.engine.label)
             with _writing(new) as there:
                 counts = _copy(here, there, new)
-            here.run(_SET_META, {"key": "moved_to", "value": new.engine.label})
+            meta.write(here, moved_to=new.engine.label)
     return counts
 
 
@@ -93,8 +91,8 @@ def _refuse_live_runs(transaction: Transaction, label: str) -> None:
 
 def _copy(here: Transaction, there: Transaction, new: Database) -> Counts:
     stores = [row[0] for row in here.rows(_STORES)]
-    meta = _meta(here)
-    if _meta(there).get("copied_from") != meta["id"]:
+    ours = meta.read(here)
+    if meta.read(there).get("copied_from") != ours["id"]:
         taken = sorted(set(stores) & {row[0] for row in there.rows(_STORES)})
         if taken:
             raise InputError(
@@ -104,9 +102,8 @@ def _copy(here: Transaction, there: Transaction, new: Database) -> Counts:
         for table in TABLES:
             for page in _pages(here, table):
                 new.engine.load(there, table.name, [c.name for c in _columns(table)], page)
-        kept = {key: value for key, value in meta.items() if key.startswith("gap_")}
-        kept["copied_from"] = meta["id"]
-        there.run(_SET_META, *({"key": key, "value": value} for key, value in kept.items()))
+        kept = {key: value for key, value in ours.items() if key.startswith("gap_")}
+        meta.write(there, **kept, copied_from=ours["id"])
     found = _summary(here, stores)
     if _summary(there, stores) != found:
         raise LedgerError(
@@ -114,10 +111,6 @@ def _copy(here: Transaction, there: Transaction, new: Database) -> Counts:
             hint="Nothing was moved. Copy to an empty ledger.",
         )
     return {name: numbers[0] for name, numbers in found.items()}
-
-
-def _meta(transaction: Transaction) -> dict[str, str]:
-    return {str(key): str(value) for key, value in transaction.rows(_META)}
 
 
 def _columns(table: sa.Table) -> list[sa.Column[Any]]:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from onetribe_bc.ledger import schema
+from onetribe_bc.ledger import meta, schema
 from onetribe_bc.ledger.engine import Transaction
 from onetribe_bc.ledger.writer import Database
 from onetribe_bc.location import Location
@@ -48,7 +48,6 @@ class Info:
 
 _RUNS = schema.runs.c
 _COUNTS = schema.counts.c
-_META = sa.select(schema.meta.c.key, schema.meta.c.value)
 _STORES = (
     sa.select(
         _COUNTS.store_hash,
@@ -78,7 +77,7 @@ def describe(location: Location) -> Info:
         engine = database.engine
 
         def read(transaction: Transaction) -> Info:
-            meta: dict[str, str] = dict(transaction.rows(_META))
+            values = meta.read(transaction)
             runs = [
                 LiveRun(*values)
                 for run_id, lease_until, *values in transaction.rows(_OPEN)
@@ -87,8 +86,8 @@ def describe(location: Location) -> Info:
             return Info(
                 ledger=engine.label,
                 engine=engine.dialect.name,
-                version=int(meta["schema_version"]),
-                id=meta["id"],
+                version=int(values["schema_version"]),
+                id=values["id"],
                 stores=[StoreInfo(*row) for row in transaction.rows(_STORES)],
                 live_runs=runs,
             )

@@ -10,17 +10,16 @@ import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cache, partial
 from typing import Any
 
 import sqlalchemy as sa
 
 from onetribe_bc.clock import Clock, SystemClock
-from onetribe_bc.errors import BusyError
-from onetribe_bc.ledger import inbox, orders, runs, schema
+from onetribe_bc.errors import BusyError, LedgerError
+from onetribe_bc.ledger import inbox, meta, orders, runs, schema
 from onetribe_bc.ledger.engine import LiveRun, Row, Statement, Transaction, upsert
-from onetribe_bc.ledger.failures import moved, older_copy
 from onetribe_bc.ledger.inbox import Inbox
 from onetribe_bc.ledger.orders import Attempt, Key, Seen, Settlement, Step, StepRequest, of
 from onetribe_bc.ledger.runs import Run
@@ -135,10 +134,16 @@ class Ledger:
         exclusive: bool,
     ) -> None:
         label = self._database.engine.label
-        for (where,) in transaction.rows(_MOVED_TO):  # since it was opened
-            raise moved(label, where)
+        meta.check_moved(transaction, label)  # since it was opened
         if (missing := self._missing(transaction)) is not None:
-            raise older_copy(label, *missing)
+            known, until = missing
+            since = "an unknown time" if known is None else f"{known:%F %T} UTC"
+            raise LedgerError(
+                f"The ledger {label} is an older copy: it misses what was sent from {since} to "
+                f"{until:%F %T} UTC.",
+                hint="Put the newer file back. Without one: bc2ot ledger accept. Orders of that "
+                "period are then sent again where the ledger does not know them, and flagged.",
+            )
         self._gap = _gap(transaction)
         now = self._clock.now()
         runs.start(transaction, self._key, run_id, command, now, exclusive=exclusive)
@@ -168,9 +173,7 @@ class Ledger:
                 return None
             gap = Gap(now, missing[1])
             transaction.run(_SUSPECT, {})
-            for name in _GAP:
-                value = str((getattr(gap, name) - _EPOCH) // _MILLISECOND)
-                transaction.run(_SET_META, {"key": f"gap_{name}", "value": value})
+            meta.write(transaction, gap_accepted_at=str(now), gap_until=str(gap.until))
             return gap
 
         return self._database.do(work)
@@ -322,10 +325,10 @@ def _bookmark(transaction: Transaction, key: Key) -> Bookmark | None:
 
 def _gap(transaction: Transaction) -> Gap | None:
     """The period whose sendings somebody accepted to miss."""
-    values = {key: value for key, value in transaction.rows(_META) if key.startswith("gap_")}
-    if not values:
+    values = meta.read(transaction)
+    if "gap_until" not in values:
         return None
-    return Gap(**{name: _EPOCH + int(values[f"gap_{name}"]) * _MILLISECOND for name in _GAP})
+    return Gap(*(datetime.fromisoformat(values[key]) for key in ("gap_accepted_at", "gap_until")))
 
 
 @cache
@@ -344,10 +347,6 @@ def _page_of(states: tuple[State, ...]) -> sa.Select[Any]:
     return page.order_by(order_id).limit(limit)
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
-_MOVED_TO = sa.select(schema.meta.c.value).where(schema.meta.c.key == "moved_to")
-_GAP = ("accepted_at", "until")
 _ORDERS = schema.orders.c
 _COUNTS = (
     sa.select(
@@ -379,6 +378,4 @@ _BOOKMARK = sa.select(schema.bookmarks.c.begins_at, schema.bookmarks.c.synced_un
     of(schema.bookmarks)
 )
 _SET_BOOKMARK = upsert(schema.bookmarks)
-_META = sa.select(schema.meta.c.key, schema.meta.c.value)
-_SET_META = upsert(schema.meta)
 _SUSPECT = sa.update(schema.orders).where(schema.UNDELIVERED).values(arrivals=_ORDERS.arrivals + 1)

@@ -14,6 +14,8 @@ from onetribe_bc.files import give_to_owner
 from onetribe_bc.ledger import schema
 from onetribe_bc.ledger.engine import Transaction
 
+OLDEST_VERSION = 2
+
 FROM_2 = (
     "ALTER TABLE orders ADD COLUMN worker INTEGER",
     "ALTER TABLE orders ADD COLUMN status_id INTEGER",

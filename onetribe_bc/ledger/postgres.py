@@ -19,7 +19,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import psycopg as dialects
 
-from onetribe_bc.ledger import failures, postgres_schema, refusals, schema
+from onetribe_bc.ledger import meta, postgres_schema, refusals, schema
 from onetribe_bc.ledger.engine import Prepared, Row, Transaction, TransientError, each
 from onetribe_bc.ledger.leases import Connection, Lease, Leases, Watchdog
 from onetribe_bc.location import PostgresUrl
@@ -61,9 +61,6 @@ _DEAD = (
     .with_for_update()
 )
 
-_VERSION = "SELECT value FROM ledger_meta WHERE key = 'schema_version'"
-_MOVED_TO = "SELECT value FROM ledger_meta WHERE key = 'moved_to'"
-
 
 class PostgresEngine:
     """The ledger in one PostgreSQL database."""
@@ -96,11 +93,9 @@ class PostgresEngine:
         """Check that there is a ledger of this version; a replica will do. Raises LedgerError."""
         with closing(self._connect()) as connection, self.snapshot(connection) as transaction:
             version = self._version(transaction)
-            moved = [] if version is None else transaction.execute(_MOVED_TO)
-        if version is None:
-            raise refusals.without_schema(self.label)
-        if moved:
-            raise failures.moved(self.label, moved[0][0])
+            if version is None:
+                raise refusals.without_schema(self.label)
+            meta.check_moved(transaction, self.label)
         if version != schema.SCHEMA_VERSION:
             raise refusals.other_version(self.label, version)
 
@@ -166,8 +161,7 @@ class PostgresEngine:
         """Return the version of the ledger's tables; None where there are none."""
         if transaction.execute("SELECT to_regclass('ledger_meta')") == [(None,)]:
             return None
-        found = transaction.execute(_VERSION)
-        return int(found[0][0]) if found else None
+        return meta.version(transaction)
 
     def create(self, *, role: str = "") -> bool:
         """Create the tables; return whether there were none.

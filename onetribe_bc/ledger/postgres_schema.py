@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 
-from onetribe_bc.ledger import schema
+from onetribe_bc.ledger import meta, schema
 from onetribe_bc.ledger.engine import Transaction
 
 UPGRADES: Mapping[int, Sequence[str]] = {}
@@ -78,9 +78,6 @@ def fold(transaction: Transaction) -> None:
         transaction.execute(_FOLD)
 
 
-_SET_VERSION = sa.update(schema.meta).where(schema.meta.c.key == "schema_version")
-
-
 def lock(transaction: Transaction) -> None:
     """Wait until no other process creates or upgrades the ledger."""
     transaction.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
@@ -92,9 +89,7 @@ def create(transaction: Transaction) -> None:
         transaction.execute(_COUNTS if name == schema.counts.name else statement)
     for statement in _TRIGGERS:
         transaction.execute(statement)
-    values = {"schema_version": str(schema.SCHEMA_VERSION), "id": secrets.token_hex(16)}
-    rows = [{"key": key, "value": value} for key, value in values.items()]
-    transaction.run(sa.insert(schema.meta), *rows)
+    meta.write(transaction, schema_version=str(schema.SCHEMA_VERSION), id=secrets.token_hex(16))
 
 
 def upgrade(transaction: Transaction, version: int) -> None:
@@ -102,7 +97,7 @@ def upgrade(transaction: Transaction, version: int) -> None:
     for older in range(version, schema.SCHEMA_VERSION):
         for statement in UPGRADES[older]:
             transaction.execute(statement)
-    transaction.run(_SET_VERSION, {"value": str(schema.SCHEMA_VERSION)})
+    meta.write(transaction, schema_version=str(schema.SCHEMA_VERSION))
 
 
 def grants(role: str, dialect: sa.Dialect) -> Iterator[str]:

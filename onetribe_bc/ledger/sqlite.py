@@ -16,35 +16,19 @@ import sqlite3
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from onetribe_bc.errors import LedgerError
+from onetribe_bc.errors import BusyError, LedgerError
 from onetribe_bc.files import describe_owner, give_to_owner, make_directories
-from onetribe_bc.ledger import schema
-from onetribe_bc.ledger.engine import Prepared, Row, Transaction
-from onetribe_bc.ledger.failures import (
-    damaged,
-    emptied,
-    foreign,
-    full,
-    held_up,
-    is_busy,
-    is_damage,
-    locked,
-    moved,
-    read_only,
-    sqlite_name,
-    too_new,
-    unusable,
-    with_wal,
-    without_version,
-)
+from onetribe_bc.ledger import meta, schema
+from onetribe_bc.ledger.engine import BlockedError, Prepared, Row, Transaction
 from onetribe_bc.ledger.locks import LiveRun, LockDirectory, find_locks, locks_beside
-from onetribe_bc.ledger.migrations import back_up, migrate, sync
+from onetribe_bc.ledger.migrations import OLDEST_VERSION, back_up, migrate, sync
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +38,13 @@ LOCK_TIMEOUT_S = 30.0
 SILENT_S = 2.0
 """How long to wait for them before a warning."""
 
-_META = sa.select(schema.meta.c.key, schema.meta.c.value)
+_RESTORE = (
+    "It was left as it is. Set it aside and restore a copy; without one, every order of the "
+    "range would be sent again."
+)
+_NEWEST_ORDER = sa.select(sa.func.max(schema.orders.c.first_seen_at, type_=schema.Moment)).where(
+    schema.orders.c.store_hash == sa.bindparam("store_hash")
+)
 
 
 class SqliteEngine:
@@ -65,7 +55,6 @@ class SqliteEngine:
     def __init__(self, path: Path, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
         self.label = str(path)
         self.dialect: sa.Dialect = sqlite.dialect()
-        self.path = path
         self._file = Path(os.path.realpath(path))
         self._lock_timeout_s = lock_timeout_s
         self._cache: dict[int, Prepared] = {}
@@ -75,49 +64,105 @@ class SqliteEngine:
 
     def prepare(self) -> None:
         """Create the ledger, or check and migrate it. Raises LedgerError, sqlite3.Error."""
-        _provide(self._file, self.path)
+        self._provide()
         with closing(self.connect()) as connection:
             with self.snapshot(connection) as transaction:
-                ready = self._is_current(transaction)
+                ready = self.version(transaction) == schema.SCHEMA_VERSION
             if not ready:
                 with ExitStack() as undo, self.transaction(connection) as transaction:
                     self._bring_up(transaction, undo)
             with self.snapshot(connection) as transaction:
                 self._locks = self._find_locks(transaction)
 
-    def _is_current(self, transaction: Transaction) -> bool:
-        """Whether all tables are there, of this version. Raises LedgerError for other files."""
-        tables = _tables(transaction)
-        if schema.meta.name in tables:
-            return self._version(transaction) == schema.SCHEMA_VERSION
+    def version(self, transaction: Transaction) -> int | None:
+        """Return the ledger's version, None while it has no tables. Raises LedgerError."""
+        tables = transaction.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        if (schema.meta.name,) in tables:
+            return self._checked_version(transaction)
         if tables:
-            raise foreign(self.path)
-        if was_emptied(self.path):
-            raise emptied(self.path)
-        return False
+            raise LedgerError(
+                f"The file {self.label} is a database, but not a bc2ot ledger.",
+                hint="Set `ledger` (BC2OT_LEDGER) to another file.",
+            )
+        if locks_beside(self._file).exists():
+            raise LedgerError(
+                f"The ledger {self.label} is empty, although there were runs with it.",
+                hint=_RESTORE,
+            )
+        return None
 
-    def _version(self, transaction: Transaction) -> int:
-        meta = _meta(transaction)
-        if "moved_to" in meta:
-            raise moved(self.label, meta["moved_to"])
-        found = meta.get("schema_version", "")
-        if not found.isdecimal() or int(found) < 2:
-            raise without_version(self.path)
-        if int(found) > schema.SCHEMA_VERSION:
-            raise too_new(self.path, int(found))
-        return int(found)
+    def _checked_version(self, transaction: Transaction) -> int:
+        meta.check_moved(transaction, self.label)
+        version = meta.version(transaction)
+        if version is None or version < OLDEST_VERSION:
+            raise LedgerError(f"The ledger {self.label} has no version.", hint=_RESTORE)
+        if version > schema.SCHEMA_VERSION:
+            raise LedgerError(
+                f"The ledger {self.label} has version {version}, made by a newer bc2ot; this one "
+                f"knows version {schema.SCHEMA_VERSION}.",
+                hint="Upgrade bc2ot: pip install --upgrade onetribe-bc",
+            )
+        return version
 
     def _bring_up(self, transaction: Transaction, undo: ExitStack) -> None:
         """Create the tables, or migrate them; another process may have been faster."""
-        if self._is_current(transaction):
-            return
-        if not _tables(transaction):
+        version = self.version(transaction)
+        if version is None:
             create_tables(transaction)
-            return
-        copy = back_up(self._file, self._version(transaction))
-        undo.push(lambda kind, *_: copy.unlink(missing_ok=True) if kind else None)
-        migrate(transaction)
-        _log.warning("The ledger %s was of an older version; a copy is %s.", self.path, copy)
+        elif version < schema.SCHEMA_VERSION:
+            copy = back_up(self._file, version)
+            undo.push(lambda kind, *_: copy.unlink(missing_ok=True) if kind else None)
+            migrate(transaction)
+            _log.warning("Upgraded the ledger %s. A backup is %s.", self.label, copy)
+
+    def _provide(self) -> None:
+        """Create the ledger if there is none; check that an existing one can be written.
+
+        Its file is not opened here: closing it would drop the locks that another connection of
+        this process may have on it (POSIX). Raises LedgerError, sqlite3.Error.
+        """
+        problem, hint = 0, ""
+        try:
+            make_directories(self._file.parent)
+            if not os.path.lexists(self._file):
+                self._create()
+            elif self._file.is_dir():
+                problem = errno.EISDIR
+            elif not os.access(self._file, os.R_OK | os.W_OK):
+                problem, hint = errno.EACCES, f"{describe_owner(self._file)}."
+        except PermissionError:
+            problem, hint = errno.EACCES, f"{describe_owner(self._file.parent)}."
+        except OSError as error:
+            problem = errno.ENOTDIR if isinstance(error, FileExistsError) else error.errno or -1
+        if problem:
+            raise LedgerError(
+                f"The ledger {self.label} cannot be opened for writing: {os.strerror(problem)}.",
+                hint=hint
+                or "Give the user that runs bc2ot write permission there, or set `ledger` "
+                "(BC2OT_LEDGER) to a file elsewhere.",
+            )
+
+    def _create(self) -> None:
+        """Create it under a name of its own, 0600 from the first byte, then link it in one step.
+
+        Nobody sees a ledger without tables, and of two processes that make it the first wins.
+        """
+        folder = self._file.parent
+        descriptor, name = tempfile.mkstemp(prefix=f"{self._file.name}.new-", dir=folder)
+        os.close(descriptor)
+        try:
+            with closing(sqlite3.connect(name, isolation_level=None)) as connection:
+                # A file that nobody knows needs no journal on the disk.
+                connection.execute("PRAGMA journal_mode=MEMORY")
+                connection.execute("PRAGMA synchronous=FULL")
+                with self.transaction(connection) as transaction:
+                    create_tables(transaction)
+            give_to_owner(Path(name), folder)
+            with suppress(FileExistsError):
+                os.link(name, self._file)
+        finally:
+            Path(name).unlink()
+        sync(folder)
 
     def connect(self, *, read_only: bool = False) -> sqlite3.Connection:
         """Return a connection. Raises LedgerError where another tool changed the journal mode."""
@@ -129,8 +174,7 @@ class SqliteEngine:
         )
         try:
             self._patiently(connection, "SELECT count(*) FROM sqlite_master")
-            if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
-                raise with_wal(self.path)
+            _refuse_wal(connection, self.label)
             if read_only:
                 connection.execute("PRAGMA query_only=ON")
             else:
@@ -151,11 +195,17 @@ class SqliteEngine:
             yield Transaction(connection.cursor(), self.dialect, self._cache)
             try:
                 self._patiently(connection, "COMMIT")
-            except sqlite3.Error as error:
-                if is_busy(error):
-                    # Only a reader holds up a commit, and none of ours reads for so long.
-                    raise held_up(self.path, self._lock_timeout_s) from None
-                raise
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error):
+                    raise
+                # Only a reader holds up a commit, and none of ours reads for so long.
+                raise BlockedError(
+                    f"Another program has been reading the ledger {self.label} for "
+                    f"{self._lock_timeout_s:g} s, and nothing can be written meanwhile. "
+                    "Litestream, a backup or an open sqlite3 shell does that.",
+                    hint="Find it (fuser, lsof) and end it; back up with "
+                    "`sqlite3 FILE .backup COPY`.",
+                ) from None
 
     @contextmanager
     def snapshot(
@@ -170,25 +220,19 @@ class SqliteEngine:
     def _patiently(self, connection: sqlite3.Connection, statement: str) -> None:
         """Run what another process may hold up, and warn if that takes long."""
         rest_s = self._lock_timeout_s - SILENT_S
-        if rest_s <= 0:
-            connection.execute(statement).close()
-            return
-        _wait_for_locks(connection, SILENT_S)
+        _wait_for_locks(connection, min(SILENT_S, self._lock_timeout_s))
         try:
             connection.execute(statement).close()
-        except sqlite3.Error as error:
-            if not is_busy(error):
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or rest_s <= 0:
                 raise
             _log.warning(
                 "Another process is using the ledger %s; waiting for it up to %.0f s.",
-                self.path,
+                self.label,
                 rest_s,
             )
             _wait_for_locks(connection, rest_s)
             connection.execute(statement).close()
-        finally:
-            # A large transaction that outgrows its cache may have to wait in the middle, too.
-            _wait_for_locks(connection, self._lock_timeout_s)
 
     def load(
         self, transaction: Transaction, table: str, columns: Sequence[str], rows: Iterable[Row]
@@ -202,16 +246,25 @@ class SqliteEngine:
         """Return SQLite's error as LedgerError or BusyError."""
         if not isinstance(error, sqlite3.Error):
             return error
-        said, name = str(error), sqlite_name(error)
-        if is_busy(error):
-            return locked(self.path)
+        said, name = str(error), _name(error)
+        if _is_busy(error):
+            return BusyError(
+                f"The ledger {self.label} is locked by another process.",
+                hint="Wait for it to finish. Nothing was lost: what was not delivered stays owed.",
+            )
         if name.startswith("SQLITE_FULL"):
-            return full(self.path)
+            return LedgerError(
+                f"The disk with the ledger {self.label} is full.",
+                hint="Make room and run it again. No order is sent that cannot be written down.",
+            )
         if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-            return read_only(self.path, said)
-        if is_damage(error):
-            return damaged(self.path, said)
-        return unusable(self.path, said)
+            return LedgerError(
+                f"The ledger {self.label} cannot be written: {said}.",
+                hint="Give the user that runs bc2ot write permission on it and its directory.",
+            )
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            return _damaged(self.label, said)
+        return _unusable(self.label, said)
 
     # Runs
 
@@ -246,41 +299,19 @@ class SqliteEngine:
         """Do nothing: nothing runs in the background."""
 
     def _find_locks(self, transaction: Transaction) -> LockDirectory | None:
-        meta = _meta(transaction)
-        return find_locks(self._file, meta["id"], meta.get("home", ""))
+        values = meta.read(transaction)
+        return find_locks(self._file, values["id"], values.get("home", ""))
 
     def _lock_directory(self) -> LockDirectory:
         """Return the lock directory; make one if there is none, and note in the ledger where."""
         if self._locks is None:
             with closing(self.connect()) as connection, self.transaction(connection) as transaction:
-                self._locks = self._find_locks(transaction) or self._adopt(transaction)
+                self._locks = self._find_locks(transaction)
+                if self._locks is None:
+                    self._locks = LockDirectory(locks_beside(self._file))
+                    self._locks.adopt(meta.read(transaction)["id"])
+                    meta.write(transaction, home=str(self._file))
         return self._locks
-
-    def _adopt(self, transaction: Transaction) -> LockDirectory:
-        directory = LockDirectory(locks_beside(self._file))
-        directory.adopt(_meta(transaction)["id"])
-        transaction.run(_SET_META, {"key": "home", "value": str(self._file)})
-        return directory
-
-
-def was_emptied(path: Path) -> bool:
-    """Whether a file without tables once had some: runs have used it."""
-    return locks_beside(Path(os.path.realpath(path))).exists()
-
-
-def _meta(transaction: Transaction) -> dict[str, str]:
-    return {str(key): str(value) for key, value in transaction.rows(_META)}
-
-
-def _tables(transaction: Transaction) -> set[str]:
-    return {name for (name,) in transaction.execute(_TABLES)}
-
-
-_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
-_SET_META = sqlite.insert(schema.meta)
-_SET_META = _SET_META.on_conflict_do_update(
-    index_elements=["key"], set_={"value": _SET_META.excluded.value}
-)
 
 
 def create_tables(transaction: Transaction) -> None:
@@ -289,62 +320,81 @@ def create_tables(transaction: Transaction) -> None:
         transaction.execute(statement)
     for statement in schema.SQLITE_TRIGGERS.values():
         transaction.execute(statement)
-    values = {"schema_version": str(schema.SCHEMA_VERSION), "id": secrets.token_hex(16)}
-    for key, value in values.items():
-        transaction.run(_SET_META, {"key": key, "value": value})
+    meta.write(transaction, schema_version=str(schema.SCHEMA_VERSION), id=secrets.token_hex(16))
 
 
-def _provide(path: Path, label: Path) -> None:
-    """Create the ledger if there is none; check that an existing one can be written.
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """A ledger's file. `size` is in bytes; `version` is None while it has no tables.
 
-    Its file is not opened here: closing it would drop the locks that another connection of this
-    process may have on it (POSIX). Raises LedgerError, sqlite3.Error.
+    After an `interrupted` write the next run rolls back, and nothing can be read until then.
+    `newest_order_at` is when the store's newest order was first seen (aware UTC).
     """
-    problem, hint = "", ""
+
+    size: int
+    version: int | None = None
+    interrupted: bool = False
+    newest_order_at: datetime | None = None
+
+
+def inspect(path: Path, store_hash: str, *, lock_timeout_s: float = SILENT_S) -> Inspection | None:
+    """Return what the file at `path` is, checked for damage but not changed; None without one.
+
+    Raises LedgerError if it is damaged, no ledger or cannot be read, and BusyError.
+    """
+    engine, url = SqliteEngine(path), f"{path.absolute().as_uri()}?mode=ro"
     try:
-        make_directories(path.parent)
-        if not os.path.lexists(path):
-            _create(path)
-        elif path.is_dir():
-            problem = os.strerror(errno.EISDIR)
-        elif not os.access(path, os.R_OK | os.W_OK):
-            problem, hint = os.strerror(errno.EACCES), f"{describe_owner(path)}."
-    except PermissionError:
-        problem, hint = os.strerror(errno.EACCES), f"{describe_owner(path.parent)}."
-    except FileExistsError:
-        problem = os.strerror(errno.ENOTDIR)
+        size = path.stat().st_size
+        if not path.is_file():
+            raise _unusable(engine.label, "it is not a regular file")
+        with closing(sqlite3.connect(url, uri=True, timeout=lock_timeout_s)) as connection:
+            _refuse_wal(connection, engine.label)
+            transaction = Transaction(connection.cursor(), engine.dialect, {})
+            [(problem,)] = transaction.execute("PRAGMA quick_check(1)")
+            if problem != "ok":
+                raise _damaged(engine.label, problem)
+            version = engine.version(transaction)
+            if version is None:
+                return Inspection(size)
+            [(newest_at,)] = transaction.rows(_NEWEST_ORDER, store_hash=store_hash)
+            return Inspection(size, version, newest_order_at=newest_at)
+    except FileNotFoundError:
+        return None
     except OSError as error:
-        problem = error.strerror or type(error).__name__
-    if problem:
+        raise _unusable(engine.label, error.strerror or type(error).__name__) from None
+    except sqlite3.Error as error:
+        if _name(error) == "SQLITE_READONLY_ROLLBACK":
+            return Inspection(size, interrupted=True)
+        raise engine.translate(error) from None
+
+
+def _refuse_wal(connection: sqlite3.Connection, label: str) -> None:
+    if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
         raise LedgerError(
-            f"The ledger {label} cannot be opened for writing: {problem}.",
-            hint=hint
-            or "Give the user that runs bc2ot write permission there, or set `ledger` "
-            "(BC2OT_LEDGER) to a file elsewhere.",
+            f"Another program changed the ledger {label} to a write-ahead log, as Litestream does.",
+            hint=f"End that program, then: sqlite3 '{label}' 'PRAGMA journal_mode=TRUNCATE'",
         )
 
 
-def _create(path: Path) -> None:
-    """Create it under a name of its own, 0600 from the first byte, then link it in one step.
+def _damaged(label: str, said: str) -> LedgerError:
+    return LedgerError(f"The ledger {label} is damaged: {said}.", hint=_RESTORE)
 
-    Nobody sees a ledger without tables, and of two processes that make it the first wins.
-    """
-    descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.new-", dir=path.parent)
-    os.close(descriptor)
-    try:
-        with closing(sqlite3.connect(name, isolation_level=None)) as connection:
-            # A file that nobody knows needs no journal on the disk.
-            connection.execute("PRAGMA journal_mode=MEMORY")
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("BEGIN")
-            create_tables(Transaction(connection.cursor(), sqlite.dialect(), {}))
-            connection.execute("COMMIT")
-        give_to_owner(Path(name), path.parent)
-        with suppress(FileExistsError):
-            os.link(name, path)
-    finally:
-        Path(name).unlink()
-    sync(path.parent)
+
+def _unusable(label: str, said: str) -> LedgerError:
+    return LedgerError(
+        f"The ledger {label} could not be used: {said}.",
+        hint="Check its disk, and that the user that runs bc2ot owns it; or set `ledger` "
+        "(BC2OT_LEDGER).",
+    )
+
+
+def _name(error: sqlite3.Error) -> str:
+    """SQLite's own name of an error, such as SQLITE_BUSY."""
+    return getattr(error, "sqlite_errorname", "") or ""
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return _name(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
 @contextmanager

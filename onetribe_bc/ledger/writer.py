@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from onetribe_bc.clock import Clock, SystemClock
 from onetribe_bc.errors import BusyError, InterruptedRunError, LedgerError
-from onetribe_bc.ledger import schema
-from onetribe_bc.ledger.engine import BlockedError, Engine, Transaction, TransientError, upsert
+from onetribe_bc.ledger import meta
+from onetribe_bc.ledger.engine import BlockedError, Engine, Transaction, TransientError
 from onetribe_bc.ledger.sqlite import LOCK_TIMEOUT_S, SqliteEngine
 from onetribe_bc.location import Location, PostgresUrl
 
@@ -145,8 +145,8 @@ class Database:
     def check_writable(self, *, wait_s: float | None = None) -> None:
         """Write something, durably. Raises as `do`."""
         # A new value each time: SQLite leaves out a write that changes nothing.
-        row = {"key": "touched", "value": secrets.token_hex(8)}
-        self.do(lambda transaction: transaction.run(_SET_META, row), wait_s=wait_s)
+        value = secrets.token_hex(8)
+        self.do(lambda transaction: meta.write(transaction, touched=value), wait_s=wait_s)
 
     def close(self) -> None:
         """Finish what was submitted, and close the connections."""
@@ -259,6 +259,3 @@ def _close(connection: Any) -> None:
     if connection is not None:
         with suppress(Exception):
             connection.close()
-
-
-_SET_META = upsert(schema.meta)
