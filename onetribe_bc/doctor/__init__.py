@@ -27,7 +27,7 @@ from onetribe_bc.doctor.finding import (
     worst,
 )
 from onetribe_bc.doctor.hooks import check_hooks
-from onetribe_bc.doctor.ledger import check_ledger, last_activity, inspect_file
+from onetribe_bc.doctor.ledger import check_ledger, inspect_file, last_activity
 from onetribe_bc.doctor.onetribe import check_onetribe
 from onetribe_bc.doctor.proxies import check_proxies
 from onetribe_bc.doctor.receiver import Network

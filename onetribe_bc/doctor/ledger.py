@@ -132,9 +132,7 @@ def _check_contents(
         yield skipped("ledger.file", "Ledger contents", problem)
         return
     try:
-        with closing(
-            Database(settings.ledger, lock_timeout_s=SILENT_S, retry_for_s=0)
-        ) as database:
+        with closing(Database(settings.ledger, lock_timeout_s=SILENT_S, retry_for_s=0)) as database:
             ledger = Ledger(
                 database,
                 store_hash=settings.bigcommerce.store_hash,
