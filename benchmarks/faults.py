@@ -165,7 +165,11 @@ def main() -> int:
         )
         lasting = faults_of_orders(list(sandbox.store.ids()))
         passing = list(faults_of_requests())
-        phases = (passing, [f for f in passing if f.service is Service.ONETRIBE], [])
+        phases: tuple[list[Fault], ...] = (
+            passing,
+            [f for f in passing if f.service is Service.ONETRIBE],
+            [],
+        )
         struck: Counter[str] = Counter()
         for faults, rounds in zip(phases, ROUNDS, strict=True):
             sandbox.faults.replace([*faults, *lasting])
