@@ -322,3 +322,22 @@ def assert_parses(words: list[str]) -> None:
         assert isinstance(command, click.Command)
         with command.make_context(name, rest, parent=context):
             pass
+
+
+@pytest.mark.parametrize("guide", ["docs/scheduling.md", "docs/serve.md"])
+def test_both_systemd_units_are_hardened_alike(guide: str) -> None:
+    blocks = re.findall(r"```ini\n(.*?)```", (ROOT / guide).read_text(), re.DOTALL)
+    (service,) = (block for block in blocks if "NoNewPrivileges" in block)
+    lines = service.partition("NoNewPrivileges")[2].partition("\n[Install]")[0].split("\n")
+    other = (ROOT / "docs/serve.md").read_text()
+    assert "LimitCORE=0" in lines
+    assert all(line in other for line in lines)
+
+
+@pytest.mark.parametrize("name", ["sync", "serve"])
+def test_composed_services_have_limits_and_leave_no_core_dump(name: str) -> None:
+    service = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"][name]
+    assert service["mem_limit"]
+    assert service["pids_limit"]
+    assert service["ulimits"] == {"core": 0}
+    assert service["read_only"]

@@ -223,6 +223,15 @@ def misnamed_tests() -> list[str]:
     return wrong
 
 
+def missing_security_tests() -> list[str]:
+    """Return the tests that SECURITY.md names and that do not exist."""
+    known = engines_of_tests(ROOT / "tests")
+    named = dict.fromkeys(re.findall(r"`(test_\w+)`", read("SECURITY.md")))
+    return [
+        f"SECURITY.md names {name}, which does not exist" for name in named if name not in known
+    ]
+
+
 def missing_advice() -> list[str]:
     """Return the exit codes without a section in docs/exit-codes.md."""
     anchors = _anchors(read("docs/exit-codes.md"))
@@ -254,6 +263,7 @@ CHECKS = (
     broken_links,
     unreachable_documents,
     misnamed_tests,
+    missing_security_tests,
     missing_advice,
     drifted_messages,
 )
