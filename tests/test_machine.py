@@ -180,6 +180,8 @@ def as_stranger(
         "import encodings.idna, encodings.ascii, encodings.latin_1\n"
         "import requests, yaml, platformdirs.unix\n"
         "os.setgroups([]); os.setgid(12345); os.setuid(12345)\n"
+        "import resource as r\n"
+        "if n := int(os.environ.get('NPROC', 0)): r.setrlimit(r.RLIMIT_NPROC, (n, n))\n"
         "from onetribe_bc.cli.app import run\n"
         "sys.exit(run(sys.argv[1:]))\n"
     )
@@ -373,6 +375,22 @@ def test_few_open_files_are_named_with_limit_and_key(shell: Shell) -> None:
     assert "delivery.workers" in err
     code, err = limited(shell, "ulimit -n 256; ulimit -Hn 256", "push-order", "218")
     assert code == 0, err
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("limit", "command"), [(1, "push-order"), (2, "push-order"), (4, "push-order"), (2, "serve")]
+)
+def test_few_threads_are_named_with_limit_and_key(
+    shell: Shell, open_folder: Path, limit: int, command: str
+) -> None:
+    arguments = ["218"] if command == "push-order" else ["--listen", "127.0.0.1:0"]
+    ledger = f"{open_folder}/ledger.db"
+    told = as_stranger(shell, command, *arguments, BC2OT_LEDGER=ledger, NPROC=str(limit))
+    assert told.returncode == 3, told.stderr
+    assert "No more threads can be started." in told.stderr
+    assert "delivery.workers" in told.stderr
+    shutil.rmtree(open_folder)
 
 
 def test_connections_fit_the_limit_of_open_files_which_is_raised_as_far_as_it_may_be() -> None:
