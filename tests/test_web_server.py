@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import resource
 import socket
 import sqlite3
 import threading
@@ -19,7 +18,7 @@ import pytest
 from onetribe_bc.api.webhook import MAX_CALLBACK_BYTES
 from onetribe_bc.sandbox import Sandbox
 from onetribe_bc.web.access_log import Throttle
-from onetribe_bc.web.server import Server, listen, max_connections
+from onetribe_bc.web.server import Server, listen
 from onetribe_bc.web.service import Service
 from tests.callbacks import Client, Site, callback, request, signed, until, with_secret
 from tests.clocks import FakeClock
@@ -228,15 +227,6 @@ def test_lines_held_back_are_counted_for_each_kind() -> None:
     assert throttle.passes("b") == 0
     clock.advance(1.0)
     assert (throttle.passes("a"), throttle.passes("b"), throttle.passes("a")) == (4, 0, None)
-
-
-def test_the_limit_of_connections_fits_the_limit_of_open_files() -> None:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (400, 400))
-        assert max_connections(8) == 320
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_two_hundred_simultaneous_callbacks_are_recorded(site: Site) -> None:

@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime
 from typing import IO
 
+_OPENS_LEDGER = "onetribe_bc.delivery.context"
 _LEVELS = {0: logging.WARNING, 1: logging.INFO}
 
 
@@ -48,3 +49,5 @@ def set_up_logging(verbose: int, log_format: str, *, quiet: bool) -> None:
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(logging.ERROR if quiet else _LEVELS.get(verbose, logging.DEBUG))
+    # A new ledger is said without -v, too.
+    logging.getLogger(_OPENS_LEDGER).setLevel(logging.NOTSET if quiet or verbose else logging.INFO)

@@ -154,12 +154,12 @@ def _open_database(
     text = "Created a new ledger, %s. To it, every order is new."
     with closing(Database(ledger, clock or SystemClock(), retry_for_s=retry_for_s)) as database:
         if is_new and not short:
-            _log.warning(text, settings.ledger)
+            _log.info(text, settings.ledger)
         try:
             yield database
         finally:
             if is_new and short:
-                _log.warning(text, settings.ledger)
+                _log.info(text, settings.ledger)
 
 
 @contextmanager
