@@ -146,7 +146,7 @@ def history(cli: Context, order_id: int, as_json: bool) -> int:
     if as_json:
         duplicates = {"possible_duplicates": entry.possible_duplicates}
         tries = [asdict(attempt) for attempt in attempts]
-        console.json(_plain({**asdict(entry), **duplicates, "history": tries}))
+        console.json(_plain({**entry._asdict(), **duplicates, "history": tries}))
         return ExitCode.DONE
     reason = f" ({entry.reason})" if entry.reason else ""
     console.data(f"Order {order_id}: {entry.state}{reason}")

@@ -148,7 +148,7 @@ def _sums(table: sa.Table) -> Statement:
     sums = []
     for column in _columns(table):
         value: sa.ColumnElement[Any] = sa.func.length(column)
-        if not isinstance(column.type, schema.Text | sa.String):
+        if not isinstance(column.type, schema.Named | schema.Text | sa.String):
             value = sa.type_coerce(column, sa.BigInteger) % _PRIME
         sums.append(sa.cast(sa.func.coalesce(sa.func.sum(value), 0), sa.BigInteger))
     return sa.select(sa.func.count(), *sums).where(

@@ -63,13 +63,21 @@ class Transaction:
 
     def run(self, statement: Statement, *rows: Mapping[str, Any]) -> int:
         """Run a statement for each row of values; return how many rows it changed."""
-        if not rows:
+        bind = self._prepare(statement).bind
+        return self._run(statement, [bind(row) for row in rows])
+
+    def run_tuples(self, statement: Statement, names: tuple[str, ...], rows: Iterable[Row]) -> int:
+        """Run a statement for each row of values, which have these names."""
+        order = self._prepare(statement).order(names)
+        return self._run(statement, [order(row) for row in rows])
+
+    def _run(self, statement: Statement, bound: Sequence[Sequence[Any]]) -> int:
+        if not bound:
             return 0
-        prepared = self._prepare(statement)
-        if len(rows) == 1:
-            self.cursor.execute(prepared.sql, prepared.bind(rows[0]))
+        if len(bound) == 1:
+            self.cursor.execute(self._prepare(statement).sql, bound[0])
         else:
-            self.cursor.executemany(prepared.sql, [prepared.bind(row) for row in rows])
+            self.cursor.executemany(self._prepare(statement).sql, bound)
         return int(self.cursor.rowcount)
 
     def execute(self, sql: str) -> list[Row]:
@@ -93,10 +101,10 @@ class Prepared:
         compiled = chosen.compile(dialect=dialect)  # type: ignore[attr-defined]
         assert isinstance(compiled, SQLCompiler)  # noqa: S101 - for the type checker
         self.sql = str(compiled)
-        names = compiled.positiontup or []
+        self._names = tuple(compiled.positiontup or ())
         self._defaults = dict(compiled.params)
-        self._pick = itemgetter(*names, "") if names else lambda _values: ("",)
-        binds = [_bind_processor(compiled.binds[name].type, dialect) for name in names]
+        self._orders: dict[tuple[str, ...], Callable[[Row], list[Any]]] = {}
+        binds = [_bind_processor(compiled.binds[name].type, dialect) for name in self._names]
         columns = getattr(chosen, "exported_columns", ())
         results = [_result_processor(column.type, dialect) for column in columns]
         self._binds = [(i, process) for i, process in enumerate(binds) if process is not None]
@@ -104,10 +112,20 @@ class Prepared:
 
     def bind(self, values: Mapping[str, Any]) -> list[Any]:
         """Return the values in the order of the statement's placeholders."""
-        bound = list(self._pick({**self._defaults, **values, "": None})[:-1])
+        given = {**self._defaults, **values}
+        return self._converted([given[name] for name in self._names])
+
+    def order(self, names: tuple[str, ...]) -> Callable[[Row], list[Any]]:
+        """Return what brings values with these names into the order of the placeholders."""
+        if names not in self._orders:
+            pick = itemgetter(*(names.index(name) for name in self._names))
+            self._orders[names] = lambda row: self._converted(list(pick(row)))
+        return self._orders[names]
+
+    def _converted(self, values: list[Any]) -> list[Any]:
         for index, process in self._binds:
-            bound[index] = process(bound[index])
-        return bound
+            values[index] = process(values[index])
+        return values
 
     def results(self, rows: Sequence[Row]) -> list[Row]:
         """Convert the driver's rows."""
@@ -123,10 +141,16 @@ class Prepared:
 
 
 def _bind_processor(kind: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> Processor:
+    if isinstance(kind, sa.TypeDecorator):  # called directly: its `impl` converts nothing
+        return lambda value: kind.process_bind_param(value, dialect)
     return kind.dialect_impl(dialect).bind_processor(dialect)
 
 
 def _result_processor(kind: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> Processor:
+    if isinstance(kind, sa.TypeDecorator):
+        convert = kind.process_result_value
+        is_own = type(kind).process_result_value is not sa.TypeDecorator.process_result_value
+        return (lambda value: convert(value, dialect)) if is_own else None
     return kind.dialect_impl(dialect).result_processor(dialect, None)
 
 

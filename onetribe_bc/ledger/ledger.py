@@ -278,7 +278,7 @@ class Ledger:
         after = 0
         while True:
             page = self._database.read(partial(self._page, query, after))
-            yield from map(orders.make_entry, page)
+            yield from map(Entry._make, page)
             if len(page) < _PAGE:
                 return
             after = page[-1][0]

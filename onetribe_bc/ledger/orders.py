@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -106,8 +105,8 @@ def of(table: sa.Table) -> sa.ColumnElement[bool]:
 
 _ORDERS = schema.orders.c
 _ATTEMPTS = schema.attempts.c
-_COLUMNS = tuple(field.name for field in fields(Entry))
-_VALUES = attrgetter(*_COLUMNS)
+_COLUMNS = Entry._fields
+_NAMES = (*_COLUMNS, "store_hash", "destination")
 _CHANGEABLE = tuple(name for name in _COLUMNS if name != "order_id")
 
 SELECT_ENTRIES = sa.select(*(_ORDERS[name] for name in _COLUMNS)).where(of(schema.orders))
@@ -141,15 +140,10 @@ _HISTORY = (
 )
 
 
-def make_entry(row: Row) -> Entry:
-    """Return the entry in a row of `SELECT_ENTRIES`."""
-    return Entry(row[0], State(row[1]), *row[2:])
-
-
 def read(transaction: Transaction, key: Key, ids: Collection[int]) -> dict[int, Entry]:
     """Return the entries with these ids, those that exist; not locked."""
     rows = transaction.rows(_BY_ID, **key.values, ids=ids)
-    return {row[0]: make_entry(row) for row in rows}
+    return {row[0]: Entry._make(row) for row in rows}
 
 
 def history(transaction: Transaction, key: Key, order_id: int) -> list[Attempt]:
@@ -163,21 +157,22 @@ class Rows:
 
     def __init__(self, transaction: Transaction, key: Key) -> None:
         self._transaction = transaction
-        self._key_values = key.values
+        self._key = key
         self._before: dict[int, Entry] = {}
         self._entries: dict[int, Entry] = {}
         self._attempts: list[dict[str, Any]] = []
 
     def lock(self, ids: Collection[int]) -> None:
         """Lock the rows with these ids, those that exist."""
-        rows = self._transaction.rows(_LOCK, **self._key_values, ids=sorted(ids))
-        self._before.update((row[0], make_entry(row)) for row in rows)
+        rows = self._transaction.rows(_LOCK, **self._key.values, ids=sorted(ids))
+        self._before.update((row[0], Entry._make(row)) for row in rows)
         self._entries.update(self._before)
 
     def create(self, entries: Sequence[Entry]) -> bool:
         """Insert rows where there are none; whether there were none at all."""
         new = sorted(entries, key=lambda entry: entry.order_id)
-        return self._transaction.run(_INSERT, *map(self._row, new)) == len(new)
+        inserted = self._transaction.run_tuples(_INSERT, _NAMES, map(self._row, new))
+        return inserted == len(new)
 
     def get(self, order_id: int) -> Entry | None:
         """Return an entry as it stands in this transaction, if its row is locked."""
@@ -215,7 +210,7 @@ class Rows:
         return bool(
             self._transaction.rows(
                 _KEPT_ATTEMPT,
-                **self._key_values,
+                **self._key.values,
                 order_id=claimed.order_id,
                 run_id=claimed.run_id,
                 number=claimed.attempts,
@@ -230,16 +225,15 @@ class Rows:
             if entry is not self._before[order_id] and entry != self._before[order_id]
         ]
         changed.sort(key=lambda entry: entry.state is State.SENDING)
-        self._transaction.run(_UPDATE, *map(self._row, changed))
+        self._transaction.run_tuples(_UPDATE, _NAMES, map(self._row, changed))
         self._transaction.run(_INSERT_ATTEMPT, *self._attempts)
 
-    def _row(self, entry: Entry) -> dict[str, Any]:
-        row = zip(_COLUMNS, _VALUES(entry), strict=True)
-        return {**dict(row), **self._key_values, "state": entry.state.value}
+    def _row(self, entry: Entry) -> Row:
+        return (*entry, self._key.store_hash, self._key.destination)
 
     def _attempt(self, claimed: Entry, after: Entry, outcome: Outcome) -> dict[str, Any]:
         return {
-            **self._key_values,
+            **self._key.values,
             "order_id": claimed.order_id,
             "number": claimed.attempts,
             "run_id": claimed.run_id,
@@ -363,7 +357,7 @@ def abandon(
     """Settle the claims of dead runs, of any store, and return which orders they were."""
     claims: dict[Key, list[Entry]] = defaultdict(list)
     for store_hash, destination, *row in transaction.rows(_CLAIMS_OF, run_ids=sorted(run_ids)):
-        claims[Key(store_hash, destination)].append(make_entry(tuple(row)))
+        claims[Key(store_hash, destination)].append(Entry._make(row))
     for key, claimed in claims.items():
         rows = Rows(transaction, key)
         rows.lock([entry.order_id for entry in claimed])

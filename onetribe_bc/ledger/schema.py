@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table
 from sqlalchemy.schema import CreateIndex, CreateTable
+
+from onetribe_bc.ledger.states import State
 
 SCHEMA_VERSION = 3
 
@@ -27,6 +30,23 @@ class Moment(sa.TypeDecorator[datetime]):
 
     def process_result_value(self, value: int | None, dialect: Any) -> datetime | None:  # noqa: ARG002
         return None if value is None else _EPOCH + timedelta(milliseconds=value)
+
+
+class Named(sa.TypeDecorator[StrEnum]):
+    """A member of an enum, stored by its value."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, kind: type[StrEnum]) -> None:
+        super().__init__(16)
+        self._members = {str(member): member for member in kind}
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:  # noqa: ARG002
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: Any) -> StrEnum | None:  # noqa: ARG002
+        return None if value is None else self._members[value]
 
 
 class Text(sa.TypeDecorator[str]):
@@ -68,7 +88,7 @@ orders = Table(
     "orders",
     metadata,
     *_order_key(),
-    Column("state", String(16), nullable=False),
+    Column("state", Named(State), nullable=False),
     Column("reason", Text(300), nullable=False),
     Column("sha256", String(64)),
     Column("modified_at", Moment),
@@ -82,7 +102,7 @@ orders = Table(
     Column("delivered_at", Moment),
     Column("answer_status", Integer),
     Column("answer", Text(200), nullable=False),
-    Column("state_before", String(16)),
+    Column("state_before", Named(State)),
     Column("sha256_before", String(64)),
     Column("worker", Integer),
     Column("status_id", Integer),

@@ -130,8 +130,8 @@ class SqliteEngine:
                 problem = errno.EISDIR
             elif not os.access(self._file, os.R_OK | os.W_OK):
                 problem, hint = errno.EACCES, f"{describe_owner(self._file)}."
-        except PermissionError:
-            problem, hint = errno.EACCES, f"{describe_owner(self._file.parent)}."
+        except PermissionError as error:
+            problem, hint = error.errno or -1, f"{describe_owner(self._file.parent)}."
         except OSError as error:
             problem = errno.ENOTDIR if isinstance(error, FileExistsError) else error.errno or -1
         if problem:
@@ -168,7 +168,7 @@ class SqliteEngine:
         """Return a connection. Raises LedgerError where another tool changed the journal mode."""
         connection = sqlite3.connect(
             self._file,
-            timeout=self._lock_timeout_s,
+            timeout=min(SILENT_S, self._lock_timeout_s),
             isolation_level=None,  # the driver's own BEGIN comes late and deferred
             check_same_thread=False,
         )
@@ -212,7 +212,8 @@ class SqliteEngine:
         self, connection: sqlite3.Connection, wait_s: float | None = None
     ) -> Iterator[Transaction]:
         """Read as of one moment."""
-        _wait_for_locks(connection, self._lock_timeout_s if wait_s is None else wait_s)
+        timeout_s = self._lock_timeout_s if wait_s is None else wait_s
+        _wait_for_locks(connection, timeout_s)
         connection.execute("BEGIN")
         with _rolled_back(connection):
             yield Transaction(connection.cursor(), self.dialect, self._cache)
@@ -220,7 +221,6 @@ class SqliteEngine:
     def _patiently(self, connection: sqlite3.Connection, statement: str) -> None:
         """Run what another process may hold up, and warn if that takes long."""
         rest_s = self._lock_timeout_s - SILENT_S
-        _wait_for_locks(connection, min(SILENT_S, self._lock_timeout_s))
         try:
             connection.execute(statement).close()
         except sqlite3.OperationalError as error:
@@ -232,7 +232,10 @@ class SqliteEngine:
                 rest_s,
             )
             _wait_for_locks(connection, rest_s)
-            connection.execute(statement).close()
+            try:
+                connection.execute(statement).close()
+            finally:
+                _wait_for_locks(connection, SILENT_S)
 
     def load(
         self, transaction: Transaction, table: str, columns: Sequence[str], rows: Iterable[Row]

@@ -6,10 +6,10 @@ or the network. docs/ledger.md explains the states.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from onetribe_bc.order import Order
 
@@ -30,14 +30,15 @@ OWED = (State.PENDING, State.SENDING, State.UNKNOWN)
 """The states of orders that a later run has to do something about."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One order's row. Times are aware UTC; `sha256` is of the body that was last sent.
 
     `state_before` and `sha256_before` are those before the claim, while it stands.
     `arrivals` counts the POSTs that One Tribe got or may have got: each beyond the first may be a
     duplicate there. `deliveries` counts those that it acknowledged. `status` is the order's status
     in BigCommerce when a run last saw it.
+
+    A tuple, as rows are: claiming and settling make four of them for each order.
     """
 
     order_id: int
@@ -55,7 +56,7 @@ class Entry:
     delivered_at: datetime | None = None
     answer_status: int | None = None
     answer: str = ""
-    state_before: str | None = None
+    state_before: State | None = None
     sha256_before: str | None = None
     worker: int | None = None
     status_id: int | None = None
@@ -193,7 +194,7 @@ def record(
     fresh = entry or Entry(order.id, State.PENDING, first_seen_at=now, updated_at=now)
     seen = _seen(fresh, order)
     if gap is not None and gap.covers(entry, order):
-        seen = replace(seen, arrivals=1)
+        seen = seen._replace(arrivals=1)
     decision = decide(entry, order, policy)
     if skip_reason:
         return _skip(seen, skip_reason, decision, now)
@@ -215,7 +216,7 @@ def _seen(entry: Entry, order: Order) -> Entry:
     seen = (modified_at, order.status_id, order.status)
     if seen == (entry.modified_at, entry.status_id, entry.status):
         return entry
-    return replace(entry, modified_at=modified_at, status_id=order.status_id, status=order.status)
+    return entry._replace(modified_at=modified_at, status_id=order.status_id, status=order.status)
 
 
 def _skip(
@@ -245,7 +246,7 @@ def claim(
         entry,
         State.SENDING,
         now,
-        state_before=entry.state.value,
+        state_before=entry.state,
         sha256_before=entry.sha256,
         sha256=order.sha256,
         attempts=entry.attempts + 1,
@@ -281,10 +282,10 @@ def settle_late(entry: Entry, outcome: Outcome, now: datetime) -> Entry:
     """Apply an outcome whose claim is gone: its request arrived all the same, or may have."""
     if not outcome.arrived:
         return entry
-    counted = replace(entry, arrivals=entry.arrivals + 1, updated_at=now)
+    counted = entry._replace(arrivals=entry.arrivals + 1, updated_at=now)
     if outcome.state is not State.DELIVERED:
         return counted
-    counted = replace(counted, deliveries=entry.deliveries + 1, delivered_at=now)
+    counted = counted._replace(deliveries=entry.deliveries + 1, delivered_at=now)
     if entry.state is State.SENDING:
         return counted
     return _moved(
@@ -300,7 +301,7 @@ def _restored(entry: Entry, now: datetime) -> Entry:
     """The entry before a claim that came to nothing: delivered, unknown, failed or owed."""
     return _moved(
         entry,
-        State(entry.state_before or State.PENDING),
+        entry.state_before or State.PENDING,
         now,
         sha256=entry.sha256_before,
         attempts=entry.attempts - 1,
@@ -316,7 +317,7 @@ def mark_gone(entry: Entry, now: datetime) -> Entry:
     if entry.state is State.SENDING:
         return entry
     if entry.state is State.DELIVERED:
-        return replace(entry, status_id=None, status=DELETED)
+        return entry._replace(status_id=None, status=DELETED)
     return _moved(entry, State.GONE, now, reason="BigCommerce no longer has it")
 
 
@@ -332,4 +333,4 @@ _UNCLAIMED: dict[str, Any] = {
 
 
 def _moved(entry: Entry, state: State, now: datetime, **changes: Any) -> Entry:
-    return replace(entry, **{"state": state, "updated_at": now, "reason": "", **changes})
+    return entry._replace(**{"state": state, "updated_at": now, "reason": "", **changes})
