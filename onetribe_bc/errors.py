@@ -177,6 +177,14 @@ class BadResponseError(UnreachableError):
     """The response cannot be used: HTML, incomplete, or of the wrong shape."""
 
 
+class UnexpectedResponseError(BadResponseError):
+    """The response is whole and of the wrong shape: it would be the same again."""
+
+
+class OutOfOrderError(BadResponseError):
+    """A list of orders is not sorted, so that its next page could begin in the wrong place."""
+
+
 class RetryLaterError(UnreachableError):
     """The service asks to retry later (408, 425, 429, 5xx).
 

@@ -16,10 +16,13 @@ from typing import Any, NoReturn
 
 from onetribe_bc.dates import parse_api_date
 from onetribe_bc.errors import BadResponseError
+from onetribe_bc.statuses import find_status_id
 
 MAX_ORDER_ID = 2**63 - 1
 """The greatest ID that fits the ledger's 64-bit column."""
 
+_BOM = b"\xef\xbb\xbf"
+_DIGITS = re.compile(r"[0-9]{1,19}")
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -37,25 +40,39 @@ class Order:
     date_modified: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class UnreadableOrder:
+    """A row of a list that cannot be sent as it is, with the reason."""
+
+    id: int
+    reason: str
+
+
 def parse_order(body: bytes) -> Order:
     """Return the order in a response to `GET v2/orders/{id}`. Raises BadResponseError."""
-    text = _decode(body)
+    body = body.removeprefix(_BOM)
+    text = body.decode("latin-1")
     start = _skip_space(text, 0)
     row, end = _value(text, start)
     if _skip_space(text, end) != len(text):
         raise BadResponseError("BigCommerce's response has more than one JSON value.")
-    return _order(row, body)
+    order = _order(row, body)
+    if isinstance(order, UnreadableOrder):
+        raise BadResponseError(f"BigCommerce's response {order.reason}.")
+    return order
 
 
-def parse_orders(body: bytes) -> list[Order]:
+def parse_orders(body: bytes) -> list[Order | UnreadableOrder]:
     """Return the orders in a response to `GET v2/orders`, each with its bytes cut out of the list.
 
     An empty body is an empty list, which BigCommerce sends with a 204. Raises BadResponseError.
     """
     if not body:
         return []
-    text = _decode(body)
-    return [_order(row, text[start:end].encode()) for row, start, end in _iter_items(text)]
+    body = body.removeprefix(_BOM)
+    # One character per byte: a row that is not UTF-8 does not spoil the others.
+    text = body.decode("latin-1")
+    return [_order(row, body[start:end]) for row, start, end in _iter_items(text)]
 
 
 def _iter_items(text: str) -> Iterator[tuple[Any, int, int]]:
@@ -92,37 +109,41 @@ def _value(text: str, start: int) -> tuple[Any, int]:
         raise BadResponseError("BigCommerce's response is not JSON, or is incomplete.") from None
 
 
-def _decode(body: bytes) -> str:
-    try:
-        return body.decode("utf-8")
-    except UnicodeDecodeError:
-        raise BadResponseError("BigCommerce's response is not UTF-8 text.") from None
-
-
 def _skip_space(text: str, position: int) -> int:
     match = _SPACE.match(text, position)
     return match.end() if match else position
 
 
-def _order(row: object, body: bytes) -> Order:
+def _order(row: object, body: bytes) -> Order | UnreadableOrder:
     if not isinstance(row, dict):
         raise BadResponseError("BigCommerce's response contains something other than an order.")
-    order_id = _integer(row.get("id"))
+    order_id = parse_integer(row.get("id"))
     if order_id is None or not 0 < order_id <= MAX_ORDER_ID:
         raise BadResponseError("BigCommerce's response has an order without a valid ID.")
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        return UnreadableOrder(order_id, "is not UTF-8 text")
     status = row.get("status")
+    if isinstance(status, str) and not status.isascii():
+        status = json.loads(text)["status"]
     return Order(
         id=order_id,
         body=body,
         sha256=hashlib.sha256(body).hexdigest(),
-        status_id=_integer(row.get("status_id")),
+        status_id=find_status_id(parse_integer(row.get("status_id")), status),
         status=status if isinstance(status, str) else "",
-        channel_id=_integer(row.get("channel_id")),
+        channel_id=parse_integer(row.get("channel_id")),
         # A malformed date is None, which is inside any window, so that the order is not lost.
         date_created=parse_api_date(row.get("date_created")),
         date_modified=parse_api_date(row.get("date_modified")),
     )
 
 
-def _integer(value: object) -> int | None:
+def parse_integer(value: object) -> int | None:
+    """Return an integer, which BigCommerce may send as a text of digits; None for anything else."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
+import threading
+from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import NoReturn
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 MASK = "****"
+
+_SHORTEST = 4
+"""Shorter values are not secret, and masking them would garble the text."""
+
+_SHORTEST_REGISTERED = 8
+"""Shorter ones could be words or order IDs, and are masked only in what a service quotes."""
+
+_MOST = 200
+_registered: dict[str, None] = {}
+_known: frozenset[str] = frozenset()
+_lock = threading.Lock()
 
 
 class Secret:
@@ -19,6 +36,7 @@ class Secret:
 
     def __init__(self, value: str) -> None:
         self._value = value
+        register_secrets([value])
 
     def __eq__(self, other: object) -> bool:
         return self._value == other._value if isinstance(other, Secret) else NotImplemented
@@ -50,6 +68,41 @@ class Secret:
 
     def __bool__(self) -> bool:
         return bool(self._value)
+
+
+def register_secrets(values: Iterable[str]) -> None:
+    """Let `mask_secrets` mask these values from now on, wherever this process prints or logs."""
+    global _known
+    with _lock:
+        for value in values:
+            if len(value) >= _SHORTEST_REGISTERED:
+                _registered.pop(value, None)
+                _registered[value] = None
+        while len(_registered) > _MOST:
+            del _registered[next(iter(_registered))]
+        _known = frozenset(_registered)
+
+
+def mask_secrets(text: str, secrets: Iterable[str] = ()) -> str:
+    """Mask `secrets` and all registered ones in a text, also as JSON, HTML and URLs write them."""
+    given = frozenset(value for value in secrets if len(value) >= _SHORTEST)
+    for pattern in (_pattern(given), _pattern(_known)):
+        text = pattern.sub(MASK, text) if pattern is not None else text
+    return text
+
+
+@lru_cache(maxsize=4)
+def _pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
+    spellings: set[str] = set()
+    for secret in secrets:
+        escaped = json.dumps(secret)[1:-1]
+        spellings |= {secret, escaped, escaped.replace("/", r"\/"), html.escape(secret)}
+        with_percents = quote(secret, safe="", errors="surrogatepass")
+        spellings |= {with_percents, quote(secret, safe="/:", errors="surrogatepass")}
+    if not spellings:
+        return None
+    longest_first = sorted(spellings, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
 
 
 def mask_url(url: str) -> str:

@@ -50,6 +50,13 @@ def parse_status(text: str) -> int | str:
     return int(name)
 
 
+def find_status_id(status_id: int | None, name: object) -> int | None:
+    """Return an order's status id, by the name if the id is not one of BigCommerce's, or None."""
+    if status_id in STATUSES or not isinstance(name, str):
+        return status_id
+    return _IDS.get(" ".join(name.split()).casefold(), status_id)
+
+
 def find_status_ids(
     statuses: Iterable[int | str], store_names: Callable[[], Mapping[int, Iterable[str]]]
 ) -> frozenset[int]:

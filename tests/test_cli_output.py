@@ -296,7 +296,7 @@ def test_verbose_shows_each_request(shell: Shell) -> None:
         ),
         (
             Fault("onetribe", "status", status=429, times=1, headers=(("Retry-After", "0"),)),
-            "Order 218: One Tribe answered 429 (Retry-After). Pausing all sends for 0.0 s.",
+            "One Tribe answered 429 and asks to wait (order 218): no order is sent for 0.0 s.",
         ),
     ],
 )

@@ -3,20 +3,23 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onetribe_bc.api.bigcommerce import BigCommerceClient, OrderQuery
 from onetribe_bc.dates import Window
-from onetribe_bc.delivery.fetching import iter_ids, iter_pages
-from onetribe_bc.errors import NotFoundError, RetryLaterError
-from onetribe_bc.ids import IdRange, merge, parse_ids
+from onetribe_bc.delivery.fetching import Page, iter_ids, iter_pages
+from onetribe_bc.errors import NotFoundError, RefusedError, RetryLaterError, UnreachableError
+from onetribe_bc.ids import IdRange, each_of, merge, parse_ids
 from onetribe_bc.order import Order, parse_order
-from onetribe_bc.sandbox import Fault, Sandbox
+from onetribe_bc.sandbox import Fault, FaultKind, Sandbox, Service
+from onetribe_bc.secret import Secret
+from tests.clocks import FakeClock
 from tests.conftest import SERVER_NOW, ClientFactory, SandboxFactory
 
 
@@ -28,13 +31,15 @@ class _Store:
         self.archived = archived
         self.lists = self.singles = 0
 
-    def list_orders(self, query: OrderQuery) -> list[Order]:
+    def list_orders(
+        self, query: OrderQuery, *, limit: int = 250, attempts: int | None = None
+    ) -> list[Order]:
         self.lists += 1
         assert query.max_id is not None
         found = [n for n in self.ids - self.archived if query.min_id <= n <= query.max_id]
         return [_order(n) for n in sorted(found)[:250]]
 
-    def get_order(self, order_id: int, *, lookups: int = 3) -> Order:
+    def get_order(self, order_id: int, *, lookups: int = 3, attempts: int | None = None) -> Order:
         self.singles += 1
         if order_id not in self.ids:
             raise NotFoundError("gone")
@@ -191,3 +196,122 @@ def test_where_the_date_filter_is_ignored_rows_outside_the_window_are_dropped_wi
     assert got == right
     assert len(caplog.records) == 1
     assert "orders that do not match the query" in caplog.text
+
+
+# Orders that cannot be fetched
+
+
+def strike(sandbox: Sandbox, kind: FaultKind, *ids: int, **options: Any) -> None:
+    sandbox.faults.add(Fault(Service.BIGCOMMERCE, kind, order_ids=frozenset(ids), **options))
+
+
+def fetched(pages: Iterable[Page]) -> tuple[list[int], list[int], list[int]]:
+    """Return the ids of all orders, missing and unfetchable ones."""
+    orders: list[int] = []
+    missing: list[int] = []
+    failed: list[int] = []
+    for page in pages:
+        orders += [order.id for order in page.orders]
+        missing += page.missing
+        failed += [order_id for order_id, _ in page.unfetchable]
+    return orders, missing, failed
+
+
+BAD = [
+    FaultKind.UNFETCHABLE,
+    FaultKind.ROW_NOT_UTF8,
+    FaultKind.ROW_BROKEN_JSON,
+    FaultKind.ROW_WITHOUT_ID,
+]
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("places", [(0,), (299,), (100, 101, 102), (0, 150, 298, 299)])
+def test_a_list_goes_on_past_orders_that_cannot_be_fetched(
+    make_sandbox: SandboxFactory,
+    make_bigcommerce: ClientFactory,
+    kind: FaultKind,
+    places: tuple[int, ...],
+) -> None:
+    sandbox = make_sandbox(300)
+    every = list(sandbox.store.ids())
+    bad = [every[place] for place in places]
+    strike(sandbox, kind, *bad)
+    orders, missing, failed = fetched(iter_pages(make_bigcommerce(sandbox), OrderQuery()))
+    assert failed == bad
+    assert orders == [i for i in every if i not in bad]
+    assert missing == []
+    assert len(sandbox.requests) < 80 * len(bad)
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("number", [1, 2, 40])
+def test_named_orders_are_fetched_past_one_that_cannot_be(
+    make_sandbox: SandboxFactory, make_bigcommerce: ClientFactory, kind: FaultKind, number: int
+) -> None:
+    sandbox = make_sandbox(60)
+    every = list(sandbox.store.ids())[:number]
+    strike(sandbox, kind, every[0])
+    pages = iter_ids(make_bigcommerce(sandbox), each_of(every))
+    assert fetched(pages) == (every[1:], [], every[:1])
+
+
+@pytest.mark.parametrize("most", [1, 10, 100])
+def test_lists_that_fail_above_a_size_are_fetched_in_smaller_ones(
+    make_sandbox: SandboxFactory, make_bigcommerce: ClientFactory, most: int
+) -> None:
+    sandbox = make_sandbox(400)
+    sandbox.faults.add(Fault(Service.BIGCOMMERCE, FaultKind.LONG_LIST, number=most))
+    orders, _, failed = fetched(iter_pages(make_bigcommerce(sandbox), OrderQuery()))
+    assert (tuple(orders), failed) == (sandbox.store.ids(), [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (FaultKind.STATUS, 500),
+        (FaultKind.RESET, 0),
+        (FaultKind.EMPTY, 404),
+        (FaultKind.HTML, 404),
+        (FaultKind.GARBLED, 0),
+    ],
+)
+def test_if_nothing_can_be_fetched_the_run_stops_and_blames_no_order(
+    make_sandbox: SandboxFactory, make_bigcommerce: ClientFactory, kind: FaultKind, status: int
+) -> None:
+    sandbox = make_sandbox(20)
+    sandbox.faults.add(Fault(Service.BIGCOMMERCE, kind, status=status))
+    client = make_bigcommerce(sandbox)
+    for pages in (iter_pages(client, OrderQuery()), iter_ids(client, each_of([100, 101]))):
+        with pytest.raises(UnreachableError):
+            fetched(pages)
+    assert len(sandbox.requests) < 30
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_refused_credentials_stop_the_run(
+    make_sandbox: SandboxFactory, make_bigcommerce: ClientFactory, status: int
+) -> None:
+    sandbox = make_sandbox(20)
+    sandbox.faults.add(Fault(Service.BIGCOMMERCE, FaultKind.STATUS, status=status, skip=1))
+    with pytest.raises(RefusedError):
+        fetched(iter_pages(make_bigcommerce(sandbox), OrderQuery()))
+
+
+@settings(max_examples=15)
+@given(st.sets(st.integers(0, 59), max_size=6), st.sampled_from(BAD))
+def test_whichever_orders_are_bad_the_others_are_fetched(places: set[int], kind: FaultKind) -> None:
+    with Sandbox(60, seed=7, now=SERVER_NOW, quota=None) as sandbox:
+        every = list(sandbox.store.ids())
+        bad = [every[place] for place in sorted(places)]
+        if bad:
+            strike(sandbox, kind, *bad)
+        client = BigCommerceClient(
+            store_hash=sandbox.store_hash,
+            access_token=Secret(sandbox.access_token),
+            api_url=sandbox.api_url,
+            clock=FakeClock(),
+        )
+        orders, _, failed = fetched(iter_pages(client, OrderQuery()))
+        client.close()
+        assert (orders, failed) == ([i for i in every if i not in bad], bad)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from onetribe_bc.api.onetribe import OneTribeClient, Receipt, fingerprint
+from onetribe_bc.api.quoting import error_text, personal_texts
 from onetribe_bc.errors import (
     Bc2otError,
     ExitCode,
@@ -62,9 +64,18 @@ def example_order(data: Path) -> Order:
 
 
 def kept(client: OneTribeClient, order: Order, body: bytes | str, **headers: str) -> str:
-    """What is kept of such an answer."""
+    """What is kept of such an answer that refuses the order."""
     with responses.RequestsMock() as wire:
-        wire.post(URL, body=body, headers=headers)
+        wire.post(URL, body=body, status=422, headers=headers)
+        with pytest.raises(OrderRefusedError) as caught:
+            client.send(order, idempotency_key="k")
+        return caught.value.text
+
+
+def receipt(client: OneTribeClient, order: Order, body: bytes | str) -> str:
+    """What is kept of such an answer that accepts the order."""
+    with responses.RequestsMock() as wire:
+        wire.post(URL, body=body)
         return client.send(order, idempotency_key="k").text
 
 
@@ -221,25 +232,25 @@ def test_on_send_is_called_just_before_the_request(
 
 
 def test_at_most_200_characters_of_a_response_are_kept_on_one_line(client: OneTribeClient) -> None:
-    text = kept(client, person(), "ok\r\n" * 1_000)
+    text = kept(client, person(), "no\r\n" * 1_000)
     assert len(text) == 200
-    assert text.startswith("ok ok ok")
+    assert text.startswith("no no no")
 
 
 def test_a_gzipped_response_is_unpacked(make_onetribe: TribeFactory) -> None:
     packed = gzip.compress(b'{"success":true}')
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
     with WireServer([head.encode() + packed]) as server:
-        receipt = make_onetribe(f"{server.url}/{KEY}").send(person(), idempotency_key="k")
-    assert receipt == Receipt(200, '{"success":true}')
+        answered = make_onetribe(f"{server.url}/{KEY}").send(person(), idempotency_key="k")
+    assert answered == Receipt(200, '{"success":true}')
 
 
 ECHOES: dict[str, Callable[[str], str]] = {
     "plain": lambda value: f"Thanks, {value}!",
     "upper case": lambda value: f"THANKS, {value.upper()}!",
-    "JSON": lambda value: json.dumps({"thanks": value}, ensure_ascii=False),
-    "JSON with escapes": lambda value: json.dumps({"thanks": value}),
-    "JSON as PHP writes it": lambda value: json.dumps({"thanks": value}).replace("/", "\\/"),
+    "JSON": lambda value: json.dumps({"message": value}, ensure_ascii=False),
+    "JSON with escapes": lambda value: json.dumps({"message": value}),
+    "JSON as PHP writes it": lambda value: json.dumps({"message": value}).replace("/", "\\/"),
     "HTML": lambda value: f"<p>{value.replace('&', '&amp;').replace(chr(39), '&#39;')}</p>",
 }
 
@@ -265,7 +276,7 @@ def test_an_echoed_order_reveals_nothing_about_its_customer(
     client: OneTribeClient, example_order: Order
 ) -> None:
     row = json.loads(example_order.body)
-    text = kept(client, example_order, json.dumps({"billing_address": row["billing_address"]}))
+    text = kept(client, example_order, json.dumps({"errors": row["billing_address"]}))
     for word in ("Jane", "Doe", "555 East", "Austin", "Texas", "78108", "1234567890", "janedoe"):
         assert word not in text
 
@@ -343,3 +354,50 @@ def test_a_destination_is_named_by_a_fingerprint(client: OneTribeClient) -> None
 )
 def test_two_spellings_of_a_url_are_one_destination(one: str, other: str, same: bool) -> None:
     assert (fingerprint(Secret(one)) == fingerprint(Secret(other))) is same
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ('{"id":"ot_1","order_id":218,"name":"Zoë"}', '{"id":"ot_1","order_id":218}'),
+        ('{"data":{"uuid":"0b9f-11","email":"zoe@example.com"}}', '{"uuid":"0b9f-11"}'),
+        ('{"success":true,"message":"Thanks, Zoë!"}', '{"success":true}'),
+        ('{"id":"Zoe"}', ""),
+        ('{"customerId":"zoe@example.com"}', ""),
+        ('{"reference":"Zo-e"}', ""),
+        ('["Zoë"]', ""),
+        ("Thanks, Zoë!", ""),
+        ("<p>Thanks</p>", ""),
+    ],
+)
+def test_of_an_accepted_order_only_ids_are_kept(
+    client: OneTribeClient, body: str, text: str
+) -> None:
+    assert receipt(client, person(), body) == text
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Zoe\u0308", "ZOE", "zo\u00e9", "Zo%C3%AB", "Zo%25C3%25AB", "&Zcaron;o&euml; Zo&#235;",
+        "Z o \u00eb", "Z-o-\u00eb", "Z\u200bo\u00eb", "O Hara", "OHARA, Sons", "Row Beech Birch 12",
+        "(1) 555", "1-5-5-5", "97 001", "ring, twice", "Rufen: +49 30 901820", "Gift for Grandma",
+        "zoe (at example.com): zoe@example.com",
+    ],
+)  # fmt: skip
+def test_the_customers_data_is_masked_in_other_spellings(client: OneTribeClient, said: str) -> None:
+    order = person(form_fields=[{"name": "Card", "value": "Gift for Grandma"}])
+    text = kept(client, order, json.dumps({"error": f"bad: {said}", "stack": said}))
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text).casefold() if c.isalnum())
+    assert plain.startswith("bad")
+    for word in ("zoe", "hara", "sons", "birch", "beech", "1555", "97001", "twice", "grandma"):
+        assert word not in plain
+    assert "901820" not in plain
+
+
+@given(st.sampled_from(["Zo\u00eb", "Canopy", "Understorey", "Hara"]), st.data())
+def test_a_name_is_masked_whatever_separates_its_letters(name: str, data: st.DataObject) -> None:
+    gap = st.sampled_from(["", " ", "-", "\u200b", "\u00ad", ".", "_"])
+    said = "".join(letter + data.draw(gap) for letter in name)
+    text = error_text(said.encode(), personal=personal_texts(person().body))
+    assert not any(letter.isalpha() for letter in text)

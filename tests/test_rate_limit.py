@@ -23,7 +23,6 @@ from hypothesis.stateful import (
 )
 
 from onetribe_bc.api.rate_limit import (
-    MAX_RETRY_AFTER_S,
     MAX_WAIT_S,
     RESET_MARGIN_S,
     Permit,
@@ -373,7 +372,7 @@ def test_the_backoff_doubles_up_to_the_cap_and_may_be_zero() -> None:
         ("0", 0.0),
         ("1.5", 1.5),
         ("-3", 0.0),
-        ("86400", MAX_RETRY_AFTER_S),
+        ("86400", 86_400.0),
         ("1" * 400, None),
         ("nan", None),
         ("inf", None),
@@ -386,7 +385,7 @@ def test_the_backoff_doubles_up_to_the_cap_and_may_be_zero() -> None:
         ("Sunday, 01-Mar-26 12:00:30 GMT", 30.0),
         ("Sun Mar  1 12:00:30 2026", 30.0),
         ("Sun, 01 Mar 2026 11:00:00 GMT", 0.0),
-        ("Mon, 02 Mar 2026 12:00:00 GMT", MAX_RETRY_AFTER_S),
+        ("Mon, 02 Mar 2026 12:00:00 GMT", 86_400.0),
         ("Sun, 31 Feb 2026 12:00:00 GMT", None),
     ],
 )
@@ -403,6 +402,6 @@ def test_retry_after_is_a_number_or_a_date_in_any_form_of_http(
 @example("Fri, 31 Dec 9999 23:59:59 -0100")
 def test_any_text_in_retry_after_is_tolerated(text: str) -> None:
     seconds = parse_retry_after(text, NOW)
-    assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER_S
+    assert seconds is None or seconds >= 0
     at = parse_http_date(text)
     assert at is None or at.utcoffset() == timedelta(0)

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Literal, TypeVar
@@ -24,7 +23,11 @@ from onetribe_bc.api.hooks import (
     parse_hooks_admin,
 )
 from onetribe_bc.api.http import HttpClient, Response, Timeouts
+from onetribe_bc.api.quoting import error_text
 from onetribe_bc.api.rate_limit import (
+    LONG_WAIT_S,
+    MAX_IMPOSED_WAIT_S,
+    PATIENCE_S,
     RESET_MARGIN_S,
     Quota,
     RateLimiter,
@@ -39,14 +42,16 @@ from onetribe_bc.errors import (
     CredentialsError,
     NoConnectionError,
     NotFoundError,
+    OutOfOrderError,
+    RefusedError,
     RejectedError,
     RetryLaterError,
     ScopeError,
+    UnexpectedResponseError,
     UnreachableError,
 )
-from onetribe_bc.order import Order, parse_order, parse_orders
-from onetribe_bc.secret import MASK, Secret
-from onetribe_bc.text import excerpt
+from onetribe_bc.order import Order, UnreadableOrder, parse_integer, parse_order, parse_orders
+from onetribe_bc.secret import Secret
 
 _log = logging.getLogger(__name__)
 
@@ -66,10 +71,8 @@ ANY_SCOPE = "that this request needs"
 _QUOTA_ATTEMPTS = 20
 """Attempts of one request against a used-up quota, which the store's other apps use, too."""
 
-_SHORTEST_SECRET = 4
-"""Shorter values are not secret, and masking them would garble the text."""
-
-_MARKUP = re.compile(r"(?is)<(style|script).*?</\1>|<[^>]*>")
+_MOST_HOOK_PAGES = 40
+"""No API account can have as many hooks as fit these pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,10 @@ def _is_inside(window: Window | None, at: datetime | None) -> bool:
 
 
 class BigCommerceClient:
-    """A client for one store's API, shared by all threads of a run."""
+    """A client for one store's API, shared by all threads of a run.
+
+    It raises RetryLaterError rather than wait longer than `patience_s` at once.
+    """
 
     def __init__(
         self,
@@ -128,12 +134,15 @@ class BigCommerceClient:
         timeouts: Timeouts | None = None,
         connections: int = 8,
         attempts: int = 5,
+        patience_s: float = PATIENCE_S,
     ) -> None:
+        store_hash = store_hash.lower()
         self.store_hash = store_hash
         self._clock = clock
         self._access_token = access_token
         self._attempts = attempts
-        self._limiter = RateLimiter(clock, reserve=reserve)
+        self._patience_s = patience_s
+        self._limiter = RateLimiter(clock, reserve=reserve, patience_s=patience_s)
         self._http = HttpClient(
             f"{api_url.rstrip('/')}/stores/{store_hash}/",
             headers={"X-Auth-Token": access_token.reveal()},
@@ -150,7 +159,9 @@ class BigCommerceClient:
 
     # Orders
 
-    def get_order(self, order_id: int, *, lookups: int = LOOKUPS) -> Order:
+    def get_order(
+        self, order_id: int, *, lookups: int = LOOKUPS, attempts: int | None = None
+    ) -> Order:
         """Return one order. Raises NotFoundError after `lookups` 404s."""
         for attempt in range(1, lookups + 1):
             try:
@@ -158,7 +169,9 @@ class BigCommerceClient:
                     f"v2/orders/{order_id}",
                     lambda response: _check_id(parse_order(response.body), order_id),
                     what=f"Order {order_id}",
+                    missing="It has no such order.",
                     scope=ORDERS_SCOPE,
+                    attempts=attempts,
                 )
             except NotFoundError:
                 if attempt < lookups:
@@ -168,10 +181,12 @@ class BigCommerceClient:
             hint="Check the ID. An incomplete order is deleted when the shopper starts over.",
         )
 
-    def list_orders(self, query: OrderQuery, *, limit: int = PAGE_SIZE) -> list[Order]:
+    def list_orders(
+        self, query: OrderQuery, *, limit: int = PAGE_SIZE, attempts: int | None = None
+    ) -> list[Order | UnreadableOrder]:
         """Return the first `limit` rows by ID.
 
-        Raises BadResponseError if IDs do not ascend from `query.min_id`, because the next page
+        Raises OutOfOrderError if IDs do not ascend from `query.min_id`, because the next page
         would start in the wrong place.
         """
         return self._get(
@@ -180,21 +195,8 @@ class BigCommerceClient:
             query={**query.parameters(), "sort": "id:asc", "limit": str(limit)},
             what="Orders",
             scope=ORDERS_SCOPE,
+            attempts=attempts,
         )
-
-    def iter_pages(self, query: OrderQuery) -> Iterator[list[Order]]:
-        """Yield all rows page by page.
-
-        Each page starts after the last ID seen (keyset paging), so orders that are created,
-        deleted or changed meanwhile neither repeat a row nor hide one.
-        """
-        min_id = query.min_id
-        while query.max_id is None or min_id <= query.max_id:
-            page = self.list_orders(replace(query, min_id=min_id))
-            if not page:
-                return
-            yield page
-            min_id = page[-1].id + 1
 
     def count_orders(self, query: OrderQuery) -> int:
         """Return the number of orders that match `query`."""
@@ -252,8 +254,7 @@ class BigCommerceClient:
         if is_active is not None:
             wanted["is_active"] = str(is_active).lower()
         hooks: list[Hook] = []
-        page = 1
-        while True:
+        for page in range(1, _MOST_HOOK_PAGES + 1):
             paging = {"page": str(page), "limit": str(PAGE_SIZE)} if api_version == "v3" else {}
             rows, pages = self._get(
                 f"{api_version}/hooks",
@@ -262,17 +263,18 @@ class BigCommerceClient:
                 what="Hooks",
                 scope=ANY_SCOPE,
             )
-            # Filter here as well: v2 does not document these filters.
-            hooks += [
-                hook
-                for hook in rows
-                if scope in (None, hook.scope)
-                and destination in (None, hook.destination)
-                and is_active in (None, hook.is_active)
-            ]
-            if page >= pages:
-                return hooks
-            page += 1
+            new = [hook for hook in rows if hook not in hooks]
+            hooks += new
+            if page >= pages or not new:
+                break
+        # Filter here as well: v2 does not document these filters.
+        return [
+            hook
+            for hook in hooks
+            if scope in (None, hook.scope)
+            and destination in (None, hook.destination)
+            and is_active in (None, hook.is_active)
+        ]
 
     def get_hook(self, hook_id: int, *, api_version: ApiVersion = "v3") -> Hook:
         """Return one hook. Raises NotFoundError."""
@@ -311,6 +313,7 @@ class BigCommerceClient:
             f"{api_version}/hooks/{hook_id}",
             lambda _response: None,
             what=f"Hook {hook_id}",
+            missing="It has no such hook.",
             scope=ANY_SCOPE,
         )
 
@@ -320,6 +323,7 @@ class BigCommerceClient:
             "v3/hooks/admin",
             lambda response: parse_hooks_admin(_data(response)),
             what="The hooks' state",
+            missing="It does not report deactivated hooks and blocked domains here.",
             scope=ANY_SCOPE,
         )
 
@@ -346,6 +350,7 @@ class BigCommerceClient:
             parse,
             body=body,
             what=what,
+            missing="It has no such hook." if method != "POST" else "",
             scope=ANY_SCOPE,
             secrets=_secrets_in(body or {}),
         )
@@ -357,9 +362,20 @@ class BigCommerceClient:
         *,
         what: str,
         scope: str,
+        missing: str = "",
         query: Mapping[str, str] | None = None,
+        attempts: int | None = None,
     ) -> T:
-        return self._call("GET", path, parse, query=query, what=what, scope=scope)
+        return self._call(
+            "GET",
+            path,
+            parse,
+            query=query,
+            what=what,
+            scope=scope,
+            missing=missing,
+            attempts=attempts,
+        )
 
     def _call(
         self,
@@ -369,11 +385,16 @@ class BigCommerceClient:
         *,
         what: str,
         scope: str,
+        missing: str = "",
         query: Mapping[str, str] | None = None,
         body: Mapping[str, object] | None = None,
         secrets: Collection[str] = (),
+        attempts: int | None = None,
     ) -> T:
-        """Send a request until there is a usable response; mask `secrets` in errors."""
+        """Send a request until there is a usable response; mask `secrets` in errors.
+
+        `missing` says what a 404 means; without it, the store is not there.
+        """
         attempt = quota_waits = 0
         while True:
             quota = None
@@ -381,7 +402,9 @@ class BigCommerceClient:
                 response, quota = self._request(method, path, query, body)
                 if method == "DELETE" and attempt and _is_missing(response):
                     return parse(response)  # an earlier attempt deleted it; its response was lost
-                self._raise_for_status(response, path, what=what, scope=scope, secrets=secrets)
+                self._raise_for_status(
+                    response, what=what, scope=scope, missing=missing, secrets=secrets
+                )
                 return parse(response)
             except UnreachableError as error:
                 if not _may_retry(method, error):
@@ -391,9 +414,9 @@ class BigCommerceClient:
                     quota_waits += 1
                 else:
                     attempt += 1
-                if attempt >= self._attempts or quota_waits >= _QUOTA_ATTEMPTS:
+                if attempt >= (attempts or self._attempts) or quota_waits >= _QUOTA_ATTEMPTS:
                     raise
-                self._wait(error, attempt, over_quota=over_quota, quota=quota)
+                self._wait(error, attempt + quota_waits, over_quota=over_quota, quota=quota)
 
     def _request(
         self,
@@ -415,34 +438,54 @@ class BigCommerceClient:
         return response, quota
 
     def _raise_for_status(
-        self, response: Response, path: str, *, what: str, scope: str, secrets: Collection[str]
+        self, response: Response, *, what: str, scope: str, missing: str, secrets: Collection[str]
     ) -> None:
-        if response.status >= HTTPStatus.BAD_REQUEST:  # which may quote what was sent
-            response = _mask(response, {*secrets, self._access_token.reveal()})
-        error = _error(response, what=what, scope=scope, now=self._clock.now())
-        if isinstance(error, NotFoundError) and not path[-1].isdigit():
+        if 200 <= response.status < 300:
+            return
+        # The response may quote what was sent.
+        words = error_text(response.body, secrets={*secrets, self._access_token.reveal()})
+        said = f"{what}: BigCommerce answered {response.status}{f' ({words})' if words else ''}."
+        if _is_missing(response):
+            if missing:
+                raise NotFoundError(f"{said} {missing}")
             raise CredentialsError(
-                f"{error} BigCommerce has no store {self.store_hash} with such an API.",
+                f"{said} BigCommerce has no store {self.store_hash} with such an API.",
                 hint="Check store_hash: it is in the API path, /stores/HASH/v3/.",
             )
-        if error is not None:
-            raise error
+        raise _error(response, said, words, scope=scope, now=self._clock.now())
 
     def _wait(
         self, error: UnreachableError, attempt: int, *, over_quota: bool, quota: Quota | None
     ) -> None:
-        """Wait as long as BigCommerce asks, until the quota's reset, or with full jitter."""
-        wait_s = error.retry_after_s if isinstance(error, RetryLaterError) else None
-        if wait_s is None and over_quota and quota is not None:
-            wait_s = quota.reset_s + RESET_MARGIN_S
-        if wait_s is None:
-            wait_s = full_jitter(attempt, self._clock.random())
-        _log.debug("%s Trying again in %.1f s.", error, wait_s)
+        """Wait as long as BigCommerce asks or until the quota's reset, and with full jitter.
+
+        Raises `error` if that is longer than `patience_s`.
+        """
+        asked_s = error.retry_after_s if isinstance(error, RetryLaterError) else None
+        if asked_s is None and over_quota and quota is not None:
+            asked_s = quota.reset_s + RESET_MARGIN_S
+        if asked_s is not None and asked_s > self._patience_s:
+            raise _too_long(error, asked_s) from None
+        wait_s = max(
+            min(asked_s or 0.0, MAX_IMPOSED_WAIT_S), full_jitter(attempt, self._clock.random())
+        )
+        level = logging.WARNING if wait_s >= LONG_WAIT_S else logging.DEBUG
+        asks = "BigCommerce asks to wait: trying again" if asked_s is not None else "Trying again"
+        _log.log(level, "%s %s in %.1f s.", error, asks, wait_s)
         if over_quota:
             # The store's quota is used up or the platform overloaded: pause all threads.
             self._limiter.pause(wait_s)
         else:
             self._clock.sleep(wait_s)
+
+
+def _too_long(error: UnreachableError, asked_s: float) -> RetryLaterError:
+    return RetryLaterError(
+        f"{error} It asks to wait {asked_s:,.0f} s.",
+        hint="Run it again after that time.",
+        status=error.status if isinstance(error, RetryLaterError) else 0,
+        retry_after_s=asked_s,
+    )
 
 
 _CREDENTIALS_HINT = (
@@ -451,40 +494,43 @@ _CREDENTIALS_HINT = (
 )
 
 
-def _error(response: Response, *, what: str, scope: str, now: datetime) -> Bc2otError | None:
-    """Return the error for a response to a request for `what`; None for 2xx."""
+def _error(response: Response, said: str, words: str, *, scope: str, now: datetime) -> Bc2otError:
+    """Return the error for a response that is not 2xx; `said` tells it, `words` are its own."""
     status = response.status
-    if 200 <= status < 300:
-        return None
-    quoted = remote_message(response)
-    message = f"{what}: BigCommerce answered {status}{f' ({quoted})' if quoted else ''}."
+    if status in (401, 403) and response.body.lstrip()[:1] == b"<":
+        return RefusedError(
+            f"{said} That is a web page, not the API: something in between refuses the request.",
+            hint="Check any proxy, firewall or IP allowlist between this machine and BigCommerce.",
+        )
     if status == 401:
         return CredentialsError(
-            f"{message} The access token is not valid for this store.", hint=_CREDENTIALS_HINT
+            f"{said} The access token is not valid for this store.", hint=_CREDENTIALS_HINT
         )
-    if status == 403:
+    if status == 403 and (not words or "scope" in words.lower()):
         return ScopeError(
-            f"{message} The access token lacks the scope {scope}.",
+            f"{said} The access token lacks the scope {scope}.",
             hint=f"Give the API account the scope {scope}, or create a new one that has it.",
         )
-    if _is_missing(response):
-        return NotFoundError(message)
+    if status == 403:
+        return RefusedError(
+            said, hint="BigCommerce's words say why: the store's plan, its state, or an IP list."
+        )
     if status == 404:
         return BadResponseError(
-            f"{message} That is not the API's own response.",
+            f"{said} That is not the API's own response.",
             hint="Check bigcommerce.api_url, and any proxy between it and this machine.",
         )
     if status in (408, 425, 429) or status >= 500:
         retry_after = response.headers.get("X-Retry-After") or response.headers.get("Retry-After")
         return RetryLaterError(
-            message,
+            said,
             hint="BigCommerce is overloaded, limiting requests, or down: run it again later.",
             status=status,
             retry_after_s=parse_retry_after(retry_after, now),
         )
     if status >= 400:
-        return RejectedError(message)
-    return BadResponseError(message, hint="Check bigcommerce.api_url: the API does not redirect.")
+        return RejectedError(said)
+    return BadResponseError(said, hint="Check bigcommerce.api_url: the API does not redirect.")
 
 
 def _is_missing(response: Response) -> bool:
@@ -501,52 +547,38 @@ def _is_missing(response: Response) -> bool:
     return True
 
 
-def remote_message(response: Response) -> str:
-    """Return the message in a BigCommerce error, at most 200 characters.
-
-    v2 errors are `[{"status": …, "message": …}]`, v3 errors `{"status", "title", "errors"}`;
-    proxies send HTML or nothing.
-    """
-    try:
-        document = json.loads(response.body)
-    except (ValueError, RecursionError):
-        return excerpt(_MARKUP.sub(" ", response.text[:4096]))
-    if isinstance(document, list) and document:
-        document = document[0]
-    if not isinstance(document, dict):
-        return ""
-    parts = [str(document[key]) for key in ("message", "title") if document.get(key)]
-    errors = document.get("errors")
-    if isinstance(errors, dict):
-        parts += [f"{key}: {value}" for key, value in errors.items()]
-    return excerpt("; ".join(parts))
-
-
 def _may_retry(method: str, error: UnreachableError) -> bool:
-    """A second POST could create a second hook, unless the first certainly did nothing."""
+    """A second POST could create a second hook, unless the first certainly did nothing.
+
+    A response that is whole would be the same again.
+    """
+    if isinstance(error, UnexpectedResponseError):
+        return False
     if method != "POST" or isinstance(error, NoConnectionError):
         return True
     return isinstance(error, RetryLaterError) and error.status == HTTPStatus.TOO_MANY_REQUESTS
 
 
-def _rows(response: Response) -> list[Order]:
+def _rows(response: Response) -> list[Order | UnreadableOrder]:
     """Return the rows of a list. Only a 204 is an empty page: a 200 without a body lost it."""
     if response.status != HTTPStatus.NO_CONTENT and not response.body:
         raise BadResponseError("BigCommerce's response is empty.")
     return parse_orders(response.body)
 
 
-def _check_ascending(orders: list[Order], query: OrderQuery) -> list[Order]:
+def _check_ascending(
+    rows: list[Order | UnreadableOrder], query: OrderQuery
+) -> list[Order | UnreadableOrder]:
     floor = query.min_id - 1
-    for order in orders:
-        if order.id <= floor or (query.max_id is not None and order.id > query.max_id):
-            raise BadResponseError(
-                f"BigCommerce's list of orders is out of order at id {order.id}: ids must ascend "
+    for row in rows:
+        if row.id <= floor or (query.max_id is not None and row.id > query.max_id):
+            raise OutOfOrderError(
+                f"BigCommerce's list of orders is out of order at id {row.id}: ids must ascend "
                 f"from {query.min_id}.",
                 hint="No order was skipped. Run it again; if the error persists, report it.",
             )
-        floor = order.id
-    return orders
+        floor = row.id
+    return rows
 
 
 def _check_id(order: Order, order_id: int) -> Order:
@@ -564,21 +596,21 @@ def _json(response: Response) -> object:
 
 def _object(document: object) -> dict[str, Any]:
     if not isinstance(document, dict):
-        raise BadResponseError("BigCommerce's response is not a JSON object.")
+        raise UnexpectedResponseError("BigCommerce's response is not a JSON object.")
     return document
 
 
 def _integer(document: object, key: str) -> int:
-    value = _object(document).get(key)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise BadResponseError(f"BigCommerce's response has no integer {key!r}.")
+    value = parse_integer(_object(document).get(key))
+    if value is None:
+        raise UnexpectedResponseError(f"BigCommerce's response has no integer {key!r}.")
     return value
 
 
 def _statuses(response: Response) -> dict[int, tuple[str, ...]]:
     rows = _json(response)
     if not isinstance(rows, list):
-        raise BadResponseError("BigCommerce's response is not a JSON list.")
+        raise UnexpectedResponseError("BigCommerce's response is not a JSON list.")
     names: dict[int, tuple[str, ...]] = {}
     for row in rows:
         labels = [_object(row).get(key) for key in ("name", "system_label", "custom_label")]
@@ -607,17 +639,6 @@ def _secrets_in(body: Mapping[str, object]) -> set[str]:
     return secrets
 
 
-def _mask(response: Response, secrets: Collection[str]) -> Response:
-    """Mask secrets in a body before it is shortened, which could leave half of one."""
-    body = response.body
-    for secret in sorted(secrets, key=len, reverse=True):
-        escaped = json.dumps(secret)[1:-1]
-        for spelling in (secret, escaped, escaped.replace("/", r"\/")):
-            if len(secret) >= _SHORTEST_SECRET:
-                body = body.replace(spelling.encode(), MASK.encode())
-    return replace(response, body=body)
-
-
 def _hook_page(response: Response, api_version: ApiVersion) -> tuple[list[Hook], int]:
     """Return the hooks of one page and the number of pages."""
     if response.status == HTTPStatus.NO_CONTENT:
@@ -628,8 +649,8 @@ def _hook_page(response: Response, api_version: ApiVersion) -> tuple[list[Hook],
         meta = _object(document).get("meta")
         pagination = meta.get("pagination") if isinstance(meta, dict) else None
         total = pagination.get("total_pages") if isinstance(pagination, dict) else None
-        pages = total if isinstance(total, int) else 1
+        pages = parse_integer(total) or 1
         document = _object(document).get("data")
     if not isinstance(document, list):
-        raise BadResponseError("BigCommerce's response is not a list of hooks.")
-    return [parse_hook(row) for row in document], pages
+        raise UnexpectedResponseError("BigCommerce's response is not a list of hooks.")
+    return [parse_hook(row) for row in document if isinstance(row, dict)], pages

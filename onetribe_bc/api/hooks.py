@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,8 +12,10 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from onetribe_bc.dates import from_timestamp
-from onetribe_bc.errors import BadResponseError, InputError
+from onetribe_bc.errors import InputError, UnexpectedResponseError
+from onetribe_bc.order import parse_integer
 from onetribe_bc.secret import MASK, Secret
+from onetribe_bc.text import excerpt
 
 HOOKS_PER_SCOPE = 10
 """BigCommerce's limit per store, API account and scope."""
@@ -35,6 +38,10 @@ ORDER_SCOPES = (
 
 KEY_CHARACTERS = 16
 """A path segment of at least this length may be a key, and is masked."""
+
+_LONGEST_BLOCK_S = 365 * 86_400
+_OTHER_KINDS = ("arn:", "projects/", "{", "[")
+"""How destinations of Amazon's and Google's event services begin, and those that are no text."""
 
 _ONETRIBE_PATH = "/direct/webhook/"
 _SCOPE = re.compile(r"store(?:/channel/[0-9]{1,12})?(?:/[A-Za-z][A-Za-z0-9_-]*)+(?:/\*)?")
@@ -178,6 +185,8 @@ def mask_destination(destination: str, onetribe: Secret | None = None) -> str:
     `onetribe` or of 16 characters and more, the query, the user and the fragment: the URLs of
     receivers may contain secrets, too.
     """
+    if destination.startswith(_OTHER_KINDS):
+        return excerpt(destination)
     parts = _split(destination)
     if parts is None:
         return MASK
@@ -198,38 +207,39 @@ def destination_secrets(destination: str) -> tuple[str, ...]:
 
 
 def parse_hook(row: object) -> Hook:
-    """Return one hook, in the form that v2 and v3 share. Raises BadResponseError."""
+    """Return one hook, in the form that v2 and v3 share. Raises UnexpectedResponseError.
+
+    A hook of a kind that is not known here has its row's texts as they are.
+    """
     if not isinstance(row, dict):
-        raise BadResponseError("BigCommerce's response has something other than a hook in it.")
-    hook_id, scope, destination = row.get("id"), row.get("scope"), row.get("destination")
-    headers = row.get("headers") or {}
-    if (
-        isinstance(hook_id, bool)
-        or not isinstance(hook_id, int)
-        or not isinstance(scope, str)
-        or not isinstance(destination, str)
-        or not isinstance(headers, dict)
-    ):
-        raise BadResponseError("BigCommerce's response has a hook without scope or destination.")
+        raise UnexpectedResponseError("BigCommerce's response has something other than a hook.")
+    headers = row.get("headers")
     return Hook(
-        id=hook_id,
-        scope=scope,
-        destination=destination,
-        is_active=row.get("is_active") is not False,
-        headers={str(name): str(value) for name, value in headers.items()},
+        id=parse_integer(row.get("id")) or 0,
+        scope=_text(row.get("scope")),
+        destination=_text(row.get("destination")),
+        is_active=row.get("is_active") not in (False, 0, "false"),
+        headers={str(k): _text(v) for k, v in headers.items()} if isinstance(headers, dict) else {},
         created_at=from_timestamp(row.get("created_at")),
         updated_at=from_timestamp(row.get("updated_at")),
     )
 
 
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
 def parse_hooks_admin(data: object) -> HooksAdmin:
-    """Return the response of the admin endpoint. Raises BadResponseError."""
+    """Return the response of the admin endpoint. Raises UnexpectedResponseError."""
     if not isinstance(data, dict):
-        raise BadResponseError("BigCommerce's response on the status of hooks is not an object.")
-    hooks = [row for row in _rows(data.get("hooks_list")) if isinstance(row.get("id"), int)]
+        raise UnexpectedResponseError("BigCommerce's status of hooks is not an object.")
+    emails = data.get("emails")
+    hooks = [(parse_integer(row.get("id")), row) for row in _rows(data.get("hooks_list"))]
     return HooksAdmin(
-        emails=tuple(e for e in data.get("emails") or () if isinstance(e, str)),
-        statuses={row["id"]: str(row.get("status", "")) for row in hooks},
+        emails=tuple(e for e in emails if isinstance(e, str)) if isinstance(emails, list) else (),
+        statuses={i: _text(row.get("status")) for i, row in hooks if i is not None},
         blocked_domains=tuple(_blocked(row) for row in _rows(data.get("blocked_domains"))),
     )
 
@@ -267,11 +277,12 @@ def _secret_segments(parts: SplitResult, onetribe: Secret | None) -> set[str]:
 
 
 def _blocked(row: dict[str, Any]) -> BlockedDomain:
-    time_left = row.get("time_left")
     return BlockedDomain(
-        destination=str(row.get("destination", "")),
-        time_left_s=time_left if isinstance(time_left, int) else 0,
-        reasons=tuple(str(r.get("failure_description", "")) for r in _rows(row.get("reasons"))),
+        destination=_text(row.get("destination")),
+        time_left_s=min(max(0, parse_integer(row.get("time_left")) or 0), _LONGEST_BLOCK_S),
+        reasons=tuple(
+            excerpt(_text(r.get("failure_description"))) for r in _rows(row.get("reasons"))
+        ),
     )
 
 

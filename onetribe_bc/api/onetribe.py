@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import html
-import json
-import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import unquote, urlsplit
 
 from onetribe_bc.api.http import HttpClient, Response, Timeouts
+from onetribe_bc.api.quoting import error_text, kept_ids, personal_texts
 from onetribe_bc.api.rate_limit import parse_retry_after
 from onetribe_bc.clock import Clock
 from onetribe_bc.errors import Bc2otError, OneTribeUrlError, OrderRefusedError, RetryLaterError
 from onetribe_bc.order import Order
-from onetribe_bc.secret import MASK, Secret, mask_url
-from onetribe_bc.text import excerpt
+from onetribe_bc.secret import Secret, mask_url
 
 _PATH = "/direct/webhook/big-commerce/order/"
 _KEPT_BYTES = 64 * 1024
-# Starts at a word's start, or a long word without @ would be searched once per letter.
-_EMAIL = re.compile(r"(?<![^\s\"'<>@:,;])[^\s\"'<>@:,;%]+(?:@|%40)[^\s\"'<>@:,;]+")
-_ESCAPED = re.compile(r"(?:\\u[0-9a-fA-F]{4})+|\\[\"\\/bfnrt]")
-_SHORT = 4
-_PERSONAL_FIELDS = (
-    "billing_address",
-    "staff_notes",
-    "customer_message",
-    "ip_address",
-    "ip_address_v6",
-)
 _URL_HINT = (
     "Compare onetribe.url, merchant key included, with the URL on One Tribe's integration page. "
     "Undelivered orders stay owed."
@@ -41,7 +27,7 @@ _URL_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One Tribe's 2xx for one order: the status and at most 200 characters of the response."""
+    """One Tribe's 2xx for one order: the status, and the ids in the response as JSON."""
 
     status: int
     text: str
@@ -55,6 +41,8 @@ class OneTribeClient:
     ) -> None:
         self._clock = clock
         self._url = url
+        key = urlsplit(url.reveal()).path.rstrip("/").rpartition("/")[2]
+        self._keys = [Secret(key), Secret(unquote(key))]
         self._slots = threading.BoundedSemaphore(connections)
         self.destination = fingerprint(url)
         self.masked_url = mask_url(url.reveal())
@@ -102,26 +90,13 @@ class OneTribeClient:
                 headers={"Idempotency-Key": idempotency_key},
                 keep_bytes=_KEPT_BYTES,
             )
-        text = self._masked_excerpt(response, order)
-        error = _error(response, text=text, now=self._clock.now())
-        if error is not None:
-            raise error
-        return Receipt(response.status, text)
-
-    def _masked_excerpt(self, response: Response, order: Order) -> str:
-        """Return what may be stored of a response: no merchant key and no customer data."""
-        if not response.body:
-            return ""
-        try:
-            text = response.body.decode()
-        except UnicodeDecodeError:
-            return "(not UTF-8 text)"  # which cannot be searched for the customer's name
-        key = urlsplit(self._url.reveal()).path.rstrip("/").rpartition("/")[2]
-        secrets = {(secret, False) for secret in (key, unquote(key)) if secret}
-        # Names may be escaped as in JSON or HTML. Without any, show the text as it came.
-        plain = " ".join(_unescape(text).split())
-        masked = _mask(plain, secrets | _personal_values(order))
-        return excerpt(text if masked == plain else masked)
+        personal = personal_texts(order.body) if response.body else []
+        if 200 <= response.status < 300:
+            return Receipt(response.status, kept_ids(response.body, personal))
+        text = error_text(
+            response.body, secrets=[key.reveal() for key in self._keys], personal=personal
+        )
+        raise _error(response, text=text, now=self._clock.now())
 
 
 def looks_like_onetribe(url: Secret) -> bool:
@@ -140,11 +115,9 @@ def fingerprint(url: Secret) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def _error(response: Response, *, text: str, now: datetime) -> Bc2otError | None:
-    """Return the error for a response to one order; None for 2xx: delivered."""
+def _error(response: Response, *, text: str, now: datetime) -> Bc2otError:
+    """Return the error for a response to one order that is not 2xx."""
     status = response.status
-    if 200 <= status < 300:
-        return None
     message = f"One Tribe answered {status}"
     if 300 <= status < 400:
         return _redirect(status)
@@ -162,44 +135,3 @@ def _redirect(status: int) -> OneTribeUrlError:
         "followed, because that would deliver nothing.",
         hint=_URL_HINT,
     )
-
-
-def _unescape(text: str) -> str:
-    """Return the text that a reader of JSON or HTML sees."""
-
-    def replacement(match: re.Match[str]) -> str:
-        decoded = str(json.loads(f'"{match[0]}"'))
-        return decoded.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-    return html.unescape(_ESCAPED.sub(replacement, text))
-
-
-def _mask(text: str, values: Iterable[tuple[str, bool]]) -> str:
-    """Mask values in any case; short ones only as whole words in their own case."""
-    lowered = text.lower()
-    found = [(value, short) for value, short in values if value.lower() in lowered]
-    for value, short in sorted(found, key=lambda item: -len(item[0])):
-        pattern = rf"(?<!\w){re.escape(value)}(?!\w)" if short else re.escape(value)
-        text = re.sub(pattern, MASK, text, flags=0 if short else re.IGNORECASE)
-    return _EMAIL.sub(MASK, text)
-
-
-def _personal_values(order: Order) -> set[tuple[str, bool]]:
-    """Return the customer's data in an order, each with whether it is short.
-
-    A short value is also part of other words: two Latin letters, but not two Chinese ones.
-    """
-    found: set[tuple[str, bool]] = set()
-    row = json.loads(order.body)
-    queue: list[object] = [row.get(name) for name in _PERSONAL_FIELDS]
-    while queue:
-        item = queue.pop()
-        if isinstance(item, dict):
-            queue += item.values()
-        elif isinstance(item, list):
-            queue += item
-        elif isinstance(item, str | int) and not isinstance(item, bool):
-            value = " ".join(str(item).split())
-            if len(value) > 1:
-                found.add((value, value.isascii() and len(value) < _SHORT))
-    return found

@@ -18,6 +18,7 @@ from datetime import datetime
 
 from onetribe_bc.clock import Clock
 from onetribe_bc.dates import parse_http_date
+from onetribe_bc.errors import UnreachableError
 
 _log = logging.getLogger(__name__)
 
@@ -30,10 +31,15 @@ RESET_MARGIN_S = 0.05
 MAX_WAIT_S = 60.0
 """The longest backoff in seconds that bc2ot chooses itself."""
 
-MAX_RETRY_AFTER_S = 600.0
-"""The longest wait in seconds that a server can impose."""
+MAX_IMPOSED_WAIT_S = 600.0
+"""The longest wait in seconds that a server can impose; then one request checks."""
 
-_LONG_WAIT_S = 10.0
+PATIENCE_S = 120.0
+"""The longest wait in seconds of a run that is not a server: it ends rather than wait longer."""
+
+LONG_WAIT_S = 10.0
+"""From so many seconds on, a wait is reported."""
+
 _POLL_S = 0.02
 
 
@@ -49,7 +55,7 @@ def full_jitter(attempt: int, chance: float) -> float:
 def parse_retry_after(value: str | None, now: datetime) -> float | None:
     """Return the seconds that a `Retry-After` header asks for, as a number or date (RFC 9110).
 
-    At least 0, at most `MAX_RETRY_AFTER_S`; None if the header is missing or invalid.
+    At least 0; None if the header is missing or invalid.
     """
     try:
         seconds = float(value or "")
@@ -60,7 +66,7 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
         seconds = (at - now).total_seconds()
     if not math.isfinite(seconds):
         return None
-    return min(max(0.0, seconds), MAX_RETRY_AFTER_S)
+    return max(0.0, seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,7 @@ class Quota:
             return None
         if requests <= 0 or not 0 < window_s < math.inf or not 0 <= reset_s < math.inf:
             return None
+        window_s = min(window_s, MAX_IMPOSED_WAIT_S)
         return cls(requests, max(0, left), window_s, min(reset_s, window_s))
 
 
@@ -98,11 +105,15 @@ class Permit:
 class RateLimiter:
     """Limits requests to the store's quota. Thread-safe.
 
-    `reserve` is the share of the quota left to the store's other apps.
+    `reserve` is the share of the quota left to the store's other apps. `request` raises
+    UnreachableError rather than wait longer than `patience_s`.
     """
 
-    def __init__(self, clock: Clock, *, reserve: float = 0.0) -> None:
+    def __init__(
+        self, clock: Clock, *, reserve: float = 0.0, patience_s: float = MAX_IMPOSED_WAIT_S
+    ) -> None:
         self._clock = clock
+        self._patience_s = patience_s
         self._reserve = reserve
         self._lock = threading.Lock()
         self._in_flight = 0
@@ -121,9 +132,14 @@ class RateLimiter:
         the server may have counted it.
         """
         while (wait_s := self._try_start()) > 0:
+            if wait_s > self._patience_s:
+                raise UnreachableError(
+                    f"BigCommerce accepts no request for another {wait_s:,.0f} s: the store's "
+                    "request quota is used up."
+                )
             if wait_s >= 1:
-                level = logging.WARNING if wait_s >= _LONG_WAIT_S else logging.DEBUG
-                _log.log(level, "Waiting %.1f s for the store's request quota.", wait_s)
+                level = logging.WARNING if wait_s >= LONG_WAIT_S else logging.DEBUG
+                _log.log(level, "Waiting %.1f s, as BigCommerce asks: the request quota.", wait_s)
             self._clock.sleep(wait_s)
         permit = Permit(self._clock.monotonic())
         try:

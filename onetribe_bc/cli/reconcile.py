@@ -107,8 +107,8 @@ def _show(console: Console, found: Reconciliation, *, fixed: bool, resend_unknow
         console.error(problem_line(gap))
     if gaps > SHOWN_GAPS:
         console.error(f"... and {gaps - SHOWN_GAPS:,} more; --json lists them.")
-    if not found.counts_agree:
-        console.error(
+    if found.count_difference and found.counted is not None:
+        console.info(
             f"BigCommerce counts {plural(found.counted, 'order')} and lists "
             f"{found.orders.seen:,}. Archived orders can explain the difference; push-order "
             "sends single orders."
@@ -135,6 +135,7 @@ def _as_json(found: Reconciliation) -> dict[str, object]:
     return {
         "seen": found.orders.seen,
         "counted_by_store": found.counted,
+        "count_difference": found.count_difference,
         **{key: found.orders.dispositions[each] for each, key in _JSON.items()},
         "gaps": [
             {"order_id": gap.order_id, "standing": _JSON[gap.disposition], "reason": gap.reason}

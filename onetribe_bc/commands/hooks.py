@@ -216,7 +216,7 @@ class Webhooks:
         if self.api_version == "v3":
             try:
                 admin = self.client.hooks_admin()
-            except (RefusedError, RejectedError, UnreachableError) as error:
+            except (RefusedError, RejectedError, NotFoundError, UnreachableError) as error:
                 problem = str(error)
         deactivated = frozenset(i for i, each in admin.statuses.items() if each == "deactivated")
         return Listing(tuple(hooks), deactivated, admin.blocked_domains, problem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from onetribe_bc.api.bigcommerce import PAGE_SIZE
@@ -66,9 +67,10 @@ def iter_named(
         inbox.miss(entry.order_id for entry in retried)
         missing = [entry.order_id for entry in absent if entry.looks >= len(RETRY_AFTER)]
         if on_fetched is not None:
-            for order_id in (*missing, *(order.id for order in page.orders)):
+            failed = [order_id for order_id, _ in page.unfetchable]
+            for order_id in (*missing, *failed, *(order.id for order in page.orders)):
                 on_fetched(due[order_id])
-        yield from acknowledge(context, Page(page.orders, missing), due)
+        yield from acknowledge(context, replace(page, missing=missing), due)
 
 
 def acknowledge(context: Context, page: Page, named: Mapping[int, Named]) -> Iterator[Page]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from onetribe_bc.delivery.context import Context
 from onetribe_bc.delivery.report import Report, Summary
-from onetribe_bc.delivery.selection import Selection
+from onetribe_bc.delivery.selection import Selection, count_if_possible
 from onetribe_bc.errors import ExitCode, InterruptedRunError
 from onetribe_bc.ledger.states import Disposition, Entry, State
 from onetribe_bc.order import Order
@@ -23,19 +23,24 @@ class Reconciliation:
     """
 
     orders: Summary
-    counted_before: int
-    counted: int
+    counted_before: int | None
+    counted: int | None
 
     @property
-    def counts_agree(self) -> bool:
-        """Whether the store lists as many orders as it counts, give or take changes meanwhile."""
+    def count_difference(self) -> int:
+        """How many more orders the store counts than it lists; some may come or go meanwhile.
+
+        Its count ignores some filters, so that a difference is no gap. 0 if it is not known.
+        """
+        if self.counted_before is None or self.counted is None:
+            return 0
         low, high = sorted((self.counted_before, self.counted))
-        return low <= self.orders.seen <= high
+        return min(0, high - self.orders.seen) or max(0, low - self.orders.seen)
 
     @property
     def exit_code(self) -> ExitCode:
-        """INCOMPLETE for a gap, or if the store's count and list differ."""
-        return self.orders.exit_code if self.counts_agree else ExitCode.INCOMPLETE
+        """INCOMPLETE for a gap."""
+        return self.orders.exit_code
 
 
 def reconcile(context: Context, selection: Selection) -> Reconciliation:
@@ -45,9 +50,11 @@ def reconcile(context: Context, selection: Selection) -> Reconciliation:
     InterruptedRunError when the clock is stopped.
     """
     client, ledger = context.bigcommerce, context.ledger
-    counted_before = client.count_orders(selection.query)
+    counted_before = count_if_possible(client, selection.query)
     orders, skip_reason = Summary(kept=KEPT_GAPS), context.skip_rule()
     for page in selection.iter_pages(client):
+        for order_id, reason in page.unfetchable:
+            orders.add(Report(order_id, Disposition.PENDING, reason))
         entries = ledger.entries([order.id for order in page.orders])
         for order in page.orders:
             if context.clock.stopping:
@@ -57,7 +64,7 @@ def reconcile(context: Context, selection: Selection) -> Reconciliation:
                 entry, order, skip_reason(order), on_change=ledger.policy.on_change
             )
             orders.add(Report(order.id, disposition, "" if entry is None else entry.reason))
-    return Reconciliation(orders, counted_before, client.count_orders(selection.query))
+    return Reconciliation(orders, counted_before, count_if_possible(client, selection.query))
 
 
 def _compare(

@@ -8,20 +8,21 @@ orders are not sent again, so the overlap costs requests but no deliveries.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from onetribe_bc.api.bigcommerce import BigCommerceClient, OrderQuery
 from onetribe_bc.clock import Clock
-from onetribe_bc.commands.inbox import RETRY_AFTER, acknowledge, iter_callbacks
+from onetribe_bc.commands.inbox import acknowledge, iter_callbacks
 from onetribe_bc.dates import Window, format_time
 from onetribe_bc.delivery.context import Context
-from onetribe_bc.delivery.fetching import Page, iter_ids, iter_pages
+from onetribe_bc.delivery.fetching import Lister, Page, iter_ids, iter_pages
 from onetribe_bc.delivery.pipeline import run
 from onetribe_bc.delivery.report import Report
 from onetribe_bc.errors import InputError
 from onetribe_bc.ids import each_of
+from onetribe_bc.ledger.inbox import DEFERRED_FOR
 from onetribe_bc.ledger.ledger import Bookmark, Ledger
 from onetribe_bc.ledger.states import State
 from onetribe_bc.text import plural
@@ -117,6 +118,7 @@ def _iter_pages(context: Context, plan: SyncPlan, *, callbacks: bool) -> Iterato
         changes = _Changes(client, plan.since, context.clock)
         for page in changes.iter_pages():
             owed.difference_update(order.id for order in page.orders)
+            owed.difference_update(order_id for order_id, _ in page.unfetchable)
             yield from acknowledge(context, page, named)
         if plan.continues:
             bookmark = Bookmark(plan.since, changes.seen_until)
@@ -147,7 +149,7 @@ def _iter_inbox(context: Context) -> Iterator[int]:
     """
     now = context.clock.now()
     for entry in context.ledger.inbox.all():
-        if entry.due_at <= now or (entry.looks and entry.due_at <= now + RETRY_AFTER[-1]):
+        if entry.due_at <= now or (entry.looks and entry.due_at <= now + DEFERRED_FOR[-1]):
             yield entry.order_id
 
 
@@ -166,15 +168,15 @@ class _Changes:
     def iter_pages(self) -> Iterator[Page]:
         opening = OrderQuery(modified=Window(self._since, None))
         started_at = self._clock.monotonic()
-        rows = self._client.list_orders(opening)
+        page, end = Lister(self._client).fetch(opening)
         took = timedelta(seconds=self._clock.monotonic() - started_at)
         now = self._clock.now()
         self.present = self._client.server_time or now
         # An order may change between the request and the response. Use the earlier of two clocks,
         # or one fast reading would make later syncs miss changes.
         self.seen_until = min(self.present, now) - took
-        if not rows:
+        if end is None:
             return
-        yield Page([row for row in rows if opening.matches(row)])
+        yield replace(page, orders=[order for order in page.orders if opening.matches(order)])
         window = Window(self._since, max(self._since, self.present))
-        yield from iter_pages(self._client, OrderQuery(rows[-1].id + 1, modified=window))
+        yield from iter_pages(self._client, OrderQuery(end + 1, modified=window))

@@ -12,6 +12,7 @@ from pathlib import Path
 from onetribe_bc.api.bigcommerce import BigCommerceClient
 from onetribe_bc.api.http import Timeouts
 from onetribe_bc.api.onetribe import OneTribeClient, fingerprint
+from onetribe_bc.api.rate_limit import PATIENCE_S
 from onetribe_bc.clock import Clock, SystemClock
 from onetribe_bc.config import Settings
 from onetribe_bc.delivery.selection import SkipRule, resolve_statuses
@@ -51,6 +52,8 @@ class Clients:
     bigcommerce: BigCommerceClient
     onetribe: OneTribeClient
     database: Database
+    patience_s: float = PATIENCE_S
+    """A service that asks to wait longer ends a run."""
 
     def ledger(self, policy: Policy) -> Ledger:
         """Return the ledger of the configured store and One Tribe URL."""
@@ -71,6 +74,7 @@ class Clients:
             self.clock,
             attempts=delivery.attempts,
             workers=delivery.workers,
+            patience_s=self.patience_s,
         )
         return Context(self.bigcommerce, ledger, sender, self.clock, self.settings)
 
@@ -86,7 +90,7 @@ def skipped_status_ids(client: BigCommerceClient, settings: Settings) -> frozens
 
 
 def connect_bigcommerce(
-    settings: Settings, clock: Clock, *, attempts: int = 5
+    settings: Settings, clock: Clock, *, attempts: int = 5, patience_s: float = PATIENCE_S
 ) -> BigCommerceClient:
     """Return a client for the store. Raises ConfigurationError for a missing setting."""
     bigcommerce = settings.bigcommerce
@@ -99,6 +103,7 @@ def connect_bigcommerce(
         timeouts=_timeouts(settings),
         connections=settings.delivery.workers,
         attempts=attempts,
+        patience_s=patience_s,
     )
 
 
@@ -124,18 +129,20 @@ def open_clients(
     *,
     retry_for_s: float | None = RETRY_FOR_S,
     short: bool = False,
+    patience_s: float = PATIENCE_S,
 ) -> Iterator[Clients]:
     """Open both services and the database, and close them at the end of the block.
 
-    `retry_for_s` is how long to wait for a database that cannot be reached; None is for ever.
+    `retry_for_s` is how long to wait for a database that cannot be reached; None is for ever. A
+    service that asks to wait longer than `patience_s` ends a run.
     Raises ConfigurationError, LedgerError and BusyError.
     """
     with (
-        closing(connect_bigcommerce(settings, clock)) as bigcommerce,
+        closing(connect_bigcommerce(settings, clock, patience_s=patience_s)) as bigcommerce,
         closing(connect_onetribe(settings, clock)) as onetribe,
         _open_database(settings, clock, retry_for_s, short=short) as database,
     ):
-        yield Clients(settings, clock, bigcommerce, onetribe, database)
+        yield Clients(settings, clock, bigcommerce, onetribe, database, patience_s)
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def preview_pages(
     """
     left = limit
     for page in pages:
-        for report in _missing(page):
+        for report in (*_missing(page), *_unfetchable(page)):
             yield report, None
         seen = [Seen(order, skip_reason(order)) for order in page.orders]
         for item, decision in zip(seen, ledger.preview(seen), strict=True):
@@ -167,6 +167,10 @@ class _Pipeline:
                 for report in _missing(page):
                     self._ledger.mark_gone(report.order_id)
                     self._outbox.put(report)
+                if page.unfetchable:
+                    self._ledger.inbox.defer(page.unfetchable)
+                for report in _unfetchable(page):
+                    self._outbox.put(report)
                 left = self._record(list(page.orders), left)
                 if left == 0 or self._halted():
                     break
@@ -238,6 +242,11 @@ class _Pipeline:
 def _missing(page: Page) -> Iterator[Report]:
     for order_id in page.missing:
         yield Report(order_id, Disposition.MISSING, "BigCommerce has no such order")
+
+
+def _unfetchable(page: Page) -> Iterator[Report]:
+    for order_id, reason in page.unfetchable:
+        yield Report(order_id, Disposition.PENDING, reason)
 
 
 def _report(item: Seen, decision: Disposition) -> Report:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
 from onetribe_bc.api.bigcommerce import BigCommerceClient, OrderQuery
 from onetribe_bc.dates import Window
 from onetribe_bc.delivery.fetching import Page, iter_ids, iter_pages
-from onetribe_bc.errors import InputError
+from onetribe_bc.errors import InputError, UnreachableError
 from onetribe_bc.ids import IdRange
 from onetribe_bc.order import Order
 from onetribe_bc.statuses import STATUSES, find_status_ids
+
+_log = logging.getLogger(__name__)
 
 By = Literal["created", "modified"]
 
@@ -48,7 +51,7 @@ class OrderFilter:
 @dataclass(frozen=True, slots=True)
 class Selection:
     """The orders of one run. `window` is None for a selection by IDs; `expected` is the store's
-    count, or None if it was not requested.
+    count, or None if it was not requested or is not known.
     """
 
     query: OrderQuery
@@ -75,9 +78,15 @@ class SkipRule:
     """Which orders are not eligible: those with one of these statuses."""
 
     status_ids: Collection[int]
+    _warned: set[int] = field(default_factory=set)
 
     def __call__(self, order: Order) -> str:
         """Why the order is not eligible; empty if it is, or if its status is unknown."""
+        if order.status_id not in STATUSES and not self._warned:
+            self._warned.add(order.id)
+            _log.warning(
+                "Order %d has no status that bc2ot knows; such orders are not skipped.", order.id
+            )
         if order.status_id is None or order.status_id not in self.status_ids:
             return ""
         return f"status {STATUSES.get(order.status_id, order.status_id)}"
@@ -89,6 +98,15 @@ def resolve_statuses(client: BigCommerceClient, statuses: Iterable[str | int]) -
     Raises InputError for a status that the store does not have.
     """
     return find_status_ids(statuses, client.order_statuses)
+
+
+def count_if_possible(client: BigCommerceClient, query: OrderQuery) -> int | None:
+    """Return the store's own count, or None, with a warning, if it has none to give."""
+    try:
+        return client.count_orders(query)
+    except UnreachableError as error:
+        _log.warning("The number of orders is not known: %s", error)
+        return None
 
 
 def select(
@@ -105,7 +123,7 @@ def select(
         query = OrderQuery(channel_id=order_filter.channel_id)
         return Selection(query, ids=order_filter.ids, status_ids=status_ids)
     open_window = Window(order_filter.since, order_filter.until)
-    expected = client.count_orders(_query(order_filter, status_ids, open_window))
+    expected = count_if_possible(client, _query(order_filter, status_ids, open_window))
     frozen_at = client.server_time or now()
     until = frozen_at if order_filter.until is None else min(order_filter.until, frozen_at)
     window = Window(order_filter.since, until)

@@ -11,9 +11,10 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from onetribe_bc.api.onetribe import OneTribeClient, Receipt
-from onetribe_bc.api.rate_limit import full_jitter
+from onetribe_bc.api.rate_limit import LONG_WAIT_S, MAX_IMPOSED_WAIT_S, PATIENCE_S, full_jitter
 from onetribe_bc.clock import Clock
 from onetribe_bc.delivery.report import Report
 from onetribe_bc.errors import (
@@ -32,6 +33,9 @@ from onetribe_bc.order import Order
 _log = logging.getLogger(__name__)
 
 NOT_SENT = "not sent: the run had to end"
+
+LOST_BY_A_GATEWAY = frozenset({502, 504, 520, 524})
+"""A gateway answered instead of One Tribe, which may have got the order."""
 
 POLL_S = 0.02
 """How often to check whether the first request got a response."""
@@ -133,8 +137,16 @@ class Sender:
     """Sends orders to one destination; shared by all workers of a run."""
 
     def __init__(
-        self, onetribe: OneTribeClient, ledger: Ledger, clock: Clock, *, attempts: int, workers: int
+        self,
+        onetribe: OneTribeClient,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        attempts: int,
+        workers: int,
+        patience_s: float = PATIENCE_S,
     ) -> None:
+        self._patience_s = patience_s
         self._onetribe = onetribe
         self.ledger = ledger
         self._clock = clock
@@ -167,9 +179,12 @@ class Sender:
         last = attempt == self._attempts
         # Out of attempts, but One Tribe accepted no other order either: not this order's fault.
         down = last and self.answered == answered_before
-        outcome = _outcome(answer, attempt, refused=last and not down)
+        outcome = _outcome(answer, claimed, attempt, refused=last and not down)
         self._judge(answer, down=down)
-        if last or self.stopped or outcome.state is not State.PENDING:
+        again = outcome.state is State.PENDING or (
+            isinstance(answer, RetryLaterError) and self.ledger.policy.resend_unknown
+        )
+        if last or self.stopped or not again:
             return outcome, None
         return outcome, self._backoff_s(order.id, answer, attempt)
 
@@ -200,9 +215,21 @@ class Sender:
         if asked is None:
             _log.debug("Order %d: %s. Retrying in %.1f s.", order_id, said, wait_s)
             return wait_s
-        wait_s = max(asked, wait_s)
-        _log.debug(
-            "Order %d: %s (Retry-After). Pausing all sends for %.1f s.", order_id, said, wait_s
+        if asked > self._patience_s:
+            self._breaker.trip(
+                UnreachableError(
+                    f"{said} and asks to wait {asked:,.0f} s.",
+                    hint="What was not delivered stays owed. Run it again after that time.",
+                )
+            )
+        wait_s = max(min(asked, MAX_IMPOSED_WAIT_S), wait_s)
+        level = logging.WARNING if wait_s >= LONG_WAIT_S else logging.DEBUG
+        _log.log(
+            level,
+            "%s and asks to wait (order %d): no order is sent for %.1f s.",
+            said,
+            order_id,
+            wait_s,
         )
         self.throttle.pause(wait_s)
         return 0.0
@@ -319,18 +346,24 @@ def _unreachable(error: UnreachableError) -> UnreachableError:
     return UnreachableError(f"One Tribe accepts no orders now: {error}", hint=hint)
 
 
-def _outcome(answer: Receipt | Bc2otError, attempt: int, *, refused: bool) -> Outcome:
-    """Return what the response to one POST means for the order."""
+def _outcome(
+    answer: Receipt | Bc2otError, claimed: Entry, attempt: int, *, refused: bool
+) -> Outcome:
+    """Return what one POST's response means for the order."""
     match answer:
         case Receipt():
             return Outcome(State.DELIVERED, "", answer.status, answer.text)
         case NoResponseError():
             return Outcome(State.UNKNOWN, f"{answer} It may have arrived.")
         case OrderRefusedError():
-            # Quote One Tribe's own message, but no HTML page from a proxy.
-            quotable = answer.text and not answer.text.startswith("<")
-            reason = f"{answer}: {answer.text}" if quotable else str(answer)
-            return Outcome(State.FAILED, reason, answer.status, answer.text)
+            reason = f"{answer}: {answer.text}" if answer.text else str(answer)
+            # A copy may be refused because the order is there; that is not known.
+            is_copy = answer.status == HTTPStatus.CONFLICT and claimed.arrivals > 0
+            state = State.UNKNOWN if is_copy else State.FAILED
+            return Outcome(state, reason, answer.status, answer.text)
+        case RetryLaterError() if answer.status in LOST_BY_A_GATEWAY:
+            reason = f"{answer}: a gateway lost the response. It may have arrived."
+            return Outcome(State.UNKNOWN, reason, answer.status, answer.text)
         case RetryLaterError() if refused:
             reason = f"{answer}, to each of {attempt} attempts"
             return Outcome(State.FAILED, reason, answer.status, answer.text)

@@ -11,7 +11,13 @@ from onetribe_bc.clock import Clock
 from onetribe_bc.config import Settings
 from onetribe_bc.delivery.context import skipped_status_ids
 from onetribe_bc.doctor.finding import CHECK_ERRORS, Finding, fail, failed, note, ok, skipped, warn
-from onetribe_bc.errors import CredentialsError, RefusedError, ScopeError, UnreachableError
+from onetribe_bc.errors import (
+    CredentialsError,
+    NoConnectionError,
+    RefusedError,
+    ScopeError,
+    UnreachableError,
+)
 from onetribe_bc.text import excerpt, plural, span
 
 CLOCK_TOLERANCE = timedelta(minutes=1)
@@ -25,9 +31,10 @@ def check_store(
     """
     problem, number = "", None
     try:
-        number = client.count_orders(OrderQuery())
+        number = _count(client)
+        known = "BigCommerce does not say how many" if number is None else f"there are {number:,}"
         yield ok("bigcommerce.token", "The access token is accepted.")
-        yield ok("bigcommerce.orders", f"It can read orders; there are {number:,}.")
+        yield ok("bigcommerce.orders", f"It can read orders; {known}.")
     except ScopeError as error:
         yield ok("bigcommerce.token", "The access token is accepted.")
         yield failed("bigcommerce.orders", error)
@@ -46,6 +53,20 @@ def check_store(
         yield _check_name(client)
     yield check_clock(client, clock)
     return problem, number
+
+
+def _count(client: BigCommerceClient) -> int | None:
+    """Return the number of orders, or None if orders can be read and only the count fails."""
+    try:
+        return client.count_orders(OrderQuery())
+    except NoConnectionError:
+        raise
+    except UnreachableError as error:
+        try:
+            client.list_orders(OrderQuery(), limit=1, attempts=1)
+        except UnreachableError:
+            raise error from None
+        return None
 
 
 def check_statuses(client: BigCommerceClient, settings: Settings) -> Iterator[Finding]:

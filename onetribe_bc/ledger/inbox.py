@@ -25,6 +25,9 @@ from onetribe_bc.ledger.writer import Database
 NOT_FETCHED = "named by a callback, not fetched yet"
 NOT_IN_STORE = "named by a callback, and BigCommerce does not have it yet"
 
+DEFERRED_FOR = tuple(timedelta(minutes=m) for m in (5, 15, 60, 240, 720, 1440))
+"""How long to leave an order alone that cannot be fetched. The last wait repeats."""
+
 TAKEN_FOR = timedelta(seconds=60)
 """After so long another receiver gets the orders that one took."""
 
@@ -113,6 +116,30 @@ class Inbox:
         ids = sorted(order_ids)
         self._change(_MISS, [{**self._key.values, "order_id": order_id} for order_id in ids])
 
+    def defer(self, failed: Iterable[tuple[int, str]]) -> None:
+        """Record that orders cannot be fetched, each with the reason: they are owed, and due again
+        after growing waits.
+        """
+        now = self._clock.now()
+
+        def work(transaction: Transaction) -> None:
+            for order_id, reason in sorted(failed):
+                this = {**self._key.values, "order_id": order_id}
+                known = self._select(transaction, _FIND, order_id=order_id)
+                looks = known[0].looks if known else 0
+                due_at = now + DEFERRED_FOR[min(looks, len(DEFERRED_FOR) - 1)]
+                if known:
+                    again = {"at": due_at, "number": looks + 1}
+                    transaction.run(_POSTPONE, {**self._one(known[0]), **again})
+                else:
+                    new = {**this, "received_at": now, "due_at": due_at, "looks": 1}
+                    transaction.run(_DEFER, new)
+                    transaction.run(_OWE, new)
+                transaction.run(_EXPLAIN, {**this, "why": reason})
+
+        failed = list(failed)
+        self._database.do(work)
+
     def _one(self, named: Named) -> dict[str, Any]:
         since, count = named.received_at, named.received
         return {**self._key.values, "order_id": named.order_id, "since": since, "count": count}
@@ -149,6 +176,11 @@ def _insert_or_renew(insert: Insert) -> sa.Insert:
     return first.on_conflict_do_update(index_elements=_KEYS, set_=again)
 
 
+def _insert_deferred(insert: Insert) -> sa.Insert:
+    given = {name: sa.bindparam(name, type_=_CALLBACKS[name].type) for name in (*_GIVEN, "looks")}
+    return insert.values(**given, received=1).on_conflict_do_nothing()
+
+
 def _owe(insert: Insert) -> sa.Insert:
     """An order that the ledger does not know is owed; others stay as they are."""
     received_at = sa.bindparam("received_at", type_=schema.Moment)
@@ -169,6 +201,7 @@ def _owe(insert: Insert) -> sa.Insert:
 _KEYS = [column.name for column in schema.orders.primary_key]
 _GIVEN = (*_KEYS, "received_at", "due_at")
 _PUT = in_each_dialect(schema.callbacks, _insert_or_renew)
+_DEFER = in_each_dialect(schema.callbacks, _insert_deferred)
 _OWE = in_each_dialect(schema.orders, _owe)
 _OF = of(schema.callbacks)
 _THIS = _CALLBACKS.order_id == sa.bindparam("order_id")
@@ -212,6 +245,15 @@ _DELIVERED = (
     .exists()
 )
 _DROP_DELIVERED = sa.delete(schema.callbacks).where(_OF, _DELIVERED)
+_EXPLAIN = (
+    sa.update(schema.orders)
+    .where(
+        of(schema.orders),
+        schema.orders.c.order_id == sa.bindparam("order_id"),
+        schema.orders.c.state == State.PENDING.value,
+    )
+    .values(reason=sa.bindparam("why", type_=schema.Text(300)))
+)
 _MISS = (
     sa.update(schema.orders)
     .where(

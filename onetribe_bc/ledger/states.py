@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from onetribe_bc.order import Order
@@ -126,8 +127,11 @@ class Outcome:
 
     @property
     def arrived(self) -> bool:
-        """Whether One Tribe got the request, or may have got it."""
-        return self.state in (State.DELIVERED, State.UNKNOWN)
+        """Whether One Tribe took the request, or may have. A 409 refused it: the order is unknown
+        for an earlier one.
+        """
+        is_refused = self.answer_status == HTTPStatus.CONFLICT
+        return self.state is State.DELIVERED or (self.state is State.UNKNOWN and not is_refused)
 
 
 RELEASED = Outcome(None)
