@@ -181,11 +181,11 @@ def test_export_status_and_history_flag_the_same_duplicates(varied: Shell) -> No
     assert varied.run("status", "--json").json["possible_duplicates"] == 1
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", ";", "\N{FULLWIDTH EQUALS SIGN}"])
 def test_a_spreadsheet_reads_no_response_as_a_formula(shell: Shell, start: str) -> None:
     body = f'{start}HYPERLINK("http://x","y")'.encode()
-    shell.sandbox.faults.add(Fault("onetribe", "status", status=200, body=body))
-    shell.run("push-order", "218").says(0)
+    shell.sandbox.faults.add(Fault("onetribe", "status", status=422, body=body))
+    shell.run("push-order", "218").says(1)
     (row,) = exported(shell)
     assert row["answer"] == "'" + body.decode()
     (line,) = exported(shell, "--format", "jsonl")
@@ -193,8 +193,8 @@ def test_a_spreadsheet_reads_no_response_as_a_formula(shell: Shell, start: str) 
 
 
 def test_answers_with_quotes_commas_and_line_ends_stay_one_cell(shell: Shell) -> None:
-    shell.sandbox.faults.add(Fault("onetribe", "status", status=200, body=b'a,"b"\r\nc;d\ne'))
-    shell.run("push-order", "218").says(0)
+    shell.sandbox.faults.add(Fault("onetribe", "status", status=422, body=b'a,"b"\r\nc;d\ne'))
+    shell.run("push-order", "218").says(1)
     assert [row["answer"] for row in exported(shell)] == ['a,"b" c;d e']
 
 

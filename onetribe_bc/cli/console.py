@@ -28,6 +28,7 @@ from onetribe_bc.cli.logs import json_line
 from onetribe_bc.cli.summary import progress_text
 from onetribe_bc.delivery.report import Summary
 from onetribe_bc.errors import BusyError, ConfigurationError
+from onetribe_bc.secret import mask_secrets
 
 Row = TypeVar("Row")
 
@@ -113,7 +114,7 @@ class Console:
 
     def _line(self, text: str, level: str) -> str:
         if self._json_log:
-            return json_line(level, __name__, text.strip())
+            return json_line(level, __name__, mask_secrets(text.strip()))
         return printable(text)
 
     def _folded(self, text: str, indent: str = "") -> str:
@@ -137,14 +138,18 @@ class Console:
 
     def data(self, text: str) -> None:
         """Print one line."""
-        self.raw(f"{printable(text)}\n".encode())
+        self.text(f"{printable(text)}\n")
 
     def json(self, value: object) -> None:
         """Print JSON."""
         self._print_json(value)
 
     def _write_json(self, value: object) -> None:
-        self.raw(f"{json_text(value, indent=2)}\n".encode())
+        self.text(json_text(value, indent=2) + "\n")
+
+    def text(self, text: str) -> None:
+        """Write text as it is, but no secret that this process knows."""
+        self.raw(mask_secrets(text).encode("utf-8", "backslashreplace"))
 
     def raw(self, body: bytes) -> None:
         """Write bytes. If the reader is gone (`| head`), the output ends, not the work.
@@ -185,7 +190,7 @@ class Console:
         with self._out.capture() as capture:
             self._out.print(table)
         lines = [line.rstrip() for line in capture.get().splitlines()]
-        self.raw(("\n".join(lines) + "\n").encode())
+        self.text("\n".join(lines) + "\n")
 
     @contextmanager
     def progress(self, total: int | None) -> Iterator[Callable[[Summary], None]]:
@@ -282,7 +287,8 @@ def _escaped(character: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Replace control characters, which could rewrite what the terminal shows."""
+    """Mask secrets, and replace control characters, which could rewrite what the terminal shows."""
+    text = mask_secrets(text)
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 

@@ -8,6 +8,8 @@ import sys
 from datetime import UTC, datetime
 from typing import IO
 
+from onetribe_bc.secret import mask_secrets
+
 _OPENS_LEDGER = "onetribe_bc.delivery.context"
 _LEVELS = {0: logging.WARNING, 1: logging.INFO}
 
@@ -26,6 +28,9 @@ class _StderrHandler(logging.StreamHandler[IO[str]]):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's
         """Go on without the line: the terminal has gone, or the disk is full."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return mask_secrets(super().format(record))
 
 
 def json_line(level: str, logger: str, message: str, created: float | None = None) -> str:

@@ -200,13 +200,13 @@ def export(cli: Context, form: str, states: tuple[str, ...]) -> int:
     console = cli.console()
     with open_ledger(cli.settings(console)) as ledger:
         if form == "csv":
-            console.raw(_csv_row(EXPORTED))
+            console.text(_csv_row(EXPORTED))
         for entry in ledger.iter_entries(chosen):
             row = {name: _plain(getattr(entry, name)) for name in EXPORTED}
             if form == "csv":
-                console.raw(_csv_row(row.values()))
+                console.text(_csv_row(row.values()))
             else:
-                console.raw(f"{json_text(row)}\n".encode())
+                console.text(f"{json_text(row)}\n")
     return ExitCode.DONE
 
 
@@ -214,13 +214,13 @@ def export(cli: Context, form: str, states: tuple[str, ...]) -> int:
 _FORMULA = re.compile(r"(?:^|(?<=;))(?=\s*[=+@;\uff1d\uff0b\uff0d\uff20\t\r-])")
 
 
-def _csv_row(values: Iterable[object]) -> bytes:
+def _csv_row(values: Iterable[object]) -> str:
     cells = ["" if value is None else str(value) for value in values]
     # The apostrophe keeps a spreadsheet from reading a cell as a formula.
     safe = [_FORMULA.sub("'", cell) for cell in cells]
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(safe)
-    return line.getvalue().encode()
+    return line.getvalue()
 
 
 def _plain(value: Any) -> Any:

@@ -138,7 +138,7 @@ def _ledger(raw: Raw) -> Location:
 
 
 def _store_hash(raw: Raw) -> str:
-    store_hash = store_hash_in(_text(raw))
+    store_hash = store_hash_in(_text(raw)).lower()  # BigCommerce accepts any case
     if not _STORE_HASH.fullmatch(store_hash):
         raise ValueError("must be a store hash such as abc123, or the API path that contains it")
     return store_hash

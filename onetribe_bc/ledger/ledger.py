@@ -87,14 +87,14 @@ class Ledger:
     ) -> None:
         self._database = database
         self._clock = clock or SystemClock()
-        self._key = Key(store_hash, destination)
+        self._key = Key(store_hash.lower(), destination)
         self._run_id = ""
         self._live: LiveRun
         self._gap: Gap | None = None
         self.policy = policy or Policy()
         """What this run may send."""
         self.inbox = Inbox(database, self._clock, self._key)
-        self.store_hash = store_hash
+        self.store_hash = self._key.store_hash
 
     # Runs
 

@@ -27,6 +27,17 @@ FROM_2 = (
 )
 """What version 3 changes in the tables of version 2; new tables and indexes are in `schema`."""
 
+_MERGE_SPELLINGS = """
+    UPDATE orders SET arrivals = orders.arrivals + other.arrivals,
+        deliveries = orders.deliveries + other.deliveries,
+        delivered_at = coalesce(orders.delivered_at, other.delivered_at),
+        state = CASE other.state WHEN 'delivered' THEN other.state ELSE orders.state END
+    FROM orders AS other
+    WHERE other.store_hash <> orders.store_hash AND lower(other.store_hash) = orders.store_hash
+        AND other.destination = orders.destination AND other.order_id = orders.order_id
+"""
+_OF_STORES = ("orders", "attempts", "runs", "bookmarks", "callbacks")
+
 _COUNT_ALL = """
     INSERT INTO counts (store_hash, destination, state, reason, number, latest)
     SELECT store_hash, destination, state, CASE state WHEN 'skipped' THEN reason ELSE '' END,
@@ -44,6 +55,11 @@ def migrate(transaction: Transaction) -> None:
     for name, statement in schema.create_statements(transaction.dialect):
         if name not in there:
             transaction.execute(statement)
+    # A store has one spelling, in lower case.
+    transaction.execute(_MERGE_SPELLINGS)
+    for table in _OF_STORES:
+        transaction.execute(f"UPDATE OR IGNORE {table} SET store_hash = lower(store_hash)")  # noqa: S608
+        transaction.execute(f"DELETE FROM {table} WHERE store_hash <> lower(store_hash)")  # noqa: S608
     transaction.execute(_COUNT_ALL)
     for statement in schema.SQLITE_TRIGGERS.values():
         transaction.execute(statement)

@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Tab
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from onetribe_bc.ledger.states import State
+from onetribe_bc.secret import mask_secrets
 
 SCHEMA_VERSION = 3
 
@@ -50,18 +51,16 @@ class Named(sa.TypeDecorator[StrEnum]):
 
 
 class Text(sa.TypeDecorator[str]):
-    """Text cut to the column's length, without the NUL that PostgreSQL refuses."""
+    """Text without secrets, cut to the column's length, without the NUL that PostgreSQL refuses."""
 
     impl = String
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Any) -> str | None:  # noqa: ARG002
         length = self.impl_instance.length  # type: ignore[attr-defined]
-        return (
-            None
-            if value is None
-            else str(value).replace("\0", "\N{REPLACEMENT CHARACTER}")[:length]
-        )
+        if value is None:
+            return None
+        return mask_secrets(str(value)).replace("\0", "\N{REPLACEMENT CHARACTER}")[:length]
 
 
 def _key() -> list[Column[Any]]:
