@@ -224,7 +224,7 @@ def test_without_psycopg_the_extra_is_named(url: PostgresUrl, tmp_path: Path) ->
         check=True,
     )
     assert "needs psycopg" in ran.stdout
-    assert "pip install 'onetribe-bc[postgres]'" in ran.stdout
+    assert "pip install 'psycopg[binary]'" in ran.stdout
 
 
 # Made

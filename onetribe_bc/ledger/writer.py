@@ -250,7 +250,8 @@ def open_postgres(url: PostgresUrl, **options: Any) -> PostgresEngine:
     except ImportError:
         raise LedgerError(
             "A ledger in PostgreSQL needs psycopg, which is not installed.",
-            hint="pip install 'onetribe-bc[postgres]'",
+            hint="Run pip install 'psycopg[binary]' where bc2ot is installed; with pipx: "
+            "pipx inject onetribe-bc 'psycopg[binary]'",
         ) from None
     return PostgresEngine(url, **options)
 
