@@ -503,3 +503,23 @@ def test_retry_after_zero_still_waits_between_attempts(desk: Desk) -> None:
     answer(desk, 503, times=2, headers=(("Retry-After", "0"),))
     assert desk.run(only(first(desk))).dispositions == {Disposition.DELIVERED: 1}
     assert sum(desk.clock.slept) > 0
+
+
+def test_a_response_after_another_run_took_the_order_over_counts_as_a_copy(desk: Desk) -> None:
+    gate = desk.sandbox.faults.hold("onetribe")
+    runs: list[Run] = []
+    thread = threading.Thread(
+        target=lambda: runs.append(desk.run(only(first(desk)), exclusive=False))
+    )
+    thread.start()
+    gate.wait_arrival()
+    # As after a lease that ran out: the order is another run's by now.
+    with closing(desk.connect()) as ledger:
+        ledger.execute("UPDATE orders SET run_id = 'heir' WHERE state = 'sending'")
+    gate.open()
+    thread.join()
+    assert runs[0].error is None
+    assert runs[0].dispositions == {Disposition.DELIVERED: 1}
+    entry = desk.entry(first(desk))
+    assert entry is not None
+    assert (entry.state, entry.run_id, entry.arrivals) == (State.SENDING, "heir", 1)

@@ -329,13 +329,16 @@ class Worker:
         step = self._sender.ledger.step(self._number, last, order)
         self._unsettled = None
         if sent is not None and sent.final:
-            self._report(_report(step.settled or sent.settlement.claimed))
+            self._report(_report(step.settled or sent.settlement.claimed, sent.settlement.outcome))
         return step
 
 
-def _report(entry: Entry) -> Report:
-    disposition = Disposition(entry.state)
-    return Report(entry.order_id, disposition, entry.reason, entry.possible_duplicates)
+def _report(entry: Entry, outcome: Outcome) -> Report:
+    state, reason = entry.state, entry.reason
+    if state is State.SENDING:
+        # Another run took the order over; this run reports its own response.
+        state, reason = outcome.state or State.PENDING, outcome.reason
+    return Report(entry.order_id, Disposition(state), reason, entry.possible_duplicates)
 
 
 def _unreachable(error: UnreachableError) -> UnreachableError:
