@@ -435,7 +435,13 @@ SINCE = ("--since", "2000-01-01")
 
 def test_the_first_sync_reports_that_it_starts_now_and_the_alternatives(shell: Shell) -> None:
     told = shell.run("sync")
-    told.says(0, "first sync: it starts from now", "--since", "bc2ot backfill", "0 orders seen.")
+    told.says(
+        0,
+        "first sync with this ledger: it starts from now",
+        "--since",
+        "bc2ot backfill",
+        "0 orders seen.",
+    )
     assert told.out == ""
     shell.run("sync").says(0, "orders modified since 2026-03-01 1", "+00:00, and what is owed.")
     shell.run("sync", "--since", "1h").says(0, "still continues from the end of the last one")

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,10 +46,15 @@ def entries(folder: Path) -> list[str]:
 # Content
 
 
+def unlike_a_shell(text: str) -> str:
+    """The text without what is refused as a shell's habit: quotes, `$NAME`, `NAME=`, `%S`."""
+    return f"a{text.translate(str.maketrans('', '', '$%=`'))}z"
+
+
 @given(
     store_hash=st.text("abcxyz0189", min_size=1, max_size=12),
-    token=st.text(VISIBLE, min_size=1, max_size=60),
-    key=st.text(URL_CHARACTERS, min_size=1, max_size=40).filter(lambda key: key != "order"),
+    token=st.text(VISIBLE, min_size=1, max_size=60).map(unlike_a_shell),
+    key=st.text(URL_CHARACTERS, min_size=1, max_size=40).map(unlike_a_shell),
 )
 @settings(max_examples=300)
 def test_a_written_file_reads_back_the_same(
@@ -63,7 +69,7 @@ def test_a_written_file_reads_back_the_same(
 
 @pytest.mark.parametrize(
     "token",
-    ["${HOME}", "$$", "$", "a#b", "a:b", "'", '"', "\\", "\\n", "!a", "&a", "*a", "%", "1e5"],
+    ["$$", "$", "a#b", "a:b", "a'b", 'a"b', "\\", "\\n", "!a", "&a", "*a", "%", "1e5"],
 )
 def test_special_characters_in_a_token_are_kept(desk: Desk, token: str) -> None:
     assert desk.load(answers(token=token)).need_access_token().reveal() == token
@@ -74,7 +80,7 @@ def test_special_characters_in_a_token_are_kept(desk: Desk, token: str) -> None:
 )
 def test_a_path_reads_back_the_same(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     desk = Desk(tmp_path_factory.mktemp("desk"))
-    secret = desk.folder / name.replace("/", "_").replace(".", "_")
+    secret = desk.folder / unlike_a_shell(name).replace("/", "_").replace(".", "_")
     try:
         secret.write_text("t0ken\n", encoding="utf-8")
     except OSError:  # too long, in bytes
@@ -105,7 +111,8 @@ def test_commented_values_are_the_defaults(desk: Desk) -> None:
     lines = answers().splitlines()
     live = [re.sub(r"^( *)# ([a-z_]+: .)", r"\1\2", line) for line in lines]
     assert sum(a != b for a, b in zip(lines, live, strict=True)) >= 9
-    assert desk.load("\n".join(live)) == desk.load("\n".join(lines))
+    read, defaults = desk.load("\n".join(live)), desk.load("\n".join(lines))
+    assert replace(read, skip_statuses_at="") == defaults
 
 
 def test_commented_keys_are_in_their_sections() -> None:
