@@ -30,14 +30,15 @@ def give_to_owner(path: Path | int, like: Path) -> None:
 def describe_owner(path: Path) -> str:
     """Return who owns a file that cannot be used, and the command that gives it to this user."""
     found = next(each for each in (path, *path.parents) if os.path.lexists(each))
-    owner, user = (_user(uid) for uid in (found.lstat().st_uid, os.geteuid()))
+    owner, user = (user_name(uid) for uid in (found.lstat().st_uid, os.geteuid()))
     return (
         f"{found} belongs to {owner}, and this is {user}: "
         f"run `sudo chown {user} {shlex.quote(str(found))}`"
     )
 
 
-def _user(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """Return a user's name, or the number of one without a name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

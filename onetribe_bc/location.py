@@ -27,6 +27,11 @@ class PostgresUrl:
         return f"postgresql://{','.join(self.hosts)}/{self.database}"
 
     @property
+    def has_password(self) -> bool:
+        """Whether the URL holds a password."""
+        return "password" in self.parameters or bool(urlsplit(self.url.reveal()).password)
+
+    @property
     def is_remote(self) -> bool:
         """Whether a connection to one of its hosts leaves this machine."""
         return any(host and host[0] not in "/@" and not is_loopback(host) for host in self.hosts)

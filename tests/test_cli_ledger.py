@@ -77,6 +77,16 @@ def test_a_ledger_in_a_file_is_created_inspected_and_moved(shell: Shell, url: Po
 
 
 @pytest.mark.parametrize(
+    "source", ["postgresql://me:hunter2@db/x", "postgresql://db/x?password=hunter2"]
+)
+def test_a_password_is_not_an_argument(shell: Shell, source: str) -> None:
+    refused = shell.run("ledger", "copy", "--from", source)
+    assert refused.code == ExitCode.USAGE
+    assert "'${OLD_LEDGER}'" in refused.err
+    assert "hunter2" not in refused.err
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("mysql://user:hunter2@db/x", "must be a path or a postgresql:// URL"),

@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 
-from onetribe_bc.errors import BusyError, InputError, LedgerError
+from onetribe_bc.errors import BusyError, InputError, LedgerError, UnreachableError
 from onetribe_bc.ledger.copy import copy
 from onetribe_bc.ledger.ledger import Ledger, Seen, Settlement
 from onetribe_bc.ledger.states import Outcome, State
 from onetribe_bc.ledger.writer import Database
-from onetribe_bc.location import Location, PostgresUrl
+from onetribe_bc.location import Location, PostgresUrl, parse_location
 from tests.clocks import FakeClock
 from tests.delivering import make_book, make_order
+from tests.postgres import PostgresServer
+from tests.relay import Relay
 
 ORDERS = 6_000
 MakePostgres = Callable[[], PostgresUrl]
@@ -63,6 +65,12 @@ def file(tmp_path: Path) -> Path:
 def made(location: Location, orders: int = 100) -> None:
     with closing(Database(location)) as database:
         fill(make_book(database, FakeClock()), orders)
+
+
+def was_moved(file: Path) -> bool:
+    with closing(sqlite3.connect(file)) as connection:
+        found = connection.execute("SELECT 1 FROM ledger_meta WHERE key = 'moved_to'").fetchone()
+    return found is not None
 
 
 def test_a_ledger_moves_to_postgresql_and_back_with_everything_in_it(
@@ -163,8 +171,9 @@ def test_a_copy_that_is_killed_is_done_again(
     with subprocess.Popen(arguments, cwd=root) as process:
         time.sleep(after_s)
         process.kill()
-    if process.returncode:
+    if not was_moved(file):
         copy(file, url, FakeClock())
+    assert was_moved(file)
     assert contents(url) == before
 
 
@@ -180,3 +189,17 @@ def test_a_copy_that_is_durable_and_not_marked_is_completed(
     assert contents(url) == before
     with pytest.raises(LedgerError, match="was moved to"):
         Database(file)
+
+
+def test_a_database_that_is_lost_during_a_copy_is_reported(
+    file: Path, postgres: PostgresServer, make_postgres: MakePostgres
+) -> None:
+    made(file)
+    url = make_postgres()
+    with Relay(postgres.port) as relay:
+        text = url.url.reveal().replace(f":{postgres.port}/", f":{relay.port}/")
+        through = parse_location(text)
+        relay.cut_at = b"LOCK TABLE"
+        with pytest.raises(UnreachableError, match="the connection was lost"):
+            copy(file, through, FakeClock())
+    assert copy(file, url, FakeClock())["orders"] > 0

@@ -274,7 +274,7 @@ def test_a_ledger_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) ->
     before = path.read_bytes()
     error = refusal(path)
     assert "version 7, made by a newer bc2ot" in str(error)
-    assert "pip install --upgrade" in error.hint
+    assert "Upgrade bc2ot" in error.hint
     assert path.read_bytes() == before
 
 

@@ -548,7 +548,7 @@ LEDGERS: dict[str, tuple[Damage, Sequence[str]]] = {
     ),
     "of a newer version": (
         sql("UPDATE ledger_meta SET value = '99' WHERE key = 'schema_version'"),
-        ["fail 3 ledger.file: version 99 … newer -> pip install --upgrade"],
+        ["fail 3 ledger.file: version 99 … newer -> Upgrade bc2ot"],
     ),
     "without a table": (sql("DROP TABLE runs"), ["fail 3 ledger.file: could not be used"]),
     "never synced": (

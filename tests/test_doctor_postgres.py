@@ -105,7 +105,7 @@ def test_a_server_without_problems_gets_one_line_per_check(on_postgres: Shell) -
         ),
         (
             "UPDATE ledger_meta SET value = '99' WHERE key = 'schema_version'",
-            "fail 3 ledger.schema: has version 99 -> pip install --upgrade",
+            "fail 3 ledger.schema: has version 99 -> Upgrade bc2ot",
         ),
         ("DROP TABLE ledger_meta", "fail 3 ledger.schema: has no ledger yet -> ledger create"),
         (

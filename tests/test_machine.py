@@ -451,7 +451,7 @@ def test_a_callback_is_verified_with_a_secret_of_the_environment(shell: Shell) -
     [
         ("http://user:pa55@proxy.example:3128", "the proxy proxy.example:3128 (HTTPS_PROXY)"),
         ("proxy.example:3128", "the proxy proxy.example:3128 (HTTPS_PROXY)"),
-        ("http://user:pa55[@proxy.example:3128", "whose URL (HTTPS_PROXY) is invalid"),
+        ("http://user:pa55[@proxy.example:3128", "The proxy in HTTPS_PROXY is not a valid URL."),
     ],
 )
 def test_doctor_names_the_proxy_and_never_its_password(

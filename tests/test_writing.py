@@ -46,15 +46,10 @@ def entries(folder: Path) -> list[str]:
 # Content
 
 
-def unlike_a_shell(text: str) -> str:
-    """The text without what is refused as a shell's habit: quotes, `$NAME`, `NAME=`, `%S`."""
-    return f"a{text.translate(str.maketrans('', '', '$%=`'))}z"
-
-
 @given(
     store_hash=st.text("abcxyz0189", min_size=1, max_size=12),
-    token=st.text(VISIBLE, min_size=1, max_size=60).map(unlike_a_shell),
-    key=st.text(URL_CHARACTERS, min_size=1, max_size=40).map(unlike_a_shell),
+    token=st.text(VISIBLE, min_size=1, max_size=60).map("0{}0".format),
+    key=st.text(URL_CHARACTERS, min_size=1, max_size=40).map("{}0".format),
 )
 @settings(max_examples=300)
 def test_a_written_file_reads_back_the_same(
@@ -69,7 +64,7 @@ def test_a_written_file_reads_back_the_same(
 
 @pytest.mark.parametrize(
     "token",
-    ["$$", "$", "a#b", "a:b", "a'b", 'a"b', "\\", "\\n", "!a", "&a", "*a", "%", "1e5"],
+    ["0${HOME}", "$$", "$", "a#b", "a:b", "a'b", 'a"b', "\\", "\\n", "!a", "&a", "*a", "%", "1e5"],
 )
 def test_special_characters_in_a_token_are_kept(desk: Desk, token: str) -> None:
     assert desk.load(answers(token=token)).need_access_token().reveal() == token
@@ -80,7 +75,7 @@ def test_special_characters_in_a_token_are_kept(desk: Desk, token: str) -> None:
 )
 def test_a_path_reads_back_the_same(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     desk = Desk(tmp_path_factory.mktemp("desk"))
-    secret = desk.folder / unlike_a_shell(name).replace("/", "_").replace(".", "_")
+    secret = desk.folder / f"0{name.translate(str.maketrans('/.$%', '____'))}0"
     try:
         secret.write_text("t0ken\n", encoding="utf-8")
     except OSError:  # too long, in bytes

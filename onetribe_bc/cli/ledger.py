@@ -162,6 +162,11 @@ def copy_(cli: Context, source: str) -> int:
         origin = parse_location(fill_in(source, os.environ))
     except ValueError as problem:
         raise InputError(f"--from {problem}.") from None
+    if isinstance(origin, PostgresUrl) and "${" not in source and origin.has_password:
+        raise InputError(
+            "--from has a password, which other users of this machine can see.",
+            hint="Set the URL as an environment variable and pass its name: --from '${OLD_LEDGER}'",
+        )
     if isinstance(origin, Path):
         origin = working_directory() / origin.expanduser()
     _check_exists(origin)

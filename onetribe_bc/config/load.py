@@ -74,21 +74,20 @@ def load(
             "There is no home directory for the ledger.",
             hint="Set ledger in the configuration file, or BC2OT_LEDGER.",
         )
-    if isinstance(ledger, Path) and os.geteuid() != 0:  # root may work on any user's ledger
-        for what, name in (("The ledger", ledger.name), ("The directory", f"{ledger.name}.locks")):
-            refuse_foreign(what, ledger.with_name(name), environ)
     store_hash = values.get("bigcommerce.store_hash")
     secret_problem = None
-    if isinstance(ledger, Path) and store_hash and "receiver.secret" not in values:
-        secret_file = receiver_secret_file(ledger, store_hash)
-        if os.geteuid() != 0:
-            refuse_foreign("The receiver's secret", secret_file, environ)
-        secret, warnings = read_receiver_secret(secret_file, environ)
-        reader.warnings += warnings
-        if isinstance(secret, Notice):
-            secret_problem = secret
-        else:
-            values["receiver.secret"] = secret
+    if isinstance(ledger, Path):
+        secret_file = None
+        if store_hash and "receiver.secret" not in values:
+            secret_file = receiver_secret_file(ledger, store_hash)
+        _refuse_foreign_ledger(ledger, secret_file, environ)
+        if secret_file is not None:
+            secret, warnings = read_receiver_secret(secret_file, environ)
+            reader.warnings += warnings
+            if isinstance(secret, Notice):
+                secret_problem = secret
+            else:
+                values["receiver.secret"] = secret
     return build(
         Settings,
         values,
@@ -101,6 +100,18 @@ def load(
         secret_problem=secret_problem,
         skip_statuses_at=sources[_SKIP].where if _SKIP in sources else "",
     )
+
+
+def _refuse_foreign_ledger(
+    ledger: Path, secret_file: Path | None, environ: Mapping[str, str]
+) -> None:
+    """Raise ConfigurationError if another user made the ledger, its locks or the secret."""
+    if os.geteuid() == 0:  # root may work on any user's ledger
+        return
+    refuse_foreign("The ledger", ledger, environ)
+    refuse_foreign("The directory", ledger.with_name(f"{ledger.name}.locks"), environ)
+    if secret_file is not None:
+        refuse_foreign("The receiver's secret", secret_file, environ)
 
 
 def store_names(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import pwd
 import shlex
 import stat
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 from onetribe_bc.config.kinds import PATH
 from onetribe_bc.config.settings import CONFIG_VARIABLE, Notice
 from onetribe_bc.errors import ConfigurationError
+from onetribe_bc.files import user_name
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def access_warnings(file: Path, environ: Mapping[str, str]) -> tuple[Notice, ...
     found = file.stat()
     notices = []
     if not _is_trusted(found, environ):
-        text = f"{file} belongs to {owner_of(found)}, who can change it at any time"
+        text = f"{file} belongs to user {user_name(found.st_uid)}, who can change it at any time"
         notices.append(Notice(text, f"run `chown $(id -un) {shlex.quote(str(file))}` as root"))
     if stat.S_ISREG(found.st_mode) and found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         text = f"{file} may hold secrets, and other users of this machine have access to it"
@@ -162,10 +162,11 @@ def refuse_foreign(what: str, file: Path, environ: Mapping[str, str], hint: str 
         except OSError:  # missing, or reported by who opens it
             return
         if not _is_trusted(found, environ):
+            user = user_name(os.geteuid())
             raise ConfigurationError(
-                f"{what} {file} belongs to {owner_of(found)}, not to {_name(os.geteuid())}.",
+                f"{what} {file} belongs to user {user_name(found.st_uid)}, not to user {user}.",
                 hint=hint
-                or f"If it is yours, run `chown {_name(os.geteuid())} "
+                or f"If it is yours, run `chown {user} "
                 f"{shlex.quote(str(file))}` as root. Otherwise another user put it there.",
             )
 
@@ -176,15 +177,3 @@ def _is_trusted(found: os.stat_result, environ: Mapping[str, str]) -> bool:
     if os.geteuid() == 0 and environ.get("SUDO_UID", "").isdecimal():
         trusted.add(int(environ["SUDO_UID"]))
     return found.st_uid in trusted
-
-
-def owner_of(found: os.stat_result) -> str:
-    """Return the name of a file's owner, or the number of one without a name."""
-    return _name(found.st_uid)
-
-
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from onetribe_bc.clock import Clock
 from onetribe_bc.errors import BusyError, InputError, LedgerError
 from onetribe_bc.ledger import meta, postgres_schema, runs, schema
-from onetribe_bc.ledger.engine import Row, Statement, Transaction, each
+from onetribe_bc.ledger.engine import Row, Statement, Transaction, each, translating
 from onetribe_bc.ledger.writer import Database, open_postgres
 from onetribe_bc.location import Location
 
@@ -63,22 +63,17 @@ def _opened(location: Location) -> Iterator[Database]:
 def _writing(database: Database) -> Iterator[Transaction]:
     """A transaction during which nobody else writes."""
     engine = database.engine
-    try:
-        with (
-            closing(engine.connect()) as connection,
-            engine.transaction(connection) as transaction,
-        ):
-            if engine.dialect.name == "postgresql":
-                names = ", ".join(table.name for table in TABLES)
-                # The role's own limit is for steps of a run, not for sums over all orders.
-                transaction.execute("SET LOCAL statement_timeout = 0")
-                transaction.execute(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
-            yield transaction
-    except Exception as error:
-        translated = engine.translate(error)
-        if translated is error:
-            raise
-        raise translated from None
+    with (
+        translating(engine),
+        closing(engine.connect()) as connection,
+        engine.transaction(connection) as transaction,
+    ):
+        if engine.dialect.name == "postgresql":
+            names = ", ".join(table.name for table in TABLES)
+            # The role's own limit is for steps of a run, not for sums over all orders.
+            transaction.execute("SET LOCAL statement_timeout = 0")
+            transaction.execute(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
+        yield transaction
 
 
 def _refuse_live_runs(transaction: Transaction, label: str) -> None:

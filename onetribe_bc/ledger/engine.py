@@ -7,8 +7,8 @@ costs a fifth of a run through SQLAlchemy's connection. `sqlite` and `postgres` 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, Protocol
@@ -306,3 +306,17 @@ class Engine(Protocol):
     def close(self) -> None:
         """End what runs in the background."""
         ...
+
+
+@contextmanager
+def translating(engine: Engine) -> Iterator[None]:
+    """Raise the driver's errors as ours, where nothing is tried again."""
+    try:
+        yield
+    except Exception as error:
+        translated = engine.translate(error)
+        if isinstance(translated, TransientError):
+            raise translated.lasting from None
+        if translated is error:
+            raise
+        raise translated from None

@@ -120,10 +120,10 @@ class Inbox:
         """Record that orders cannot be fetched, each with the reason: they are owed, and due again
         after growing waits.
         """
-        now = self._clock.now()
+        now, ordered = self._clock.now(), sorted(failed)
 
         def work(transaction: Transaction) -> None:
-            for order_id, reason in sorted(failed):
+            for order_id, reason in ordered:
                 this = {**self._key.values, "order_id": order_id}
                 known = self._select(transaction, _FIND, order_id=order_id)
                 looks = known[0].looks if known else 0
@@ -137,7 +137,6 @@ class Inbox:
                     transaction.run(_OWE, new)
                 transaction.run(_EXPLAIN, {**this, "why": reason})
 
-        failed = list(failed)
         self._database.do(work)
 
     def _one(self, named: Named) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import psycopg as dialects
 
 from onetribe_bc.ledger import meta, postgres_schema, refusals, schema
-from onetribe_bc.ledger.engine import Prepared, Row, Transaction, TransientError, each
+from onetribe_bc.ledger.engine import Prepared, Row, Transaction, TransientError, each, translating
 from onetribe_bc.ledger.leases import Connection, Lease, Leases, Watchdog
 from onetribe_bc.location import PostgresUrl
 
@@ -196,20 +196,13 @@ class PostgresEngine:
     @contextmanager
     def _changing(self) -> Iterator[Transaction]:
         """A transaction in which one process at a time changes the tables, for however long."""
-        try:
-            with (
-                closing(self.connect()) as connection,
-                self._within(connection, "BEGIN") as transaction,
-            ):
-                postgres_schema.lock(transaction)
-                yield transaction
-        except Exception as error:
-            translated = self.translate(error)
-            if isinstance(translated, TransientError):
-                raise translated.lasting from None
-            if translated is error:
-                raise
-            raise translated from None
+        with (
+            translating(self),
+            closing(self.connect()) as connection,
+            self._within(connection, "BEGIN") as transaction,
+        ):
+            postgres_schema.lock(transaction)
+            yield transaction
 
     # Transactions
 

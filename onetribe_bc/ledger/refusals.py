@@ -132,7 +132,7 @@ def without_schema(label: str) -> LedgerError:
 
 def other_version(label: str, version: int) -> LedgerError:
     if version > SCHEMA_VERSION:
-        hint = "Upgrade bc2ot on this machine: pip install --upgrade onetribe-bc"
+        hint = "Upgrade bc2ot on this machine."
     else:
         hint = "Upgrade it once, as the role that created it: bc2ot ledger upgrade"
     return LedgerError(

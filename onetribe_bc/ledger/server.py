@@ -6,19 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 
 from onetribe_bc.clock import Clock
 from onetribe_bc.errors import Bc2otError
 from onetribe_bc.ledger import schema
-from onetribe_bc.ledger.engine import Engine, Transaction, TransientError
+from onetribe_bc.ledger.engine import Engine, Transaction, translating
 from onetribe_bc.ledger.postgres_schema import TIMEOUTS
 from onetribe_bc.ledger.writer import open_postgres
 from onetribe_bc.location import PostgresUrl
-
-T = TypeVar("T")
 
 _WAIT_S = 5.0
 _SERVER = """
@@ -81,7 +79,8 @@ def inspect(location: PostgresUrl, clock: Clock) -> Server:
     UnreachableError.
     """
     with closing(open_postgres(location)) as engine:
-        facts = _translated(engine, lambda: _read(engine, clock))
+        with translating(engine):
+            facts = _read(engine, clock)
         return Server(
             **facts,
             ledger_error=_error(engine, engine.prepare),
@@ -107,17 +106,14 @@ def _read(engine: Engine, clock: Clock) -> Mapping[str, Any]:
 
 def last_activity(location: PostgresUrl, store_hash: str) -> datetime | None:
     """Return when an order of the store was last claimed or delivered. Raises as `inspect`."""
-    with closing(open_postgres(location)) as engine:
-
-        def read() -> datetime | None:
-            with (
-                closing(engine.connect(read_only=True)) as connection,
-                engine.snapshot(connection, _WAIT_S) as transaction,
-            ):
-                found: datetime | None = transaction.rows(_LATEST, store_hash=store_hash)[0][0]
-                return found
-
-        return _translated(engine, read)
+    with (
+        closing(open_postgres(location)) as engine,
+        translating(engine),
+        closing(engine.connect(read_only=True)) as connection,
+        engine.snapshot(connection, _WAIT_S) as transaction,
+    ):
+        found: datetime | None = transaction.rows(_LATEST, store_hash=store_hash)[0][0]
+        return found
 
 
 def _column(transaction: Transaction, query: str) -> list[str]:
@@ -126,19 +122,8 @@ def _column(transaction: Transaction, query: str) -> list[str]:
 
 def _error(engine: Engine, check: Callable[[], object]) -> Bc2otError | None:
     try:
-        _translated(engine, check)
+        with translating(engine):
+            check()
     except Bc2otError as error:
         return error
     return None
-
-
-def _translated(engine: Engine, work: Callable[[], T]) -> T:
-    try:
-        return work()
-    except Exception as error:
-        translated = engine.translate(error)
-        if isinstance(translated, TransientError):
-            raise translated.lasting from None
-        if translated is error:
-            raise
-        raise translated from None

@@ -100,7 +100,7 @@ class SqliteEngine:
             raise LedgerError(
                 f"The ledger {self.label} has version {version}, made by a newer bc2ot; this one "
                 f"knows version {schema.SCHEMA_VERSION}.",
-                hint="Upgrade bc2ot: pip install --upgrade onetribe-bc",
+                hint="Upgrade bc2ot on this machine.",
             )
         return version
 
