@@ -131,13 +131,21 @@ class Lister:
     def fetch_one(self, order_id: int, *, lookups: int = 1, attempts: int | None = None) -> Page:
         """Return a page with one order: fetched, missing, or unfetchable."""
         try:
-            order = self._client.get_order(order_id, lookups=lookups, attempts=attempts)
-        except NotFoundError:
-            return Page(missing=[order_id])
+            return self._get(order_id, lookups=lookups, attempts=attempts)
         except UnreachableError as error:
             _raise_unless_splittable(error)
             self._check_others(order_id, error)
+        try:
+            return self._get(order_id, lookups=lookups, attempts=1)  # the outage may be over
+        except UnreachableError as error:
+            _raise_unless_splittable(error)
             return Page(unfetchable=[(order_id, f"{CANNOT_BE_FETCHED}{error}")])
+
+    def _get(self, order_id: int, *, lookups: int, attempts: int | None) -> Page:
+        try:
+            order = self._client.get_order(order_id, lookups=lookups, attempts=attempts)
+        except NotFoundError:
+            return Page(missing=[order_id])
         self._works = True
         return Page([order])
 
