@@ -86,23 +86,29 @@ def register_secrets(values: Iterable[str]) -> None:
 def mask_secrets(text: str, secrets: Iterable[str] = ()) -> str:
     """Mask `secrets` and all registered ones in a text, also as JSON, HTML and URLs write them."""
     given = frozenset(value for value in secrets if len(value) >= _SHORTEST)
-    for pattern in (_pattern(given), _pattern(_known)):
-        text = pattern.sub(MASK, text) if pattern is not None else text
+    for known in (given, _known):
+        # Nearly no text holds a secret, and this finds out much faster than the pattern.
+        lowered = text.lower()
+        if any(spelling in lowered for spelling in _spellings(known)):
+            text = _pattern(known).sub(MASK, text)
     return text
 
 
 @lru_cache(maxsize=4)
-def _pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
+def _spellings(secrets: frozenset[str]) -> tuple[str, ...]:
+    """Return how texts may write the secrets, in lower case, the longest first."""
     spellings: set[str] = set()
     for secret in secrets:
         escaped = json.dumps(secret)[1:-1]
         spellings |= {secret, escaped, escaped.replace("/", r"\/"), html.escape(secret)}
         with_percents = quote(secret, safe="", errors="surrogatepass")
         spellings |= {with_percents, quote(secret, safe="/:", errors="surrogatepass")}
-    if not spellings:
-        return None
-    longest_first = sorted(spellings, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
+    return tuple(sorted({spelling.lower() for spelling in spellings}, key=len, reverse=True))
+
+
+@lru_cache(maxsize=4)
+def _pattern(secrets: frozenset[str]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, _spellings(secrets))), re.IGNORECASE)
 
 
 def mask_url(url: str) -> str:

@@ -284,7 +284,7 @@ def test_entries_in_several_states_come_by_id(ledger: Ledger) -> None:
 
 def test_entries_in_a_state_are_found_without_a_scan(database: Database) -> None:
     prepared = Prepared(_page_of((State.FAILED, State.UNKNOWN)), database.engine.dialect)
-    values = prepared.bind({"store_hash": "s", "destination": "d", "after": 0, "limit": 9})
+    values = prepared.binder(("store_hash", "destination", "after", "limit"))(("s", "d", 0, 9))
     with closing(sqlite3.connect(database.engine.label)) as connection:
         plan = str(connection.execute(f"EXPLAIN QUERY PLAN {prepared.sql}", values).fetchall())
     assert plan.count("COVERING INDEX orders_undelivered") == 2

@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
-from operator import itemgetter
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -54,7 +53,8 @@ class Transaction:
     def rows(self, statement: Statement, **values: Any) -> list[Row]:
         """Run a statement that returns rows."""
         prepared = self._prepare(statement)
-        self.cursor.execute(prepared.sql, prepared.bind(values))
+        bind = prepared.binder(tuple(values))
+        self.cursor.execute(prepared.sql, bind(tuple(values.values())))
         return prepared.results(self.cursor.fetchall())
 
     def row(self, statement: Statement, **values: Any) -> Row | None:
@@ -62,22 +62,23 @@ class Transaction:
         return next(iter(self.rows(statement, **values)), None)
 
     def run(self, statement: Statement, *rows: Mapping[str, Any]) -> int:
-        """Run a statement for each row of values; return how many rows it changed."""
-        bind = self._prepare(statement).bind
-        return self._run(statement, [bind(row) for row in rows])
+        """Run a statement for each row of values, which all have the same names; return how many
+        rows it changed.
+        """
+        values = [tuple(row.values()) for row in rows]
+        return self.run_tuples(statement, tuple(rows[0]), values) if rows else 0
 
     def run_tuples(self, statement: Statement, names: tuple[str, ...], rows: Iterable[Row]) -> int:
         """Run a statement for each row of values, which have these names."""
-        order = self._prepare(statement).order(names)
-        return self._run(statement, [order(row) for row in rows])
-
-    def _run(self, statement: Statement, bound: Sequence[Sequence[Any]]) -> int:
+        prepared = self._prepare(statement)
+        bind = prepared.binder(names)
+        bound = [bind(row) for row in rows]
         if not bound:
             return 0
         if len(bound) == 1:
-            self.cursor.execute(self._prepare(statement).sql, bound[0])
+            self.cursor.execute(prepared.sql, bound[0])
         else:
-            self.cursor.executemany(self._prepare(statement).sql, bound)
+            self.cursor.executemany(prepared.sql, bound)
         return int(self.cursor.rowcount)
 
     def execute(self, sql: str) -> list[Row]:
@@ -102,30 +103,38 @@ class Prepared:
         assert isinstance(compiled, SQLCompiler)  # noqa: S101 - for the type checker
         self.sql = str(compiled)
         self._names = tuple(compiled.positiontup or ())
-        self._defaults = dict(compiled.params)
-        self._orders: dict[tuple[str, ...], Callable[[Row], list[Any]]] = {}
-        binds = [_bind_processor(compiled.binds[name].type, dialect) for name in self._names]
+        self._binders: dict[tuple[str, ...], Callable[[Row], list[Any]]] = {}
+        self._convert = {
+            name: _bind_processor(compiled.binds[name].type, dialect) for name in self._names
+        }
+        self._defaults = {
+            name: convert(compiled.params[name]) if convert else compiled.params[name]
+            for name, convert in self._convert.items()
+        }
         columns = getattr(chosen, "exported_columns", ())
         results = [_result_processor(column.type, dialect) for column in columns]
-        self._binds = [(i, process) for i, process in enumerate(binds) if process is not None]
         self._results = [(i, process) for i, process in enumerate(results) if process is not None]
 
-    def bind(self, values: Mapping[str, Any]) -> list[Any]:
-        """Return the values in the order of the statement's placeholders."""
-        given = {**self._defaults, **values}
-        return self._converted([given[name] for name in self._names])
+    def binder(self, names: tuple[str, ...]) -> Callable[[Row], list[Any]]:
+        """Return what converts values with these names and brings them into the order of the
+        placeholders, with the statement's own values.
+        """
+        if names not in self._binders:
+            missing = [name for name in self._names if name not in names]
+            defaults = [self._defaults[name] for name in missing]
+            places = [(*names, *missing).index(name) for name in self._names]
+            given = [(i, self._convert[n]) for i, n in enumerate(self._names) if n in names]
+            conversions = [(index, convert) for index, convert in given if convert is not None]
 
-    def order(self, names: tuple[str, ...]) -> Callable[[Row], list[Any]]:
-        """Return what brings values with these names into the order of the placeholders."""
-        if names not in self._orders:
-            pick = itemgetter(*(names.index(name) for name in self._names))
-            self._orders[names] = lambda row: self._converted(list(pick(row)))
-        return self._orders[names]
+            def bind(row: Row) -> list[Any]:
+                available = (*row, *defaults)
+                values = [available[place] for place in places]
+                for index, convert in conversions:
+                    values[index] = convert(values[index])
+                return values
 
-    def _converted(self, values: list[Any]) -> list[Any]:
-        for index, process in self._binds:
-            values[index] = process(values[index])
-        return values
+            self._binders[names] = bind
+        return self._binders[names]
 
     def results(self, rows: Sequence[Row]) -> list[Row]:
         """Convert the driver's rows."""

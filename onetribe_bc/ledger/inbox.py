@@ -73,18 +73,15 @@ class Inbox:
         now, shared = self._clock.now(), self._database.engine.shares_inbox
         most = min(limit, TAKEN_MOST) if shared else limit
         query = {"now": now, "until": now + TAKEN_FOR, "limit": most}
-        found = self._database.read(lambda t: self._select(t, _DUE, **query))
-        if not found or not (drop_delivered or shared):
-            return found
 
         def take(transaction: Transaction) -> list[Named]:
             if drop_delivered:
                 transaction.run(_DROP_DELIVERED, self._key.values)
             return self._select(transaction, _TAKE if shared else _DUE, **query)
 
-        return sorted(
-            self._database.do(take), key=lambda named: (named.received_at, named.order_id)
-        )
+        # Not on the reading connection: on SQLite, a reader holds up the next commit.
+        taken = self._database.do(take)
+        return sorted(taken, key=lambda named: (named.received_at, named.order_id))
 
     def all(self) -> list[Named]:
         """Return all orders, due now or later."""

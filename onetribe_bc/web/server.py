@@ -10,6 +10,7 @@ import logging
 import resource
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import waitress  # type: ignore[import-untyped]
@@ -40,6 +41,8 @@ _OWN_FILES = 64
 _LEAST_CONNECTIONS = 16
 _MAX_HEADER_BYTES = 16 * 1024
 _BACKLOG = 1024
+_SEND_TIMEOUT_S = 2.0
+_SENT_BY_THREADS = 1 << 20
 _ABOUT_CONNECTIONS = "total open connections"
 
 
@@ -104,6 +107,9 @@ class Server:
             log_socket_errors=False,
             ident=None,
         )
+        # Responses are sent by waitress' own thread, which would otherwise wait in a busy loop,
+        # and so hold the interpreter, until the thread that handled the request has sent its own.
+        self._waitress.adj.send_bytes = _SENT_BY_THREADS
         self._thread = threading.Thread(target=self._waitress.run, name="bc2ot-web", daemon=True)
         self._thread.start()
 
@@ -124,6 +130,9 @@ class Server:
     def __exit__(self, *_: object) -> None:
         """Finish the requests in flight, then close all connections."""
         self._waitress.task_dispatcher.shutdown(timeout=STOP_TIMEOUT_S)
+        until = time.monotonic() + _SEND_TIMEOUT_S
+        while self._unsent() and time.monotonic() < until:
+            time.sleep(0.01)
         sockets: list[Any] = []
         while self._thread.is_alive():
             sockets += self._sockets.values()
@@ -133,6 +142,10 @@ class Server:
         for each in sockets:
             each.close()
         self._forward_log.close()
+
+    def _unsent(self) -> bool:
+        channels = list(self._waitress.active_channels.values())
+        return any(channel.total_outbufs_len for channel in channels)
 
 
 class _ForwardLog(logging.Handler):
