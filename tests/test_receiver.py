@@ -341,6 +341,39 @@ def test_while_bigcommerce_is_down_callbacks_are_accepted_and_sent_afterwards(
     assert service.receiver.problem(5) == ""
 
 
+@pytest.mark.parametrize("service_name", ["onetribe", "bigcommerce"])
+def test_a_long_wait_that_a_service_imposes_makes_the_receiver_not_ready(
+    site: Site, service_name: str
+) -> None:
+    with site.serving() as service:
+        until(lambda: site.query("SELECT 1 FROM bookmarks"))
+        assert service.receiver.problem(5) == ""
+        site.sandbox.faults.add(f"{service_name}:retry_after@3600")
+        name(service, 218)
+        until(lambda: service.receiver.problem(5) == "a service asks to wait")
+
+
+def test_a_short_wait_leaves_the_receiver_ready(site: Site) -> None:
+    with site.serving() as service:
+        until(lambda: site.query("SELECT 1 FROM bookmarks"))
+        site.sandbox.faults.add("onetribe:retry_after@60")
+        name(service, 218)
+        until(lambda: site.query("SELECT 1 FROM attempts"))
+        assert service.receiver.problem(5) == ""
+
+
+@pytest.mark.parametrize("service_name", ["onetribe", "bigcommerce"])
+def test_an_outage_is_reported_until_it_is_over(
+    site: Site, service: Service, service_name: str
+) -> None:
+    site.sandbox.faults.add(f"{service_name}:5xx=1")
+    name(service, 218)
+    until(lambda: service.receiver.problem(5) == "a service cannot be reached")
+    site.sandbox.faults.clear()
+    until(lambda: site.sandbox.onetribe.counts() == {218: 1})
+    until(lambda: service.receiver.problem(5) == "")
+
+
 def test_while_one_tribe_is_down_callbacks_are_accepted_and_sent_afterwards(
     site: Site, service: Service
 ) -> None:

@@ -143,6 +143,7 @@ class BigCommerceClient:
         self._attempts = attempts
         self._patience_s = patience_s
         self._limiter = RateLimiter(clock, reserve=reserve, patience_s=patience_s)
+        self.imposed = self._limiter.imposed
         self._http = HttpClient(
             f"{api_url.rstrip('/')}/stores/{store_hash}/",
             headers={"X-Auth-Token": access_token.reveal()},
@@ -472,6 +473,7 @@ class BigCommerceClient:
         level = logging.WARNING if wait_s >= LONG_WAIT_S else logging.DEBUG
         asks = "BigCommerce asks to wait: trying again" if asked_s is not None else "Trying again"
         _log.log(level, "%s %s in %.1f s.", error, asks, wait_s)
+        self.imposed.begin(wait_s)
         if over_quota:
             # The store's quota is used up or the platform overloaded: pause all threads.
             self._limiter.pause(wait_s)

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from onetribe_bc.api.http import HttpClient, Response, Timeouts
 from onetribe_bc.api.quoting import error_text, kept_ids, personal_texts
-from onetribe_bc.api.rate_limit import parse_retry_after
+from onetribe_bc.api.rate_limit import ImposedWait, parse_retry_after
 from onetribe_bc.clock import Clock
 from onetribe_bc.errors import Bc2otError, OneTribeUrlError, OrderRefusedError, RetryLaterError
 from onetribe_bc.order import Order
@@ -39,6 +39,7 @@ class OneTribeClient:
     def __init__(
         self, url: Secret, *, clock: Clock, timeouts: Timeouts | None = None, connections: int = 8
     ) -> None:
+        self.imposed = ImposedWait(clock)
         self._clock = clock
         self._url = url
         key = urlsplit(url.reveal()).path.rstrip("/").rpartition("/")[2]

@@ -40,6 +40,9 @@ PATIENCE_S = 120.0
 LONG_WAIT_S = 10.0
 """From so many seconds on, a wait is reported."""
 
+LONG_IMPOSED_WAIT_S = 60.0
+"""A longer wait that a server imposes makes a receiver not ready."""
+
 _POLL_S = 0.02
 
 
@@ -67,6 +70,24 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
     if not math.isfinite(seconds):
         return None
     return max(0.0, seconds)
+
+
+class ImposedWait:
+    """The wait that a server asked for, if it is long and has not ended."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ends_at = 0.0
+
+    def begin(self, seconds: float) -> None:
+        """Note a wait."""
+        if seconds > LONG_IMPOSED_WAIT_S:
+            self._ends_at = max(self._ends_at, self._clock.monotonic() + seconds)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether a long wait is under way."""
+        return self._clock.monotonic() < self._ends_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +133,7 @@ class RateLimiter:
     def __init__(
         self, clock: Clock, *, reserve: float = 0.0, patience_s: float = MAX_IMPOSED_WAIT_S
     ) -> None:
+        self.imposed = ImposedWait(clock)
         self._clock = clock
         self._patience_s = patience_s
         self._reserve = reserve
@@ -140,6 +162,7 @@ class RateLimiter:
             if wait_s >= 1:
                 level = logging.WARNING if wait_s >= LONG_WAIT_S else logging.DEBUG
                 _log.log(level, "Waiting %.1f s, as BigCommerce asks: the request quota.", wait_s)
+            self.imposed.begin(wait_s)
             self._clock.sleep(wait_s)
         permit = Permit(self._clock.monotonic())
         try:

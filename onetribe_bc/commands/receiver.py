@@ -33,6 +33,7 @@ from onetribe_bc.errors import (
     InterruptedRunError,
     LedgerError,
     RefusedError,
+    UnreachableError,
 )
 from onetribe_bc.ledger.inbox import Named
 from onetribe_bc.ledger.ledger import Status
@@ -51,6 +52,9 @@ REFUSED_WAIT_S = 60.0
 
 BUSY_WAIT_S = 60.0
 """How long to leave owed orders to another process that holds the store."""
+
+OUTAGE_AFTER_S = 60.0
+"""A service that cannot be reached for longer makes the receiver not ready."""
 
 RECOVER_EVERY_S = 30.0
 """How often to recover the claims of processes that died."""
@@ -86,6 +90,7 @@ class Receiver:
         self._waiting: dict[int, datetime] = {}
         self._waiting_lock = threading.Lock()
         self._problems: dict[str, Bc2otError] = {}
+        self._unreachable_since: float | None = None
         self._threads = [
             threading.Thread(
                 target=self._repeat, args=(name, work), name=f"bc2ot-{name}", daemon=True
@@ -141,6 +146,11 @@ class Receiver:
         ):
             if any(isinstance(problem, kind) for problem in problems):
                 return text
+        if self._clients.bigcommerce.imposed.is_long or self._clients.onetribe.imposed.is_long:
+            return "a service asks to wait"
+        since = self._unreachable_since
+        if since is not None and self._clock.monotonic() - since > OUTAGE_AFTER_S:
+            return "a service cannot be reached"
         return ""
 
     def _repeat(self, name: str, work: Callable[[], None]) -> None:
@@ -166,6 +176,8 @@ class Receiver:
         wait_s = full_jitter(failures, self._clock.random())
         if isinstance(error, RefusedError):
             wait_s = REFUSED_WAIT_S
+        if isinstance(error, UnreachableError) and self._unreachable_since is None:
+            self._unreachable_since = self._clock.monotonic()
         if isinstance(error, Bc2otError):
             self._problems[name] = error
             _log.warning("%s: %s. Retrying in %.0f s.", name, str(error).rstrip("."), wait_s)
@@ -175,13 +187,17 @@ class Receiver:
             _log.debug("%s", _where(error))
         self._clock.sleep(wait_s)
 
+    def _recovered(self) -> None:
+        self._problems.clear()
+        self._unreachable_since = None
+
     def _follow(self, reports: Generator[Report]) -> None:
         with closing(reports):
             for report in reports:
                 if report.disposition is Disposition.CLAIMED and self._policy.on_change:
                     self._put_back(report.order_id)
                 if report.disposition is Disposition.DELIVERED:
-                    self._problems.clear()  # both services work
+                    self._recovered()  # both services work
                 self._observe(report, self._waited_s(report))
 
     def _put_back(self, order_id: int) -> None:
@@ -255,7 +271,7 @@ class Receiver:
         self._sync_now.clear()
         try:
             self._follow(self._start_sync(self._clients.context(self._policy)))
-            self._problems.clear()  # everything owed was sent
+            self._recovered()  # everything owed was sent
         except BusyError as error:
             _log.info("sync: %s", error)
             wait_s = min(wait_s, BUSY_WAIT_S) or BUSY_WAIT_S

@@ -231,6 +231,7 @@ class Sender:
             order_id,
             wait_s,
         )
+        self._onetribe.imposed.begin(wait_s)
         self.throttle.pause(wait_s)
         return 0.0
 

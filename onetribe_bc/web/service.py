@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from onetribe_bc.api.rate_limit import MAX_IMPOSED_WAIT_S
 from onetribe_bc.clock import Clock, SystemClock
 from onetribe_bc.commands.callback import make_verifier
 from onetribe_bc.commands.receiver import Receiver
@@ -78,7 +78,7 @@ def open_service(
         metrics.settle(report, waited_s)
         access_log.settle(report, waited_s)
 
-    with open_clients(settings, clock, retry_for_s=None, patience_s=MAX_IMPOSED_WAIT_S) as clients:
+    with open_clients(settings, clock, retry_for_s=None, patience_s=math.inf) as clients:
         receiver = Receiver(settings, clients, clock, observe)
         application = Application(
             receiver,
