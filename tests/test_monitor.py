@@ -116,6 +116,32 @@ def test_a_failure_is_reported(shell: Shell, pings: Pings, fault: str, code: int
     assert pings.calls == [f"/{TOKEN}/start", f"/{TOKEN}/fail"]
 
 
+@pytest.mark.parametrize(
+    ("fault", "trouble"),
+    [
+        ("onetribe:status@422#218", "1 refused by One Tribe (bc2ot retry --failed)"),
+        ("onetribe:lost_reply#218", "1 unknown and held (bc2ot retry --unknown)"),
+        ("bigcommerce:unfetchable#218", "1 that cannot be fetched (bc2ot history ID)"),
+    ],
+)
+def test_trouble_that_stands_is_a_failure_until_it_is_resolved(
+    shell: Shell, pings: Pings, fault: str, trouble: str
+) -> None:
+    shell.configure(
+        monitor={"url": pings.url}, delivery={"on_unknown": "hold"}, sync={"overlap": "0h"}
+    )
+    shell.sandbox.faults.add(fault)
+    sync(shell).says(1)
+    pings.calls.clear()
+    shell.run("sync").says(0, f"Orders that need you: {trouble}.")
+    assert pings.calls == [f"/{TOKEN}/start", f"/{TOKEN}/fail"]
+    shell.sandbox.faults.clear()
+    shell.run("push-order", "218", "--force").says(0)
+    pings.calls.clear()
+    assert "need you" not in shell.run("sync").says(0).err
+    assert pings.calls == [f"/{TOKEN}/start", f"/{TOKEN}"]
+
+
 def test_a_ledger_that_cannot_be_used_is_a_failure_too(shell: Shell, pings: Pings) -> None:
     shell.configure(monitor={"url": pings.url})
     shell.ledger.write_bytes(b"no database at all, by far not" * 100)

@@ -518,7 +518,7 @@ def test_a_sync_reports_unknown_orders_that_are_held(shell: Shell) -> None:
     shell.run("sync").says(0)
     shell.sandbox.faults.add("onetribe:lost_reply#218")
     shell.run("push-order", "218").says(1)
-    told = shell.run("sync").says(0, "1 unknown order held", "bc2ot retry --unknown")
+    told = shell.run("sync").says(0, "1 unknown and held (bc2ot retry --unknown)")
     assert len(told.lines) == 3
     assert not shell.run("-q", "sync").says(0).err
     shell.sandbox.faults.clear()

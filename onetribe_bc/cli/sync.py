@@ -19,16 +19,16 @@ from onetribe_bc.cli.options import (
 from onetribe_bc.cli.running import show_run
 from onetribe_bc.cli.signals import interruptible
 from onetribe_bc.cli.stores import for_stores
-from onetribe_bc.commands.monitor import watched, write_textfile
+from onetribe_bc.commands.monitor import Watch, watched, write_textfile
 from onetribe_bc.commands.sync import SyncPlan, plan_sync
 from onetribe_bc.commands.sync import sync as run_sync
 from onetribe_bc.config import Settings
 from onetribe_bc.dates import format_time
 from onetribe_bc.delivery.context import Context as DeliveryContext
 from onetribe_bc.delivery.context import open_context, policy_of
+from onetribe_bc.delivery.fetching import CANNOT_BE_FETCHED
 from onetribe_bc.errors import Bc2otError, BusyError, ExitCode
 from onetribe_bc.ledger.states import State
-from onetribe_bc.text import plural
 
 
 @command(
@@ -57,15 +57,12 @@ from onetribe_bc.text import plural
 def sync(cli: Context, since: str | None, all_stores: bool, as_json: bool) -> int:
     def work(console: Console, settings: Settings) -> int:
         with watched(settings.monitor.url) as watch:
-            code = _sync(console, settings, since)
-            if code == ExitCode.DONE:
-                watch.succeed()
-            return code
+            return _sync(console, settings, since, watch)
 
     return for_stores(cli, work, all_stores=all_stores, as_json=as_json)
 
 
-def _sync(console: Console, settings: Settings, since: str | None) -> int:
+def _sync(console: Console, settings: Settings, since: str | None, watch: Watch) -> int:
     policy = policy_of(settings, retry_failed=False)
     with (
         interruptible(console) as clock,
@@ -80,8 +77,6 @@ def _sync(console: Console, settings: Settings, since: str | None) -> int:
             # Earlier orders may exist that this ledger does not know: its path may be a mistake.
             console.error(text)
         console.info(text)
-        if not policy.resend_unknown:
-            _report_held(console, context)
         try:
             reports = run_sync(context, plan)
             begins = None if plan.since is None else plan.since.isoformat(timespec="seconds")
@@ -93,17 +88,33 @@ def _sync(console: Console, settings: Settings, since: str | None) -> int:
             _write_metrics(settings, context)
             raise
         _write_metrics(settings, context)
+        stands = _report_standing(console, context)
+        if code == ExitCode.DONE and not stands:
+            watch.succeed()
         return code
 
 
-def _report_held(console: Console, context: DeliveryContext) -> None:
-    """Report held orders, which sync does not send."""
-    held = sum(1 for _ in context.ledger.iter_entries((State.UNKNOWN,)))
-    if held:
-        console.info(
-            f"{plural(held, 'unknown order')} held for you to decide (delivery.on_unknown: "
-            "hold). To send unknown orders again: bc2ot retry --unknown"
+def _report_standing(console: Console, context: DeliveryContext) -> bool:
+    """Report trouble, of earlier runs too, that only a person can resolve; whether there is any."""
+    ledger = context.ledger
+    states = ledger.status(runs=0).states
+    held = 0 if ledger.policy.resend_unknown else states.get(State.UNKNOWN, 0)
+    stuck = sum(
+        entry.reason.startswith(CANNOT_BE_FETCHED)
+        for entry in ledger.iter_entries((State.PENDING,))
+    )
+    troubles = [
+        f"{number:,} {what}"
+        for number, what in (
+            (states.get(State.FAILED, 0), "refused by One Tribe (bc2ot retry --failed)"),
+            (held, "unknown and held (bc2ot retry --unknown)"),
+            (stuck, "that cannot be fetched (bc2ot history ID)"),
         )
+        if number
+    ]
+    if troubles:
+        console.info(f"Orders that need you: {', '.join(troubles)}.")
+    return bool(troubles)
 
 
 def _write_metrics(settings: Settings, context: DeliveryContext) -> None:
