@@ -585,6 +585,17 @@ def test_the_ledgers_condition_is_reported(well: Shell, condition: str) -> None:
     ask(well).shows(*findings)
 
 
+def test_an_older_copy_put_back_is_a_failure_until_it_is_accepted(well: Shell) -> None:
+    copy = well.ledger.read_bytes()
+    well.sandbox.store.add(status_id=11)
+    well.run("sync").says(0, "1 delivered")
+    well.ledger.write_bytes(copy)
+    ask(well).shows("fail 3 ledger.file: is an older copy -> bc2ot ledger accept")
+    assert well.ledger.read_bytes() == copy
+    well.run("ledger", "accept").says(0)
+    assert ask(well).rows("ledger.file", "fail") == []
+
+
 def test_orders_owed_for_long_without_a_sync_are_a_failure(shell: Shell) -> None:
     hook(shell)
     shell.run("backfill", "--since", "2000-01-01").says(0)

@@ -138,6 +138,7 @@ def _check_contents(
                 store_hash=settings.bigcommerce.store_hash,
                 destination=fingerprint(settings.onetribe.url),
             )
+            ledger.check_newest()
             status, elsewhere = ledger.status(), ledger.known_elsewhere()
     except BusyError as error:
         yield skipped("ledger.file", "Ledger contents", str(error))

@@ -133,21 +133,28 @@ class Ledger:
         *,
         exclusive: bool,
     ) -> None:
-        label = self._database.engine.label
-        meta.check_moved(transaction, label)  # since it was opened
-        if (missing := self._missing(transaction)) is not None:
-            known, until = missing
-            since = "an unknown time" if known is None else f"{known:%F %T} UTC"
-            raise LedgerError(
-                f"The ledger {label} is an older copy: it misses what was sent from {since} to "
-                f"{until:%F %T} UTC.",
-                hint="Put the newer file back. Without one: bc2ot ledger accept. Orders of that "
-                "period are then sent again where the ledger does not know them, and flagged.",
-            )
+        meta.check_moved(transaction, self._database.engine.label)  # since it was opened
+        self._refuse_older_copy(transaction)
         self._gap = _gap(transaction)
         now = self._clock.now()
         runs.start(transaction, self._key, run_id, command, now, exclusive=exclusive)
         live.begin(transaction)
+
+    def check_newest(self) -> None:
+        """Raise LedgerError if the ledger is an older copy of what it was."""
+        self._database.read(self._refuse_older_copy)
+
+    def _refuse_older_copy(self, transaction: Transaction) -> None:
+        if (missing := self._missing(transaction)) is None:
+            return
+        known, until = missing
+        since = "an unknown time" if known is None else f"{known:%F %T} UTC"
+        raise LedgerError(
+            f"The ledger {self._database.engine.label} is an older copy: it misses what was sent "
+            f"from {since} to {until:%F %T} UTC.",
+            hint="Put the newer file back. Without one: bc2ot ledger accept. Orders of that "
+            "period are then sent again where the ledger does not know them, and flagged.",
+        )
 
     def recover(self) -> list[int]:
         """Settle what dead runs had claimed; return the ids of this store's orders among it."""
