@@ -18,7 +18,7 @@ import pytest
 
 from onetribe_bc.commands import receiver as receiver_module
 from onetribe_bc.commands.inbox import CLAIMED_RETRY_AFTER, RETRY_AFTER
-from onetribe_bc.commands.receiver import Receiver
+from onetribe_bc.commands.receiver import RESEND_AFTER, Receiver
 from onetribe_bc.delivery.context import open_clients
 from onetribe_bc.ledger.ledger import Ledger
 from onetribe_bc.ledger.locks import locks_beside
@@ -433,6 +433,32 @@ def test_an_order_whose_outcome_the_ledger_did_not_record_is_sent_again_and_flag
         until(lambda: settled(site) and service.receiver.problem(5) == "")
     assert site.sandbox.onetribe.counts() == {218: 2}
     assert site.flagged() == 1
+
+
+def test_an_order_in_doubt_is_sent_again_soon_but_once(site: Site, clock: FakeClock) -> None:
+    site.sandbox.faults.add("onetribe:lost_reply")
+    counts = site.sandbox.onetribe.counts
+    with site.serving(clock) as service:
+        until(lambda: site.query("SELECT 1 FROM runs WHERE command = 'sync' AND outcome = 'done'"))
+        name(service, 218)
+        until(lambda: site.states() == {"unknown": 1} and site.inbox())
+        assert counts() == {218: 1}
+        clock.advance(RESEND_AFTER.total_seconds())
+        until(lambda: site.flagged() == 1 and not site.inbox())
+        site.sandbox.faults.clear()
+        clock.advance(RESEND_AFTER.total_seconds())
+        assert not site.inbox()
+    assert site.states() == {"unknown": 1}
+    assert counts() == {218: 2}
+
+
+def test_with_hold_an_order_in_doubt_is_not_sent_again(site: Site, clock: FakeClock) -> None:
+    site.on_unknown = "hold"
+    site.sandbox.faults.add("onetribe:lost_reply")
+    with site.serving(clock) as service:
+        name(service, 218)
+        until(lambda: site.states() == {"unknown": 1} and not site.inbox())
+    assert site.sandbox.onetribe.counts() == {218: 1}
 
 
 # The periodic sync

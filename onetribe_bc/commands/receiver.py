@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import closing, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from onetribe_bc.api.rate_limit import MAX_WAIT_S, full_jitter
 from onetribe_bc.clock import Clock
@@ -58,6 +58,11 @@ OUTAGE_AFTER_S = 60.0
 
 RECOVER_EVERY_S = 30.0
 """How often to recover the claims of processes that died."""
+
+RESEND_AFTER = timedelta(seconds=30)
+"""How long to wait before an order that may have arrived is sent again. After that, only syncs send
+it again, or a slow response would cost many copies.
+"""
 
 KEPT_WAITING = 10_000
 """For how many orders to keep the time of the callback, to report how long delivery took."""
@@ -196,6 +201,9 @@ class Receiver:
             for report in reports:
                 if report.disposition is Disposition.CLAIMED and self._policy.on_change:
                     self._put_back(report.order_id)
+                is_unknown = report.disposition is Disposition.UNKNOWN
+                if is_unknown and self._policy.resend_unknown and not report.possible_duplicates:
+                    self._inbox.put(report.order_id, after=RESEND_AFTER).result()
                 if report.disposition is Disposition.DELIVERED:
                     self._recovered()  # both services work
                 self._observe(report, self._waited_s(report))
@@ -259,7 +267,7 @@ class Receiver:
 
     def _note_callback(self, named: Named) -> None:
         with self._waiting_lock:
-            self._waiting[named.order_id] = named.received_at
+            self._waiting.setdefault(named.order_id, named.received_at)
             if len(self._waiting) > KEPT_WAITING:
                 del self._waiting[next(iter(self._waiting))]
 
