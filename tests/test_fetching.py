@@ -156,6 +156,16 @@ def test_a_named_order_that_is_not_there_is_missing_and_one_of_a_range_is_not(
     assert _fetch(bigcommerce, f"{present[0]}-{present[-1]}") == (present, [])
 
 
+def test_a_range_of_more_ids_than_a_page_holds_is_fetched_whole_and_each_order_once(
+    make_sandbox: SandboxFactory, make_bigcommerce: ClientFactory
+) -> None:
+    sandbox = make_sandbox(0)
+    every = [sandbox.store.add(id=n) for n in range(100, 701)]
+
+    assert _fetch(make_bigcommerce(sandbox), "100-700") == (every, [])
+    assert len(sandbox.requests) == 3
+
+
 def test_a_server_that_fails_while_ids_are_fetched_stops_the_run(
     sandbox: Sandbox, bigcommerce: BigCommerceClient
 ) -> None:
