@@ -346,6 +346,17 @@ def test_the_idempotency_key_is_the_same_for_all_attempts_and_changes_with_force
     assert one
 
 
+def test_another_version_of_an_undelivered_order_has_another_idempotency_key(desk: Desk) -> None:
+    order_id = first(desk)
+    desk.sandbox.faults.add(f"onetribe:status@422#{order_id}")
+    desk.run(only(order_id))
+    desk.run(only(order_id))
+    desk.sandbox.store.modify(order_id, staff_notes="changed")
+    desk.run(only(order_id))
+    one, two, changed = keys(desk.sandbox, order_id)
+    assert one == two != changed
+
+
 def test_one_tribe_that_heeds_the_key_files_an_order_of_unknown_outcome_once(
     desk: Desk,
 ) -> None:
