@@ -32,7 +32,7 @@ from onetribe_bc.api.rate_limit import (
     parse_retry_after,
 )
 from onetribe_bc.dates import parse_http_date
-from onetribe_bc.errors import InterruptedRunError
+from onetribe_bc.errors import InterruptedRunError, UnreachableError
 from tests.clocks import FakeClock
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -94,6 +94,37 @@ def test_a_used_up_quota_is_waited_out_to_its_reset(clock: FakeClock) -> None:
 
     with limiter.request():
         assert clock.monotonic() == pytest.approx(12.5 + RESET_MARGIN_S)
+
+
+@pytest.mark.parametrize(("wait_s", "level"), [(9.5, "DEBUG"), (12.5, "WARNING")])
+def test_a_long_wait_is_reported_and_a_short_one_only_with_verbose(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture, wait_s: float, level: str
+) -> None:
+    limiter = after_response(clock, left=0, reset_s=wait_s)
+
+    with caplog.at_level("DEBUG", "onetribe_bc"), limiter.request():
+        (record,) = caplog.records
+    assert record.levelname == level
+    assert f"Waiting {wait_s + RESET_MARGIN_S:.1f} s, as BigCommerce asks" in record.message
+
+
+def test_a_wait_under_a_second_is_not_reported(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    limiter = after_response(clock, left=0, reset_s=0.5)
+
+    with caplog.at_level("DEBUG", "onetribe_bc"), limiter.request():
+        assert caplog.records == []
+
+
+def test_a_wait_beyond_the_patience_is_an_error_instead(clock: FakeClock) -> None:
+    limiter = RateLimiter(clock, patience_s=20)
+    with limiter.request() as permit:
+        limiter.observe(headers(100, 0, 25.0), permit)
+
+    with pytest.raises(UnreachableError, match="no request for another 25 s"), limiter.request():
+        pass
+    assert clock.slept == []
 
 
 def test_the_reserve_is_left_to_the_stores_other_apps(clock: FakeClock) -> None:
