@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from onetribe_bc.clock import SystemClock
+from onetribe_bc.commands.inbox import iter_named
 from onetribe_bc.commands.sync import plan_sync
+from onetribe_bc.delivery.context import open_context
 from onetribe_bc.errors import CredentialsError, InputError, UnreachableError
 from onetribe_bc.ledger.ledger import Ledger, Seen
-from onetribe_bc.ledger.states import Disposition, State
+from onetribe_bc.ledger.states import Disposition, Policy, State
 from onetribe_bc.ledger.writer import Database
 from onetribe_bc.sandbox import Fault, Request, Sandbox
 from tests.clocks import FakeClock
@@ -567,3 +569,38 @@ def test_with_on_change_a_change_during_the_delivery_stays_in_the_inbox(desk: St
             )
         assert desk.sync().ids(Disposition.CLAIMED) == {order_id}
         assert desk.query("SELECT order_id, looks FROM callbacks") == [(order_id, 1)]
+
+
+BEING_SENT = "state = 'sending', sha256 = 'other', run_id = 'another'"
+SENT = "state = 'delivered', sha256 = 'other', run_id = NULL"
+
+
+@pytest.mark.parametrize(
+    ("before", "meanwhile", "kept"),
+    [
+        (SENT, f"{BEING_SENT}, attempts = attempts + 1", True),
+        (BEING_SENT, SENT, True),
+        (SENT, "attempts = attempts + 1", True),
+        (SENT, SENT, False),
+        (BEING_SENT, "state = 'delivered', run_id = NULL, sha256 = :fetched", False),
+    ],
+    ids=["claimed", "settled", "claimed and settled", "untouched", "the same version"],
+)
+def test_a_change_fetched_while_another_version_is_sent_stays_in_the_inbox(
+    desk: Station, before: str, meanwhile: str, kept: bool
+) -> None:
+    order_id = a_real(desk.sandbox)
+    desk.sync(LONG_AGO)
+    named(desk, order_id, due_in=timedelta())
+    with (
+        closing(desk.connect()) as ledger,
+        open_context(desk.settings(), desk.clock, Policy(on_change=True)) as context,
+    ):
+        ledger.execute(f"UPDATE orders SET {before} WHERE order_id = {order_id}")
+        pages = iter_named(context, context.ledger.inbox.all(), lookups=1)
+        (order,) = next(pages).orders
+        ledger.execute(
+            f"UPDATE orders SET {meanwhile} WHERE order_id = {order_id}", {"fetched": order.sha256}
+        )
+        assert list(pages) == []
+        assert [one.order_id for one in context.ledger.inbox.all()] == [order_id] * kept
