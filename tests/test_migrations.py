@@ -69,6 +69,46 @@ def test_an_older_ledger_is_migrated_without_loss(old: Path) -> None:
     assert len(meta["id"]) == 32
 
 
+def test_the_orders_of_two_spellings_of_a_store_hash_are_merged(old: Path) -> None:
+    with closing(sqlite3.connect(old)) as connection:
+        columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(orders)")]
+        values = ", ".join("'SandBox1'" if n == "store_hash" else n for n in columns)
+        connection.execute(f"INSERT INTO orders SELECT {values} FROM orders")
+        for store_hash, order_id, state, arrivals, deliveries, delivered_at in (
+            ("SandBox1", 100, "delivered", 2, 2, 1772366999000),
+            ("sandbox1", 102, "failed", 0, 0, None),
+            ("SandBox1", 102, "delivered", 1, 1, 1772366999000),
+        ):
+            connection.execute(
+                "UPDATE orders SET state = ?, arrivals = ?, deliveries = ?, delivered_at = ?"
+                " WHERE store_hash = ? AND order_id = ?",
+                (state, arrivals, deliveries, delivered_at, store_hash, order_id),
+            )
+        connection.execute("UPDATE orders SET order_id = 900"
+                           " WHERE store_hash = 'SandBox1' AND order_id = 101")  # fmt: skip
+        connection.commit()
+    with closing(Database(old)) as database:
+        ledger = Ledger(database, store_hash="sandbox1", destination="0123456789abcdef")
+        merged = {entry.order_id: entry for entry in ledger.iter_entries()}
+        assert ledger.status().states == Counter(entry.state for entry in merged.values())
+    assert {i: (e.state, e.arrivals, e.deliveries) for i, e in merged.items()} == {
+        100: (State.DELIVERED, 3, 3),
+        101: (State.UNKNOWN, 1, 0),
+        102: (State.DELIVERED, 1, 1),
+        103: (State.SKIPPED, 0, 0),
+        104: (State.PENDING, 0, 0),
+        105: (State.SENDING, 0, 0),
+        900: (State.UNKNOWN, 1, 0),
+    }
+    first, other = merged[100].delivered_at, merged[102].delivered_at
+    assert (first and first.timestamp(), other and other.timestamp()) == (1772366401, 1772366999)
+    with closing(sqlite3.connect(old)) as connection:
+        tables_of_stores = ("orders", "attempts", "runs", "bookmarks", "callbacks", "counts")
+        for table in tables_of_stores:
+            hashes = connection.execute(f"SELECT DISTINCT store_hash FROM {table}").fetchall()
+            assert hashes == [("sandbox1",)]
+
+
 def test_the_claim_of_a_run_of_the_older_version_is_recovered(old: Path) -> None:
     locks_beside(old).mkdir()
     with closing(sqlite3.connect(old)) as connection:
