@@ -261,6 +261,7 @@ def test_an_unusable_secret_file_is_an_error(desk: Desk, content: bytes, problem
     assert "bigcommerce.access_token_file " in message
     assert problem in message
     assert "two" not in message
+    assert "s3cr3t" not in message
 
 
 def test_a_secret_file_that_is_missing_or_a_directory_is_an_error(desk: Desk) -> None:
