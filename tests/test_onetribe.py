@@ -293,6 +293,17 @@ def test_any_email_address_is_masked(client: OneTribeClient, said: str) -> None:
     assert text.endswith("about it")
 
 
+def test_of_a_proxys_page_only_the_title_and_headings_are_quoted(client: OneTribeClient) -> None:
+    page = (
+        "<!DOCTYPE html><html><head><title>Bad Gateway</title><style>h1 {color: red}</style>"
+        "<script>var ray = 1;</script></head><body><h1>Error 502</h1><p>nginx</p></body></html>"
+    )
+    text = kept(client, person(), page)
+    assert "Bad Gateway" in text
+    assert "Error 502" in text
+    assert not [part for part in ("<", "color", "ray", "nginx") if part in text]
+
+
 @pytest.mark.parametrize("said", [KEY, "k3y of-the_merchant", KEY.upper()])
 def test_the_merchant_key_is_masked_in_a_response(client: OneTribeClient, said: str) -> None:
     assert kept(client, person(), f"No merchant {said} here") == "No merchant **** here"
