@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
+from onetribe_bc.ledger.ledger import Seen
+from onetribe_bc.ledger.writer import Database
 from onetribe_bc.secret import Secret, mask_url
+from tests.clocks import FakeClock
+from tests.delivering import make_book, make_order
 
 
 def test_a_secret_is_masked_in_every_format() -> None:
@@ -29,3 +37,18 @@ def test_a_secret_is_masked_in_every_format() -> None:
 )
 def test_a_url_is_masked(url: str, masked: str) -> None:
     assert mask_url(url) == masked
+
+
+@pytest.mark.parametrize(
+    "written", ["t0ken of/the store", "T0KEN OF/THE STORE", "t0ken%20of/the%20store"]
+)
+def test_a_secret_never_gets_into_the_ledger(tmp_path: Path, written: str) -> None:
+    Secret("t0ken of/the store")
+    with closing(Database(tmp_path / "ledger.db")) as database:
+        ledger = make_book(database, FakeClock())
+        with ledger.run("sync"):
+            ledger.record([Seen(make_order(1), f"a reason with {written}")])
+            ledger.inbox.defer([(2, f"an error with {written}")])
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+        reasons = connection.execute("SELECT reason FROM orders ORDER BY order_id").fetchall()
+    assert reasons == [("a reason with ****",), ("an error with ****",)]
