@@ -19,6 +19,7 @@ import psycopg
 import pytest
 
 from onetribe_bc.errors import Bc2otError, BusyError, ExitCode, UnreachableError
+from onetribe_bc.ledger.inbox import DEFERRED_FOR
 from onetribe_bc.ledger.ledger import Seen, Settlement
 from onetribe_bc.ledger.postgres import PostgresEngine
 from onetribe_bc.ledger.states import Outcome, State
@@ -229,6 +230,24 @@ def test_without_psycopg_the_extra_is_named(url: PostgresUrl, tmp_path: Path) ->
 
 
 # Made
+
+
+def test_an_order_that_cannot_be_fetched_is_owed_and_due_after_growing_waits(
+    url: PostgresUrl,
+) -> None:
+    clock = FakeClock()
+    with closing(open_now(url)) as database:
+        ledger = make_book(database, clock)
+        ledger.inbox.put(7).result()
+        for looks, wait in enumerate(DEFERRED_FOR):
+            ledger.inbox.defer([(8, f"try {looks}"), (7, f"try {looks}")])
+            found = {one.order_id: one for one in ledger.inbox.all()}
+            assert {i: one.looks for i, one in found.items()} == {7: looks + 1, 8: looks + 1}
+            assert {one.due_at for one in found.values()} == {clock.now() + wait}
+        entries = ledger.entries([7, 8])
+    assert {e.order_id: (e.state, e.reason) for e in entries.values()} == {
+        i: (State.PENDING, f"try {len(DEFERRED_FOR) - 1}") for i in (7, 8)
+    }
 
 
 def test_of_many_hosts_that_create_a_ledger_concurrently_one_does(postgres: PostgresServer) -> None:
