@@ -390,6 +390,29 @@ def test_when_both_clocks_ran_ahead_the_bookmark_comes_back_to_the_present(
     assert new in desk.sync().ids(Disposition.DELIVERED)
 
 
+def test_the_bookmark_leaves_out_the_time_that_the_first_response_took(desk: Station) -> None:
+    at_list(desk.sandbox, 1, lambda: desk.clock.advance(600))
+    assert desk.sync(LONG_AGO).error is None
+    assert desk.synced_until is not None
+    assert abs(desk.synced_until - (SERVER_NOW - HOUR / 6)) < timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("ahead", [-HOUR, HOUR])
+def test_a_first_sync_starts_at_the_earlier_of_two_clocks(desk: Station, ahead: timedelta) -> None:
+    desk.sync(clock=FakeClock(SERVER_NOW + ahead))
+    assert desk.bookmark is not None
+    assert abs(desk.bookmark.begins_at - (SERVER_NOW + min(ahead, 0 * HOUR))) < HOUR / 12
+
+
+def test_a_sync_starts_from_now_if_its_bookmark_is_in_the_future(desk: Station) -> None:
+    desk.sync(LONG_AGO)
+    with closing(desk.connect()) as connection:
+        connection.execute("UPDATE bookmarks SET synced_until = synced_until + 864000000")
+    now = desk.clock.now()
+    plan = desk.ask(lambda ledger: plan_sync(ledger, since=None, overlap=HOUR, now=now))
+    assert plan.since == now - HOUR
+
+
 def test_a_clock_that_steps_back_loses_nothing_and_sends_nothing_twice(desk: Station) -> None:
     desk.sync(LONG_AGO)
     reached = desk.synced_until
