@@ -133,7 +133,7 @@ def test_trouble_that_stands_is_a_failure_until_it_is_resolved(
     shell.sandbox.faults.add(fault)
     sync(shell).says(1)
     pings.calls.clear()
-    shell.run("sync").says(0, f"Orders that need you: {trouble}.")
+    shell.run("sync").says(0, f"Orders that need attention: {trouble}.")
     assert pings.calls == [f"/{TOKEN}/start", f"/{TOKEN}/fail"]
     shell.sandbox.faults.clear()
     shell.run("push-order", "218", "--force").says(0)

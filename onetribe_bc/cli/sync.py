@@ -113,7 +113,7 @@ def _report_standing(console: Console, context: DeliveryContext) -> bool:
         if number
     ]
     if troubles:
-        console.info(f"Orders that need you: {', '.join(troubles)}.")
+        console.info(f"Orders that need attention: {', '.join(troubles)}.")
     return bool(troubles)
 
 

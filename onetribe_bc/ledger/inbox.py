@@ -241,23 +241,19 @@ _DELIVERED = (
     .exists()
 )
 _DROP_DELIVERED = sa.delete(schema.callbacks).where(_OF, _DELIVERED)
+_IS_PENDING = sa.and_(
+    of(schema.orders),
+    schema.orders.c.order_id == sa.bindparam("order_id"),
+    schema.orders.c.state == State.PENDING.value,
+)
 _EXPLAIN = (
     sa.update(schema.orders)
-    .where(
-        of(schema.orders),
-        schema.orders.c.order_id == sa.bindparam("order_id"),
-        schema.orders.c.state == State.PENDING.value,
-    )
+    .where(_IS_PENDING)
     .values(reason=sa.bindparam("why", type_=schema.Text(300)))
 )
 _MISS = (
     sa.update(schema.orders)
-    .where(
-        of(schema.orders),
-        schema.orders.c.order_id == sa.bindparam("order_id"),
-        schema.orders.c.state == State.PENDING.value,
-        schema.orders.c.reason == NOT_FETCHED,
-    )
+    .where(_IS_PENDING, schema.orders.c.reason == NOT_FETCHED)
     .values(reason=NOT_IN_STORE)
 )
 _POSTPONE = (
