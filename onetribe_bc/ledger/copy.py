@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from onetribe_bc.clock import Clock
 from onetribe_bc.errors import BusyError, InputError, LedgerError
 from onetribe_bc.ledger import meta, postgres_schema, runs, schema
-from onetribe_bc.ledger.engine import Row, Statement, Transaction, each, translating
+from onetribe_bc.ledger.engine import Row, Statement, Transaction, translating, within
 from onetribe_bc.ledger.writer import Database, open_postgres
 from onetribe_bc.location import Location
 
@@ -146,9 +146,7 @@ def _sums(table: sa.Table) -> Statement:
         if not isinstance(column.type, schema.Named | schema.Text | sa.String):
             value = sa.type_coerce(column, sa.BigInteger) % _PRIME
         sums.append(sa.cast(sa.func.coalesce(sa.func.sum(value), 0), sa.BigInteger))
-    return sa.select(sa.func.count(), *sums).where(
-        table.c.store_hash.in_(each("stores", sa.String))
-    )
+    return sa.select(sa.func.count(), *sums).where(within(table.c.store_hash, "stores"))
 
 
 _SUMS = {table.name: _sums(table) for table in TABLES}

@@ -181,26 +181,29 @@ class Values(sa.TypeDecorator[Sequence[Any]]):
         return json.dumps(values) if dialect.name == "sqlite" else values
 
 
-class _Each(FunctionElement[Any]):
-    """The elements of a list parameter, as rows with one column, `value`."""
+class _Within(FunctionElement[bool]):
+    """Whether a column's value is in a list parameter."""
 
     inherit_cache = True
+    type = sa.Boolean()
 
 
-@compiles(_Each, "sqlite")
-def _each_sqlite(element: _Each, compiler: SQLCompiler, **options: Any) -> str:
-    return f"json_each({compiler.process(element.clauses, **options)})"
+@compiles(_Within, "sqlite")
+def _within_sqlite(element: _Within, compiler: SQLCompiler, **options: Any) -> str:
+    column, values = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({values}))"
 
 
-@compiles(_Each, "postgresql")
-def _each_postgresql(element: _Each, compiler: SQLCompiler, **options: Any) -> str:
-    return f"unnest({compiler.process(element.clauses, **options)}) AS value"
+# Not `IN (SELECT unnest(…))`: until its tables are analyzed, PostgreSQL scans the store for it.
+@compiles(_Within, "postgresql")
+def _within_postgresql(element: _Within, compiler: SQLCompiler, **options: Any) -> str:
+    column, values = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} = ANY({values})"
 
 
-def each(name: str, item: type[sa.types.TypeEngine[Any]]) -> sa.Select[Any]:
-    """A subquery of the values in the list parameter `name`, for `column.in_`."""
-    elements = _Each(sa.bindparam(name, type_=Values(item)))
-    return sa.select(sa.column("value")).select_from(elements)
+def within(column: sa.Column[Any], name: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a column's value is in the list parameter `name`."""
+    return _Within(column, sa.bindparam(name, type_=Values(type(column.type))))
 
 
 def in_each_dialect(table: sa.Table, build: Callable[[Insert], sa.Insert]) -> Statement:

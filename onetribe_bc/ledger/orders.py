@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from onetribe_bc.ledger import schema
 from onetribe_bc.ledger import states as rules
-from onetribe_bc.ledger.engine import Row, Transaction, each, in_each_dialect
+from onetribe_bc.ledger.engine import Row, Statement, Transaction, Values, in_each_dialect, within
 from onetribe_bc.ledger.states import (
     ABANDONED,
     Disposition,
@@ -110,11 +110,28 @@ _NAMES = (*_COLUMNS, "store_hash", "destination")
 _CHANGEABLE = tuple(name for name in _COLUMNS if name != "order_id")
 
 SELECT_ENTRIES = sa.select(*(_ORDERS[name] for name in _COLUMNS)).where(of(schema.orders))
-_BY_ID = SELECT_ENTRIES.where(_ORDERS.order_id.in_(each("ids", sa.BigInteger)))
-_LOCK = _BY_ID.order_by(_ORDERS.order_id).with_for_update()
+
+
+def _by_id(*, locked: bool) -> Statement:
+    """Select the rows with the ids in `ids`, and lock them in the order of the list.
+
+    On PostgreSQL row by row: until a table is analyzed, any other plan may scan the whole store.
+    """
+    ids = sa.bindparam("ids", type_=Values(sa.BigInteger))
+    listed = sa.func.unnest(ids).table_valued("id").render_derived()
+    row = SELECT_ENTRIES.where(_ORDERS.order_id == listed.c.id).limit(1)
+    one = (row.with_for_update() if locked else row).lateral("one")
+    return {
+        "sqlite": SELECT_ENTRIES.where(within(_ORDERS.order_id, "ids")),
+        "postgresql": sa.select(one).select_from(listed.join(one, sa.true())),
+    }
+
+
+_BY_ID = _by_id(locked=False)
+_LOCK = _by_id(locked=True)
 _CLAIMS_OF = (
     sa.select(_ORDERS.store_hash, _ORDERS.destination, *(_ORDERS[name] for name in _COLUMNS))
-    .where(schema.IS_SENDING, _ORDERS.run_id.in_(each("run_ids", sa.String)))
+    .where(schema.IS_SENDING, within(_ORDERS.run_id, "run_ids"))
     .order_by(_ORDERS.store_hash, _ORDERS.destination, _ORDERS.order_id)
     .with_for_update()
 )

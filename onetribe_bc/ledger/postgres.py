@@ -20,7 +20,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import psycopg as dialects
 
 from onetribe_bc.ledger import meta, postgres_schema, refusals, schema
-from onetribe_bc.ledger.engine import Prepared, Row, Transaction, TransientError, each, translating
+from onetribe_bc.ledger.engine import (
+    Prepared,
+    Row,
+    Transaction,
+    TransientError,
+    translating,
+    within,
+)
 from onetribe_bc.ledger.leases import Connection, Lease, Leases, Watchdog
 from onetribe_bc.location import PostgresUrl
 
@@ -43,7 +50,7 @@ _NOW_MS = sa.literal_column(_MS.format("clock_timestamp()"), sa.BigInteger)
 _STARTED_MS = sa.literal_column(_MS.format("pg_postmaster_start_time()"), sa.BigInteger)
 _LEASE_MS = sa.bindparam("lease_ms", type_=sa.BigInteger)
 _RUNS = schema.runs.c
-_MINE = _RUNS.id.in_(each("ids", sa.String))
+_MINE = within(_RUNS.id, "ids")
 _RENEW = (
     sa.update(schema.runs)
     .where(_MINE, _RUNS.ended_at.is_(None))

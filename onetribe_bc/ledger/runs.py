@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from onetribe_bc.errors import Bc2otError, BusyError
 from onetribe_bc.ledger import orders, schema
-from onetribe_bc.ledger.engine import Engine, Transaction, each, in_each_dialect
+from onetribe_bc.ledger.engine import Engine, Transaction, in_each_dialect, within
 from onetribe_bc.ledger.orders import Key, of
 from onetribe_bc.ledger.writer import Database
 
@@ -41,7 +41,7 @@ _INSERT = in_each_dialect(
 )
 _END = (
     sa.update(schema.runs)
-    .where(schema.IS_OPEN, _RUNS.id.in_(each("ids", sa.String)))
+    .where(schema.IS_OPEN, within(_RUNS.id, "ids"))
     .values(ended_at=sa.bindparam("ended_at"), outcome=sa.bindparam("outcome"))
 )
 _COUNT = (
