@@ -85,7 +85,7 @@ def test_a_ledger_moves_to_postgresql_and_back_with_everything_in_it(
     assert counts["orders"] == ORDERS + 3
     assert contents(url) == before
     with closing(Database(url)) as database:
-        (number,) = database.read(lambda t: t.execute("SELECT count(*) FROM counts"))[0]
+        (number,) = database.read(lambda t: t.query("SELECT count(*) FROM counts"))[0]
     assert number < 20, "the start of the next run would add up a row per order"
     for moved, where in ((file, url), (url, back)):
         if moved is url:

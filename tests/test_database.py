@@ -236,7 +236,7 @@ def test_commits_survive_power_loss_without_a_write_ahead_log(
     database: Database,
 ) -> None:
     def pragma(name: str) -> Any:
-        return database.do(lambda t: t.execute(f"PRAGMA {name}"))[0][0]
+        return database.do(lambda t: t.query(f"PRAGMA {name}"))[0][0]
 
     assert pragma("synchronous") == 2  # FULL
     assert pragma("journal_mode") == "truncate"
@@ -347,8 +347,8 @@ def test_a_ledger_that_becomes_read_only_is_reported(database: Database) -> None
 def test_a_full_disk_is_reported_and_committed_data_is_kept(database: Database, path: Path) -> None:
     ledger = make_book(database, FakeClock())
     ledger.record([Seen(make_order(1))])
-    [(pages,)] = database.do(lambda t: t.execute("PRAGMA page_count"))
-    database.do(lambda t: t.execute(f"PRAGMA max_page_count={pages}"))
+    [(pages,)] = database.do(lambda t: t.query("PRAGMA page_count"))
+    database.do(lambda t: t.query(f"PRAGMA max_page_count={pages}"))
     with pytest.raises(LedgerError, match="is full") as caught:
         ledger.record([Seen(make_order(i)) for i in range(2, 1000)])
     assert "Make room" in caught.value.hint

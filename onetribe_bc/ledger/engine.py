@@ -61,30 +61,29 @@ class Transaction:
         """Return the first row, None where there is none."""
         return next(iter(self.rows(statement, **values)), None)
 
-    def run(self, statement: Statement, *rows: Mapping[str, Any]) -> int:
-        """Run a statement for each row of values, which all have the same names; return how many
-        rows it changed.
-        """
-        values = [tuple(row.values()) for row in rows]
-        return self.run_tuples(statement, tuple(rows[0]), values) if rows else 0
+    def run(self, statement: Statement, *rows: Mapping[str, Any]) -> None:
+        """Run a statement for each row of values, which all have the same names."""
+        if rows:
+            self.run_tuples(statement, tuple(rows[0]), (tuple(row.values()) for row in rows))
 
-    def run_tuples(self, statement: Statement, names: tuple[str, ...], rows: Iterable[Row]) -> int:
+    def run_tuples(self, statement: Statement, names: tuple[str, ...], rows: Iterable[Row]) -> None:
         """Run a statement for each row of values, which have these names."""
         prepared = self._prepare(statement)
         bind = prepared.binder(names)
         bound = [bind(row) for row in rows]
-        if not bound:
-            return 0
         if len(bound) == 1:
             self.cursor.execute(prepared.sql, bound[0])
-        else:
+        elif bound:
             self.cursor.executemany(prepared.sql, bound)
-        return int(self.cursor.rowcount)
 
-    def execute(self, sql: str) -> list[Row]:
-        """Run plain SQL, such as DDL; return its rows, if any."""
+    def execute(self, sql: str) -> None:
+        """Run plain SQL, such as DDL."""
         self.cursor.execute(sql)
-        return list(self.cursor.fetchall()) if self.cursor.description else []
+
+    def query(self, sql: str) -> list[Row]:
+        """Run plain SQL that returns rows."""
+        self.cursor.execute(sql)
+        return list(self.cursor.fetchall())
 
     def _prepare(self, statement: Statement) -> Prepared:
         key = id(statement)

@@ -51,7 +51,7 @@ def migrate(transaction: Transaction) -> None:
     """Bring a ledger of version 2 to version 3, within the transaction."""
     for statement in FROM_2:
         transaction.execute(statement)
-    there = {name for (name,) in transaction.execute("SELECT name FROM sqlite_master")}
+    there = {name for (name,) in transaction.query("SELECT name FROM sqlite_master")}
     for name, statement in schema.create_statements(transaction.dialect):
         if name not in there:
             transaction.execute(statement)

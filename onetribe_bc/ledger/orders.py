@@ -179,17 +179,18 @@ class Rows:
         self._entries: dict[int, Entry] = {}
         self._attempts: list[dict[str, Any]] = []
 
-    def lock(self, ids: Collection[int]) -> None:
-        """Lock the rows with these ids, those that exist."""
+    def lock(self, ids: Collection[int]) -> dict[int, Entry]:
+        """Lock the rows with these ids, and return those that exist."""
         rows = self._transaction.rows(_LOCK, **self._key.values, ids=sorted(ids))
-        self._before.update((row[0], Entry._make(row)) for row in rows)
-        self._entries.update(self._before)
+        locked = {row[0]: Entry._make(row) for row in rows}
+        self._before.update(locked)
+        self._entries.update(locked)
+        return locked
 
-    def create(self, entries: Sequence[Entry]) -> bool:
-        """Insert rows where there are none; whether there were none at all."""
+    def create(self, entries: Iterable[Entry]) -> None:
+        """Insert rows where there are none."""
         new = sorted(entries, key=lambda entry: entry.order_id)
-        inserted = self._transaction.run_tuples(_INSERT, _NAMES, map(self._row, new))
-        return inserted == len(new)
+        self._transaction.run_tuples(_INSERT, _NAMES, map(self._row, new))
 
     def get(self, order_id: int) -> Entry | None:
         """Return an entry as it stands in this transaction, if its row is locked."""
@@ -278,18 +279,13 @@ def record(
     if not changed:
         return decided
     rows = Rows(transaction, key)
-    fresh = [entry for order_id, entry in changed.items() if order_id not in known]
-    ids = set(changed) & set(known)
-    if not rows.create(fresh):
-        ids |= {entry.order_id for entry in fresh}  # another process was faster with one of them
-    if ids:
-        rows.lock(ids)
-        known.update({i: entry for i in ids if (entry := rows.get(i)) is not None})
-        known.update({e.order_id: e for e in fresh if e.order_id not in ids})
-        decided, changed = decide(known, page, policy, now, gap)
-        for order_id in ids & set(changed):
-            rows.put(changed[order_id])
-        rows.write()
+    rows.create(entry for order_id, entry in changed.items() if order_id not in known)
+    # Decided again on the locked rows: another process may have been faster.
+    known.update(rows.lock(changed))
+    decided, changed = decide(known, page, policy, now, gap)
+    for entry in changed.values():
+        rows.put(entry)
+    rows.write()
     return decided
 
 

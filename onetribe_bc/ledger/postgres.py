@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,7 @@ class PostgresEngine:
         self._location = location
         self._cache: dict[int, Prepared] = {}
         self._watchdog = Watchdog(patience_s)
+        self._pipelined = patience_s is not None  # a copy loads rows, which no pipeline can
         self._leases = Leases(self)
         self._lost_at = -lease_s
         self._was_primary = False
@@ -154,7 +155,7 @@ class PostgresEngine:
         return connection
 
     def _check_primary(self, transaction: Transaction) -> None:
-        in_recovery, commits = transaction.execute(
+        in_recovery, commits = transaction.query(
             "SELECT pg_is_in_recovery(), current_setting('synchronous_commit')"
         )[0]
         if in_recovery and self._was_primary:
@@ -166,7 +167,7 @@ class PostgresEngine:
 
     def _version(self, transaction: Transaction) -> int | None:
         """Return the version of the ledger's tables; None where there are none."""
-        if transaction.execute("SELECT to_regclass('ledger_meta')") == [(None,)]:
+        if transaction.query("SELECT to_regclass('ledger_meta')") == [(None,)]:
             return None
         return meta.version(transaction)
 
@@ -178,7 +179,7 @@ class PostgresEngine:
         """
         with self._changing() as transaction:
             version = self._version(transaction)
-            if transaction.execute("SHOW server_encoding") != [("UTF8",)]:
+            if transaction.query("SHOW server_encoding") != [("UTF8",)]:
                 raise refusals.not_utf8(self.label)
             if version is None:
                 postgres_schema.create(transaction)
@@ -218,7 +219,9 @@ class PostgresEngine:
         """Run a write transaction, durable on exit."""
         with (
             self._watchdog.watch(connection),
-            self._within(connection, "BEGIN ISOLATION LEVEL READ COMMITTED") as transaction,
+            self._within(
+                connection, "BEGIN ISOLATION LEVEL READ COMMITTED", pipelined=self._pipelined
+            ) as transaction,
         ):
             yield transaction
 
@@ -237,16 +240,20 @@ class PostgresEngine:
             yield transaction
 
     @contextmanager
-    def _within(self, connection: Connection, begin: str) -> Iterator[Transaction]:
+    def _within(
+        self, connection: Connection, begin: str, *, pipelined: bool = False
+    ) -> Iterator[Transaction]:
+        """Run a transaction; a pipelined one waits for the server only where it reads rows."""
         cursor = connection.cursor()
-        cursor.execute(begin.encode())
         try:
-            yield Transaction(cursor, self.dialect, self._cache)
+            with connection.pipeline() if pipelined else nullcontext():
+                cursor.execute(begin.encode())
+                yield Transaction(cursor, self.dialect, self._cache)
+                cursor.execute("COMMIT")
         except BaseException:
             with suppress(psycopg.Error):
                 cursor.execute("ROLLBACK")
             raise
-        cursor.execute("COMMIT")
 
     def load(
         self, transaction: Transaction, table: str, columns: Sequence[str], rows: Iterable[Row]

@@ -74,7 +74,7 @@ _FOLD = """
 
 def fold(transaction: Transaction) -> None:
     """Add up the changes of `counts` that triggers appended, unless another process does."""
-    if transaction.execute(f"SELECT pg_try_advisory_xact_lock({_LOCK + 1})") == [(True,)]:
+    if transaction.query(f"SELECT pg_try_advisory_xact_lock({_LOCK + 1})") == [(True,)]:
         transaction.execute(_FOLD)
 
 

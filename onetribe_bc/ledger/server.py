@@ -93,14 +93,14 @@ def _read(engine: Engine, clock: Clock) -> Mapping[str, Any]:
         closing(engine.connect(read_only=True)) as connection,
         engine.snapshot(connection, _WAIT_S) as transaction,
     ):
-        version, epoch = transaction.execute(_SERVER)[0]
+        version, epoch = transaction.query(_SERVER)[0]
         return {
             "version": str(version).partition(" ")[0],
             "uses_tls": connection.pgconn.ssl_in_use,
             "ahead": datetime.fromtimestamp(epoch, UTC) - clock.now(),
             "unset_timeouts": _column(transaction, _UNSET),
             "missing_rights": _column(transaction, _MISSING_RIGHTS),
-            "connections_left": transaction.execute(_CONNECTIONS_LEFT)[0][0],
+            "connections_left": transaction.query(_CONNECTIONS_LEFT)[0][0],
         }
 
 
@@ -117,7 +117,7 @@ def last_activity(location: PostgresUrl, store_hash: str) -> datetime | None:
 
 
 def _column(transaction: Transaction, query: str) -> list[str]:
-    return [name for (name,) in transaction.execute(query)]
+    return [name for (name,) in transaction.query(query)]
 
 
 def _error(engine: Engine, check: Callable[[], object]) -> Bc2otError | None:

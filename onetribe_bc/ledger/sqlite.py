@@ -76,7 +76,7 @@ class SqliteEngine:
 
     def version(self, transaction: Transaction) -> int | None:
         """Return the ledger's version, None while it has no tables. Raises LedgerError."""
-        tables = transaction.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        tables = transaction.query("SELECT name FROM sqlite_master WHERE type = 'table'")
         if (schema.meta.name,) in tables:
             return self._checked_version(transaction)
         if tables:
@@ -353,7 +353,7 @@ def inspect(path: Path, store_hash: str, *, lock_timeout_s: float = SILENT_S) ->
         with closing(sqlite3.connect(url, uri=True, timeout=lock_timeout_s)) as connection:
             _refuse_wal(connection, engine.label)
             transaction = Transaction(connection.cursor(), engine.dialect, {})
-            [(problem,)] = transaction.execute("PRAGMA quick_check(1)")
+            [(problem,)] = transaction.query("PRAGMA quick_check(1)")
             if problem != "ok":
                 raise _damaged(engine.label, problem)
             version = engine.version(transaction)
