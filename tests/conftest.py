@@ -20,7 +20,7 @@ from onetribe_bc.api.bigcommerce import BigCommerceClient
 from onetribe_bc.api.http import Timeouts
 from onetribe_bc.api.onetribe import OneTribeClient
 from onetribe_bc.ledger.postgres import PostgresEngine
-from onetribe_bc.location import PostgresUrl, parse_location
+from onetribe_bc.location import Location, PostgresUrl, parse_location
 from onetribe_bc.sandbox import Sandbox
 from onetribe_bc.secret import Secret
 from tests.clocks import FakeClock
@@ -178,6 +178,15 @@ def make_postgres(postgres: PostgresServer) -> Iterator[Callable[[], PostgresUrl
     yield make
     for name in made:
         postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    """An empty ledger, of each engine in turn."""
+    if request.param == "sqlite":
+        return tmp_path / "ledger.db"
+    url: PostgresUrl = request.getfixturevalue("make_postgres")()
+    return url
 
 
 def wait_until_old(postgres: PostgresServer, seconds: float) -> None:

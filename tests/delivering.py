@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
+
+import psycopg
 
 from onetribe_bc.api.onetribe import fingerprint
 from onetribe_bc.commands.backfill import backfill, preview
@@ -27,6 +30,7 @@ from onetribe_bc.errors import Bc2otError
 from onetribe_bc.ledger.ledger import Ledger
 from onetribe_bc.ledger.states import Disposition, Entry, Policy
 from onetribe_bc.ledger.writer import Database
+from onetribe_bc.location import Location
 from onetribe_bc.order import Order, parse_order
 from onetribe_bc.sandbox import Sandbox
 from onetribe_bc.secret import Secret
@@ -79,7 +83,7 @@ class Desk:
     """Runs of `bc2ot` against a sandbox, on one ledger."""
 
     sandbox: Sandbox
-    ledger: Path
+    ledger: Location
     clock: FakeClock = field(default_factory=FakeClock)
     workers: int = 4
     attempts: int = 5
@@ -174,18 +178,30 @@ class Desk:
         with closing(Database(self.ledger)) as database:
             return question(self.book(database))
 
-    def connect(self) -> sqlite3.Connection:
+    def connect(self) -> Any:
         """Another process's connection to the ledger, as good as."""
-        return sqlite3.connect(self.ledger, isolation_level=None)
+        if isinstance(self.ledger, Path):
+            return sqlite3.connect(self.ledger, isolation_level=None, check_same_thread=False)
+        return psycopg.connect(self.ledger.url.reveal(), autocommit=True)
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
-        """Read the ledger's tables."""
+        """Run a statement on the ledger's tables, and return its rows."""
         with closing(self.connect()) as connection:
-            return connection.execute(statement).fetchall()
+            cursor = connection.execute(statement)
+            return list(cursor.fetchall()) if cursor.description else []
 
-    def lock_files(self) -> list[Path]:
-        """The runs' locks and records."""
-        return sorted(self.ledger.with_name(self.ledger.name + ".locks").iterdir())
+    def run_locks(self) -> list[str]:
+        """The locks of runs that are at work, or died (SQLite)."""
+        if not isinstance(self.ledger, Path):
+            return []
+        folder = self.ledger.with_name(self.ledger.name + ".locks")
+        return [path.name for path in folder.glob("run-*")]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of a process that works on the same store and ledger."""
+        ledger = self.ledger if isinstance(self.ledger, Path) else self.ledger.url.reveal()
+        return {**os.environ, **self.sandbox.environment(), "BC2OT_LEDGER": str(ledger)}
 
     def entry(self, order_id: int) -> Entry | None:
         found: Entry | None = self.ask(lambda ledger: ledger.entry(order_id))

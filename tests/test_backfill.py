@@ -22,6 +22,7 @@ from onetribe_bc.errors import (
 )
 from onetribe_bc.ids import parse_ids
 from onetribe_bc.ledger.states import Disposition
+from onetribe_bc.location import Location
 from onetribe_bc.sandbox import ORDERS_SCOPE, Fault, Gate
 from tests.clocks import FakeClock
 from tests.conftest import SERVER_NOW, ClientFactory, SandboxFactory
@@ -29,9 +30,9 @@ from tests.delivering import Desk, Run
 
 
 @pytest.fixture
-def desk(make_sandbox: SandboxFactory, tmp_path: Path) -> Desk:
+def desk(make_sandbox: SandboxFactory, location: Location) -> Desk:
     """A store of 300 orders, a tenth of them Incomplete: two pages."""
-    return Desk(make_sandbox(300, example=True), tmp_path / "ledger.db")
+    return Desk(make_sandbox(300, example=True), location)
 
 
 def ids_request(*texts: str, **fields: Any) -> OrderFilter:
@@ -436,4 +437,4 @@ def test_each_run_is_recorded_with_its_counts(desk: Desk) -> None:
     row = "SELECT command, outcome, seen, delivered, skipped, failed, unknown FROM runs"
     assert desk.query(row) == [("backfill", "done", 301, delivered, 301 - delivered, 0, 0)]
     assert desk.query("SELECT count(*) FROM runs WHERE ended_at >= started_at") == [(1,)]
-    assert [path.name for path in desk.lock_files() if path.name.startswith("run-")] == []
+    assert desk.run_locks() == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 from onetribe_bc.errors import ExitCode
 from onetribe_bc.ledger.ledger import Ledger
 from onetribe_bc.ledger.writer import Database
+from onetribe_bc.location import Location
 from onetribe_bc.sandbox import Sandbox
 from tests.clocks import FakeClock
 from tests.conftest import SandboxFactory
@@ -35,19 +35,14 @@ def busy_shop(make_sandbox: SandboxFactory) -> Sandbox:
 
 
 @pytest.fixture
-def desk(busy_shop: Sandbox, tmp_path: Path) -> Desk:
-    return Desk(busy_shop, tmp_path / "ledger.db")
+def desk(busy_shop: Sandbox, location: Location) -> Desk:
+    return Desk(busy_shop, location)
 
 
 @contextmanager
 def backfill(desk: Desk) -> Iterator[subprocess.Popen[str]]:
     """`bc2ot backfill` as a process of its own."""
-    environment = {
-        **os.environ,
-        **desk.sandbox.environment(),
-        "BC2OT_LEDGER": str(desk.ledger),
-        "BC2OT_WORKERS": str(WORKERS),
-    }
+    environment = {**desk.environment, "BC2OT_WORKERS": str(WORKERS)}
     command = [sys.executable, "-m", "onetribe_bc", "backfill"]
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -119,7 +114,7 @@ def test_repeated_kills_lose_no_order_and_every_duplicate_is_flagged(
     assert set(desk.states()) == {"delivered", "skipped"}
     assert duplicated(desk) <= flagged(desk)
     assert sum(times - 1 for times in desk.filed.values()) <= desk.flagged() <= unknown
-    assert not [path.name for path in desk.lock_files() if path.name.startswith("run-")]
+    assert desk.run_locks() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -295,6 +295,8 @@ def test_the_engines_of_a_test_come_from_its_fixtures_and_parametrization(tmp_pa
         "def test_both(ledger): ...\n"
         "@pytest.mark.parametrize('engine', ['sqlite', 'postgresql'])\n"
         "def test_each(engine): ...\n"
+        "@pytest.mark.parametrize('ledger', ['sqlite'], indirect=True)\n"
+        "def test_one(ledger): ...\n"
     )
     assert engines_of_tests(tmp_path) == {
         "test_file": {"sqlite"},
@@ -302,6 +304,7 @@ def test_the_engines_of_a_test_come_from_its_fixtures_and_parametrization(tmp_pa
         "test_own_server": {"postgresql"},
         "test_both": {"sqlite", "postgresql"},
         "test_each": {"sqlite", "postgresql"},
+        "test_one": {"sqlite"},
     }
 
 
@@ -309,6 +312,6 @@ def test_a_guarantee_that_names_the_wrong_engine_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     guarantees = documents.read("docs/guarantees.md")
-    wrong = guarantees.replace(" (both)", "").replace("once` (PostgreSQL)", "once` (both)", 1)
+    wrong = guarantees.replace("` (both)", "`", 1).replace("once` (PostgreSQL)", "once` (both)", 1)
     monkeypatch.setattr(documents, "read", {"docs/guarantees.md": wrong}.__getitem__)
     assert len(documents.misnamed_tests()) == 2

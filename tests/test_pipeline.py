@@ -47,9 +47,8 @@ def each_once(run: Run) -> bool:
 
 
 def nothing_hangs(desk: Desk) -> bool:
-    """No claim is left, and no record of a run."""
-    runs = [path for path in desk.lock_files() if path.name.startswith("run-")]
-    return "sending" not in desk.states() and not runs
+    """No claim is left, and no lock of a run."""
+    return "sending" not in desk.states() and not desk.run_locks()
 
 
 def finish(desk: Desk, *, in_doubt: int = 0) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import random
 import signal
 import subprocess
@@ -61,12 +60,7 @@ def desk(big_shop: Sandbox, tmp_path: Path) -> Station:
 @contextmanager
 def bc2ot(desk: Station, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A command line as a process of its own."""
-    environment = {
-        **os.environ,
-        **desk.sandbox.environment(),
-        "BC2OT_LEDGER": str(desk.ledger),
-        "BC2OT_WORKERS": str(WORKERS),
-    }
+    environment = {**desk.environment, "BC2OT_WORKERS": str(WORKERS)}
     process = subprocess.Popen(
         [sys.executable, "-m", "onetribe_bc", *arguments],
         env=environment,

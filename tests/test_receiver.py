@@ -23,6 +23,7 @@ from onetribe_bc.delivery.context import open_clients
 from onetribe_bc.ledger.ledger import Ledger
 from onetribe_bc.ledger.locks import locks_beside
 from onetribe_bc.ledger.writer import Database
+from onetribe_bc.location import Location
 from onetribe_bc.sandbox import Quota, Sandbox
 from onetribe_bc.web.service import Service
 from tests.callbacks import (
@@ -42,8 +43,8 @@ NEW_ID = 90_000
 
 
 @pytest.fixture
-def site(sandbox: Sandbox, tmp_path: Path) -> Site:
-    return Site(sandbox, tmp_path / "ledger.db")
+def site(sandbox: Sandbox, location: Location) -> Site:
+    return Site(sandbox, location)
 
 
 @pytest.fixture
@@ -164,6 +165,7 @@ def test_a_change_that_comes_while_the_order_is_being_sent_is_sent_after_it(
 
 def claimed_by_the_dead(site: Site, order_id: int) -> None:
     """A process was sending another version of the order when it was killed."""
+    assert isinstance(site.ledger, Path)
     (locks_beside(site.ledger) / "run-dead.lock").touch()
     with closing(site.connect()) as ledger:
         ledger.execute(
@@ -172,6 +174,7 @@ def claimed_by_the_dead(site: Site, order_id: int) -> None:
         )
 
 
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 def test_a_change_to_an_order_that_a_dead_process_was_sending_is_sent_later(
     site: Site, clock: FakeClock
 ) -> None:
@@ -193,6 +196,7 @@ def test_a_change_to_an_order_that_a_dead_process_was_sending_is_sent_later(
     assert site.sandbox.onetribe.bodies(218)[-1] == site.sandbox.store.raw(218)
 
 
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 def test_orders_of_a_dead_process_are_sent_before_the_next_sync(
     site: Site, service: Service, clock: FakeClock
 ) -> None:
@@ -417,6 +421,7 @@ def test_a_ledger_that_cannot_be_written_is_reported(site: Site, clock: FakeCloc
     assert service.receiver.problem(5) == "the ledger cannot be written"
 
 
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 def test_an_order_whose_outcome_the_ledger_did_not_record_is_sent_again_and_flagged(
     site: Site, clock: FakeClock
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import subprocess
@@ -67,9 +66,7 @@ class Merchant:
 
 def start(site: Site, log: Path) -> subprocess.Popen[bytes]:
     environment = {
-        **os.environ,
-        **site.sandbox.environment(),
-        "BC2OT_LEDGER": str(site.ledger),
+        **site.environment,
         "BC2OT_WORKERS": str(WORKERS),
         "BC2OT_RECEIVER_SECRET": SHARED_SECRET,
     }

@@ -19,6 +19,7 @@ from onetribe_bc.errors import CredentialsError, InputError, UnreachableError
 from onetribe_bc.ledger.ledger import Ledger, Seen
 from onetribe_bc.ledger.states import Disposition, Policy, State
 from onetribe_bc.ledger.writer import Database
+from onetribe_bc.location import Location
 from onetribe_bc.sandbox import Fault, Request, Sandbox
 from tests.clocks import FakeClock
 from tests.conftest import SERVER_NOW, SandboxFactory
@@ -30,9 +31,9 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def desk(make_sandbox: SandboxFactory, tmp_path: Path) -> Station:
+def desk(make_sandbox: SandboxFactory, location: Location) -> Station:
     """A store of 60 orders, some of them Incomplete, that was never synced."""
-    return Station(make_sandbox(60), tmp_path / "ledger.db")
+    return Station(make_sandbox(60), location)
 
 
 @pytest.fixture
@@ -605,7 +606,7 @@ SENT = "state = 'delivered', sha256 = 'other', run_id = NULL"
         (BEING_SENT, SENT, True),
         (SENT, "attempts = attempts + 1", True),
         (SENT, SENT, False),
-        (BEING_SENT, "state = 'delivered', run_id = NULL, sha256 = :fetched", False),
+        (BEING_SENT, "state = 'delivered', run_id = NULL, sha256 = '{fetched}'", False),
     ],
     ids=["claimed", "settled", "claimed and settled", "untouched", "the same version"],
 )
@@ -622,8 +623,7 @@ def test_a_change_fetched_while_another_version_is_sent_stays_in_the_inbox(
         ledger.execute(f"UPDATE orders SET {before} WHERE order_id = {order_id}")
         pages = iter_named(context, context.ledger.inbox.all(), lookups=1)
         (order,) = next(pages).orders
-        ledger.execute(
-            f"UPDATE orders SET {meanwhile} WHERE order_id = {order_id}", {"fetched": order.sha256}
-        )
+        change = meanwhile.format(fetched=order.sha256)
+        ledger.execute(f"UPDATE orders SET {change} WHERE order_id = {order_id}")
         assert list(pages) == []
         assert [one.order_id for one in context.ledger.inbox.all()] == [order_id] * kept

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import random
 import socket
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -277,7 +276,7 @@ def test_health_is_reported_while_callbacks_wait_for_a_locked_ledger(site: Site)
 def test_a_stopping_server_answers_requests_in_flight_and_closes_all_connections(
     site: Site,
 ) -> None:
-    other = sqlite3.connect(site.ledger, isolation_level=None, check_same_thread=False)
+    other = site.connect()
     with ExitStack() as clients:
         with up(site) as (service, server):
             idle, kept, in_flight = (clients.enter_context(Client(server.port)) for _ in range(3))

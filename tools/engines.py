@@ -60,8 +60,8 @@ def _engines(test: ast.FunctionDef, fixtures: Functions) -> frozenset[str]:
     while waiting:
         function = waiting.pop()
         decorators = " ".join(map(ast.unparse, function.decorator_list))
-        if all(repr(engine) in decorators for engine in ENGINES):
-            return ENGINES
+        if named := {engine for engine in ENGINES if repr(engine) in decorators}:
+            return frozenset(named)
         names = {node.value for node in ast.walk(function) if isinstance(node, ast.Constant)}
         names |= {argument.arg for argument in function.args.args}
         calls = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
