@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -183,6 +183,18 @@ class Desk:
         if isinstance(self.ledger, Path):
             return sqlite3.connect(self.ledger, isolation_level=None, check_same_thread=False)
         return psycopg.connect(self.ledger.url.reveal(), autocommit=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Another process holds the ledger's locks."""
+        with closing(self.connect()) as other:
+            if isinstance(self.ledger, Path):
+                other.execute("BEGIN IMMEDIATE")
+            else:
+                other.execute("BEGIN")
+                other.execute("LOCK TABLE orders, callbacks IN EXCLUSIVE MODE")
+            yield
+            other.execute("ROLLBACK")
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Run a statement on the ledger's tables, and return its rows."""

@@ -19,6 +19,7 @@ from onetribe_bc.api.webhook import MAX_CALLBACK_BYTES
 from onetribe_bc.delivery.report import Report
 from onetribe_bc.errors import ConfigurationError, InputError
 from onetribe_bc.ledger.states import Disposition
+from onetribe_bc.location import Location
 from onetribe_bc.sandbox import Sandbox
 from onetribe_bc.sandbox.sandbox import CLIENT_SECRET
 from onetribe_bc.web import create_application
@@ -327,13 +328,14 @@ def test_an_invalid_path_is_refused(site: Site, path: str) -> None:
 # Ledger unavailable, shutdown, bugs
 
 
-def test_a_callback_gets_503_while_the_ledger_is_locked_and_after_it_is_closed(site: Site) -> None:
+def test_a_callback_gets_503_while_the_ledger_is_locked_and_after_it_is_closed(
+    sandbox: Sandbox, location: Location
+) -> None:
+    site = Site(sandbox, location)
     with at_rest(site) as application:
-        other = site.connect()
-        other.execute("BEGIN IMMEDIATE")
-        application.ledger_timeout_s = 0.05
-        assert post(application, callback(218)) == Reply(503, {"Content-Length": "0"}, b"")
-        other.execute("ROLLBACK")
+        with site.locked():
+            application.ledger_timeout_s = 0.05
+            assert post(application, callback(218)) == Reply(503, {"Content-Length": "0"}, b"")
         application.ledger_timeout_s = 30
         assert post(application, callback(218)).status == 200
     application.draining = False
