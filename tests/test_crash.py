@@ -87,6 +87,7 @@ def flagged(desk: Desk) -> set[int]:
     return found
 
 
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)  # without a lease to wait for
 def test_repeated_kills_lose_no_order_and_every_duplicate_is_flagged(
     desk: Desk,
 ) -> None:
@@ -141,6 +142,7 @@ def test_a_signal_finishes_orders_in_flight_and_prints_the_summary(
     assert desk.flagged() == 0
 
 
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)  # without a lease to wait for
 def test_a_second_interrupt_stops_immediately_and_flags_orders_in_flight(
     desk: Desk,
 ) -> None:
