@@ -88,6 +88,7 @@ class Desk:
     workers: int = 4
     attempts: int = 5
     on_unknown: Any = "resend"
+    max_copies: int = 3
     resend: Any = "never"
     skip: tuple[str | int, ...] = ("Incomplete",)
     url: str = ""
@@ -110,6 +111,7 @@ class Desk:
                     attempts=self.attempts,
                     read_timeout_s=self.read_timeout_s,
                     on_unknown=self.on_unknown,
+                    max_copies=self.max_copies,
                 ),
                 **delivery,
             ),

@@ -90,7 +90,7 @@ class Stage:
             puppet.kill()
         self._process.communicate()
 
-    def puppet(self, ledger: Location, *, twice: bool = False, **policy: bool) -> Puppet:
+    def puppet(self, ledger: Location, *, twice: bool = False, **policy: int) -> Puppet:
         """A new process with the ledger open."""
         text = str(ledger) if isinstance(ledger, Path) else ledger.url.reveal()
         self._number += 1
@@ -184,7 +184,7 @@ class _Actor:
         return step.disposition
 
 
-def _act(orders: str, answers: str, ledger: str, twice: bool, policy: dict[str, bool]) -> None:
+def _act(orders: str, answers: str, ledger: str, twice: bool, policy: dict[str, Any]) -> None:
     with Path(orders).open() as incoming, Path(answers).open("w") as outgoing:
         actor = _Actor(parse_location(ledger), Policy(**policy), twice=twice)
         for line in incoming:

@@ -363,11 +363,13 @@ def test_under_faults_on_both_sides_nothing_is_lost_and_each_duplicate_is_flagge
     make_sandbox: SandboxFactory, tmp_path: Path, on_unknown: str
 ) -> None:
     desk = Desk(make_sandbox(550), tmp_path / "ledger.db", workers=8, on_unknown=on_unknown)
+    desk.max_copies = 20
     for kind in ("5xx", "reset", "truncated", "garbled", "bare_429", "cut_json"):
         desk.sandbox.faults.add(f"bigcommerce:{kind}=0.1")
     for kind in ("5xx=0.1", "reset=0.05", "lost_reply=0.05", "html=0.05@503", "truncated=0.1"):
         desk.sandbox.faults.add(f"onetribe:{kind}")
     for _ in range(12):
+        desk.clock.advance(86_400)  # unknown orders are due again
         run = desk.run()
         assert sum(run.dispositions.values()) == run.summary.seen
         assert max(Counter(report.order_id for report in run.reports).values(), default=1) == 1

@@ -74,6 +74,11 @@ def test_a_one_tribe_that_is_down_stops_the_run_early(shell: Shell, kind: str) -
     assert "<html" not in result.err
     assert "delivered" not in shell.states()
     assert len(shell.sandbox.onetribe.received) < 30
+    if kind == "html@502":  # each counts as a copy
+        shell.sandbox.faults.clear()
+        shell.run("backfill").says(1, "still owed (One Tribe may have it 2 times): ",
+                                   "It may have arrived. Not sent again before 20")  # fmt: skip
+        shell.run("retry", "--unknown").says(0)
     _recover(shell, "backfill")
 
 
@@ -96,7 +101,7 @@ def test_html_with_200_counts_as_delivered(shell: Shell) -> None:
 def test_no_response_leaves_the_order_unknown_and_the_next_run_sends_it_again(shell: Shell) -> None:
     shell.sandbox.faults.add("onetribe:lost_reply*1#218")
     result = shell.run("push-order", "218")
-    result.says(1, "Order 218 unknown: ", "It may have arrived", "the next run sends them again")
+    result.says(1, "Order 218 unknown: ", "It may have arrived", "later runs send them again")
     assert shell.state(218)["state"] == "unknown"
     shell.run("push-order", "218").says(0, "1 delivered", "1 possible duplicate at One Tribe")
     assert shell.sandbox.onetribe.counts() == {218: 2}

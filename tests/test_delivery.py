@@ -135,11 +135,33 @@ def test_a_temporary_failure_is_retried_with_full_jitter(desk: Desk, status: int
 def test_an_order_behind_a_gateways_answer_may_have_arrived_and_is_counted_so(
     desk: Desk, status: int
 ) -> None:
-    answer(desk, status, times=3)
+    answer(desk, status, times=1)
     run = desk.run(only(first(desk)))
     assert run.dispositions == {Disposition.DELIVERED: 1}
-    assert attempts(desk, first(desk)) == ["unknown"] * 3 + ["delivered"]
-    assert desk.flagged() == 3
+    assert attempts(desk, first(desk)) == ["unknown", "delivered"]
+    assert desk.flagged() == 1
+
+
+def test_a_gateway_that_loses_each_response_gets_one_more_copy_at_growing_intervals(
+    desk: Desk,
+) -> None:
+    answer(desk, 504)
+    one = only(first(desk))
+    for hours, copies in ((0, 2), (0.9, 2), (0.2, 3), (100, 3)):
+        desk.clock.advance(hours * 3600)
+        desk.run(one)
+        assert attempts(desk, first(desk)) == ["unknown"] * copies
+    assert desk.run(one).dispositions == {Disposition.HELD: 1}
+
+
+def test_a_gateway_in_front_of_a_one_tribe_that_is_down_ends_the_run_like_an_outage(
+    desk: Desk,
+) -> None:
+    answer(desk, 502)
+    run = desk.run(workers=1)
+    assert run.error is not None
+    assert run.error.exit_code == ExitCode.UNREACHABLE
+    assert desk.states() == {"unknown": 1, "pending": 11}
 
 
 @pytest.mark.parametrize("status", [502, 504, 520, 524])

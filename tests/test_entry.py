@@ -15,6 +15,7 @@ from onetribe_bc.ledger.states import (
     DELETED,
     OWED,
     RELEASED,
+    RESEND_AFTER,
     Disposition,
     Entry,
     Gap,
@@ -42,6 +43,8 @@ policies = st.builds(
     on_change=st.booleans(),
     resend_unknown=st.booleans(),
     retry_failed=st.booleans(),
+    max_copies=st.none() | st.integers(1, 4),
+    at_intervals=st.booleans(),
 )
 outcomes = st.sampled_from([None, *OWED[::2], State.DELIVERED, State.FAILED])
 
@@ -51,6 +54,7 @@ def entries(draw: st.DrawFn, state: State | None = None) -> Entry:
     deliveries = draw(st.integers(0, 3))
     return Entry(
         order_id=218,
+        sent_at=draw(st.sampled_from([None, NOW, LATER])),
         state=state or draw(st.sampled_from(State)),
         first_seen_at=NOW,
         updated_at=NOW,
@@ -127,7 +131,7 @@ def test_a_released_claim_leaves_the_order_unchanged(state: State) -> None:
 def test_an_older_version_is_not_sent_over_a_newer_one() -> None:
     newer = Entry(218, State.DELIVERED, NOW, NOW, sha256="b" * 64, modified_at=LATER)
     older = replace(order(), date_modified=NOW)
-    assert decide(newer, older, Policy(on_change=True)) is Disposition.ALREADY_DELIVERED
+    assert decide(newer, older, Policy(on_change=True), LATER) is Disposition.ALREADY_DELIVERED
 
 
 @given(entries(), orders, policies)
@@ -150,6 +154,9 @@ def test_orders_to_send_are_owed_or_still_delivered(
     after, decision = record(before, seen, "", policy, LATER)
     if decision is Disposition.TO_SEND:
         assert after.state in OWED or (after.state is State.DELIVERED and policy.force)
+    elif decision is Disposition.HELD:
+        assert after.state is State.UNKNOWN
+        assert not policy.resend_unknown or before.unacknowledged >= (policy.max_copies or 99)
     else:
         assert after.state is before.state
 
@@ -159,7 +166,9 @@ def test_a_delivered_order_is_sent_again_only_by_force_or_when_it_changed(
     before: Entry, seen: Order, policy: Policy
 ) -> None:
     wanted = policy.force or (policy.on_change and seen.sha256 != before.sha256)
-    decision = decide(before, seen, policy)
+    if not before.deliveries:
+        before = before._replace(deliveries=1, arrivals=max(1, before.arrivals))
+    decision = decide(before, seen, policy, LATER)
     assert decision is (Disposition.TO_SEND if wanted else Disposition.ALREADY_DELIVERED)
     after, _ = record(before, seen, "", policy, LATER)
     if not wanted or policy.force:
@@ -173,9 +182,65 @@ def test_an_unknown_order_is_sent_again_or_held_by_policy(
     before: Entry, seen: Order, policy: Policy
 ) -> None:
     after, decision = record(before, seen, "", policy, LATER)
-    wanted = policy.force or policy.resend_unknown
-    assert decision is (Disposition.TO_SEND if wanted else Disposition.HELD)
+    copies = before.arrivals - before.deliveries
+    if policy.force:
+        expected = Disposition.TO_SEND
+    elif not policy.resend_unknown or copies >= (policy.max_copies or 99):
+        expected = Disposition.HELD
+    elif policy.at_intervals and before.resend_at > LATER:
+        expected = Disposition.PENDING
+    else:
+        expected = Disposition.TO_SEND
+    assert decision is expected
     assert after.state is State.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("copies", "hours"), [(0, 0), (1, 0), (2, 1), (3, 4), (4, 12), (5, 24), (6, 24)]
+)
+def test_copies_of_an_unknown_order_go_out_at_growing_intervals(copies: int, hours: int) -> None:
+    entry = Entry(218, State.UNKNOWN, NOW, NOW, arrivals=copies, sent_at=NOW)
+    due, policy = NOW + timedelta(hours=hours), Policy(at_intervals=True)
+    assert decide(entry, order(), policy, due) is Disposition.TO_SEND
+    if hours:
+        early = due - timedelta(seconds=1)
+        assert decide(entry, order(), policy, early) is Disposition.PENDING
+        assert decide(entry, order(), Policy(), early) is Disposition.TO_SEND
+        assert decide(entry, order(), Policy(at_intervals=True, force=True), early) is (
+            Disposition.TO_SEND
+        )
+
+
+def test_a_refused_copy_is_followed_by_the_longest_interval() -> None:
+    entry = Entry(218, State.UNKNOWN, NOW, NOW, arrivals=1, sent_at=NOW, answer_status=409)
+    policy = Policy(at_intervals=True)
+    assert decide(entry, order(), policy, LATER) is Disposition.PENDING
+    assert decide(entry, order(), policy, NOW + RESEND_AFTER[-1]) is Disposition.TO_SEND
+
+
+def test_an_order_that_was_sent_in_the_future_is_due() -> None:
+    sent_at = NOW + timedelta(days=300)
+    entry = Entry(218, State.UNKNOWN, NOW, NOW, arrivals=2, sent_at=sent_at)
+    assert decide(entry, order(), Policy(at_intervals=True), NOW) is Disposition.TO_SEND
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.FAILED, State.SKIPPED, State.GONE])
+def test_an_order_that_may_have_arrived_max_copies_times_is_held_from_any_state(
+    state: State,
+) -> None:
+    before = Entry(218, state, NOW, NOW, arrivals=3)
+    after, decision = record(before, order(), "", Policy(max_copies=3), LATER)
+    assert (after.state, decision) == (State.UNKNOWN, Disposition.HELD)
+    assert claim(before, order(), Policy(max_copies=3), "mine", 0, LATER)[1] is Disposition.HELD
+    assert decide(before, order(), Policy(max_copies=4), LATER) is Disposition.TO_SEND
+
+
+def test_copies_before_a_delivery_do_not_hold_a_later_change() -> None:
+    before = Entry(218, State.DELIVERED, NOW, NOW, sha256="b" * 64, arrivals=4, deliveries=1)
+    policy = Policy(on_change=True, max_copies=3)
+    changed, decision = record(before, order(), "", policy, LATER)
+    assert (changed.state, decision) == (State.PENDING, Disposition.TO_SEND)
+    assert decide(changed, order(), policy, LATER) is Disposition.TO_SEND
 
 
 @given(entries(State.FAILED), orders, policies)
@@ -183,6 +248,7 @@ def test_a_failed_order_is_tried_again_when_asked_for_or_when_it_changed(
     before: Entry, seen: Order, policy: Policy
 ) -> None:
     wanted = policy.force or policy.retry_failed or seen.sha256 != before.sha256
+    policy = replace(policy, max_copies=None)
     after, decision = record(before, seen, "", policy, LATER)
     assert decision is (Disposition.TO_SEND if wanted else Disposition.FAILED_BEFORE)
     assert after.state is (State.PENDING if wanted else State.FAILED)
@@ -192,6 +258,7 @@ def test_a_failed_order_is_tried_again_when_asked_for_or_when_it_changed(
 def test_a_skipped_or_gone_order_is_checked_again(
     state: State, policy: Policy, data: st.DataObject
 ) -> None:
+    policy = replace(policy, max_copies=None)
     after, decision = record(data.draw(entries(state)), order(), "", policy, LATER)
     assert decision is Disposition.TO_SEND
     assert (after.state, after.reason) == (State.PENDING, "")
@@ -202,7 +269,7 @@ def test_a_claim_is_taken_exactly_when_the_order_is_to_be_sent(
     before: Entry, seen: Order, policy: Policy
 ) -> None:
     after, decision = claim(before, seen, policy, "mine", 0, LATER)
-    assert decision is decide(before, seen, policy)
+    assert decision is decide(before, seen, policy, LATER)
     if decision is not Disposition.TO_SEND:
         assert after is before
         return

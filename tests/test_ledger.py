@@ -42,11 +42,16 @@ class Order:
     state: State | None = None
     before: State | None = None
     arrivals: int = 0
+    deliveries: int = 0
     filed: int = 0
 
     def settle(self, state: State | None) -> None:
         self.state = state or self.before
+        self.count(state)
+
+    def count(self, state: State | None) -> None:
         self.arrivals += state in ARRIVED
+        self.deliveries += state is State.DELIVERED
 
 
 @dataclass
@@ -74,6 +79,7 @@ class Live:
     puppet: Puppet
     run_id: str
     force: bool
+    max_copies: int
     claims: dict[int, Claim] = field(default_factory=dict)
 
 
@@ -101,16 +107,17 @@ class Machine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self._start(force=False, twice=False)
+        self._start(force=False, twice=False, max_copies=3)
 
     @precondition(lambda self: len(self._runs) < RUNS)
-    @rule(force=st.booleans(), twice=st.booleans())
-    def start(self, force: bool, twice: bool) -> None:
-        self._start(force=force, twice=twice)
+    @rule(force=st.booleans(), twice=st.booleans(), max_copies=st.integers(1, 4))
+    def start(self, force: bool, twice: bool, max_copies: int) -> None:
+        self._start(force=force, twice=twice, max_copies=max_copies)
 
-    def _start(self, *, force: bool, twice: bool) -> None:
-        puppet = self.stage.puppet(self._location, twice=twice, force=force)
-        self._runs.append(Live(puppet, puppet.call("start"), force))
+    def _start(self, *, force: bool, twice: bool, max_copies: int) -> None:
+        policy = {"force": force, "max_copies": max_copies, "at_intervals": True}
+        puppet = self.stage.puppet(self._location, twice=twice, **policy)
+        self._runs.append(Live(puppet, puppet.call("start"), force, max_copies))
         self._recovered()
 
     def _recovered(self) -> None:
@@ -137,14 +144,24 @@ class Machine(RuleBasedStateMachine):
             order = self._orders[order_id]
             if disposition == "to send" and order.state not in ARRIVED:
                 order.state = State.PENDING
+            if disposition == "held":
+                order.state = State.UNKNOWN
 
     def _expected(self, order_id: int, live: Live) -> str:
-        match self._orders[order_id].state:
+        """No time passes: a second copy may follow the first, and a third is never due."""
+        order = self._orders[order_id]
+        copies = order.arrivals - order.deliveries
+        match order.state:
             case State.SENDING:
                 return "claimed by another run"
-            case State.DELIVERED if not live.force:
+            case _ if live.force:
+                return "to send"
+            case State.DELIVERED:
                 return "already delivered"
-        return "to send"
+            case State.UNKNOWN:
+                is_due = copies < 2
+                return "held" if copies >= live.max_copies else "to send" if is_due else "pending"
+        return "held" if copies >= live.max_copies and not order.deliveries else "to send"
 
     @precondition(lambda self: self._runs)
     @rule(
@@ -173,7 +190,7 @@ class Machine(RuleBasedStateMachine):
         if claim.lost is None:
             order.settle(state)
         elif claim.lost is False and state in ARRIVED:
-            order.arrivals += 1
+            order.count(state)
             if state is State.DELIVERED and order.state is not State.SENDING:
                 order.state = state
 

@@ -18,6 +18,8 @@ from tests.shell import Outcome, Shell, shell_fixture  # noqa: F401
 
 TOKEN = "0f3a-ping-token-nobody-may-see"
 SINCE = ("--since", "2000-01-01")
+HOLD = {"on_unknown": "hold"}
+ONE_COPY = {"max_copies": 1}
 NAMES = {
     "bc2ot_last_success_timestamp_seconds",
     "bc2ot_owed_orders",
@@ -117,19 +119,18 @@ def test_a_failure_is_reported(shell: Shell, pings: Pings, fault: str, code: int
 
 
 @pytest.mark.parametrize(
-    ("fault", "trouble"),
+    ("fault", "delivery", "trouble"),
     [
-        ("onetribe:status@422#218", "1 refused by One Tribe (bc2ot retry --failed)"),
-        ("onetribe:lost_reply#218", "1 unknown and held (bc2ot retry --unknown)"),
-        ("bigcommerce:unfetchable#218", "1 that cannot be fetched (bc2ot history ID)"),
+        ("onetribe:status@422#218", {}, "1 refused by One Tribe (bc2ot retry --failed)"),
+        ("onetribe:lost_reply#218", HOLD, "1 unknown and held (bc2ot retry --unknown)"),
+        ("onetribe:lost_reply#218", ONE_COPY, "1 unknown and held (bc2ot retry --unknown)"),
+        ("bigcommerce:unfetchable#218", {}, "1 that cannot be fetched (bc2ot history ID)"),
     ],
 )
 def test_trouble_that_stands_is_a_failure_until_it_is_resolved(
-    shell: Shell, pings: Pings, fault: str, trouble: str
+    shell: Shell, pings: Pings, fault: str, delivery: dict[str, object], trouble: str
 ) -> None:
-    shell.configure(
-        monitor={"url": pings.url}, delivery={"on_unknown": "hold"}, sync={"overlap": "0h"}
-    )
+    shell.configure(monitor={"url": pings.url}, delivery=delivery, sync={"overlap": "0h"})
     shell.sandbox.faults.add(fault)
     sync(shell).says(1)
     pings.calls.clear()

@@ -370,7 +370,7 @@ def test_a_short_wait_leaves_the_receiver_ready(site: Site) -> None:
 def test_an_outage_is_reported_until_it_is_over(
     site: Site, service: Service, service_name: str
 ) -> None:
-    site.sandbox.faults.add(f"{service_name}:5xx=1")
+    site.sandbox.faults.add(f"{service_name}:status@503")
     name(service, 218)
     until(lambda: service.receiver.problem(5) == "a service cannot be reached")
     site.sandbox.faults.clear()
@@ -381,7 +381,7 @@ def test_an_outage_is_reported_until_it_is_over(
 def test_while_one_tribe_is_down_callbacks_are_accepted_and_sent_afterwards(
     site: Site, service: Service
 ) -> None:
-    site.sandbox.faults.add("onetribe:5xx=1")
+    site.sandbox.faults.add("onetribe:status@503")
     real = real_ids(site)
     name(service, *real[:5])
     until(lambda: site.query("SELECT 1 FROM runs WHERE outcome LIKE '%One Tribe%'"))
@@ -498,7 +498,7 @@ def test_orders_owed_to_a_new_one_tribe_url_are_sent_without_a_sync(
     clock = FakeClock(SERVER_NOW + timedelta(hours=2))
     with site.serving(clock) as service:
         until(lambda: "--since" in caplog.text)
-        site.sandbox.faults.add("onetribe:5xx")
+        site.sandbox.faults.add("onetribe:status@503")
         name(service, *real_ids(site)[:3])
         until(lambda: site.query("SELECT 1 FROM runs WHERE outcome LIKE '%One Tribe%'"))
         site.sandbox.faults.clear()
@@ -513,7 +513,7 @@ def test_latency_counts_from_the_callback_even_if_a_later_attempt_delivers(
 ) -> None:
     with site.serving(clock) as service:
         until(lambda: site.query("SELECT 1 FROM bookmarks"))
-        site.sandbox.faults.add("onetribe:5xx")
+        site.sandbox.faults.add("onetribe:status@503")
         name(service, 218)
         until(lambda: site.query("SELECT 1 FROM runs WHERE outcome LIKE '%One Tribe%'"))
         site.sandbox.faults.clear()

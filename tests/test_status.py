@@ -65,7 +65,7 @@ def test_status_shows_states_and_runs(varied: Shell) -> None:
     for words in (
         "Store sandbox1 to http://127.0.0.1",
         "/****",
-        "may have arrived: retry --unknown",
+        "may have arrived, 1 held: retry --unknown",
         "history ID shows why",
         f"{skipped} status Incomplete",
         "Owed: 1, the oldest known since 20",

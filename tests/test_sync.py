@@ -552,6 +552,67 @@ def test_a_sync_reports_unknown_orders_that_are_held(shell: Shell) -> None:
     assert "held" not in shell.run("sync").says(0).err
 
 
+# A One Tribe that takes each order and responds after the timeout
+
+
+def test_a_one_tribe_that_always_answers_late_gets_max_copies_and_then_the_order_is_held(
+    desk: Station,
+) -> None:
+    desk.read_timeout_s = 0.05
+    order_id = a_real(desk.sandbox)
+    desk.sandbox.faults.add(f"onetribe:late@0.2#{order_id}")
+    copied_at, before = [], 0
+    for quarter in range(96):  # a day of syncs
+        desk.sync(LONG_AGO if desk.bookmark is None else None)
+        if (copies := desk.filed.get(order_id, 0)) != before:
+            copied_at.append(quarter / 4)
+            before = copies
+        desk.clock.advance(900)
+    assert copied_at == [0, 0.25, 1.25]
+    assert desk.filed[order_id] == desk.max_copies == 3
+    assert desk.flagged() == 2
+    assert desk.inquire(Ledger.held) == 1
+    assert desk.run().ids(Disposition.HELD) == {order_id}
+    desk.max_copies = 4
+    desk.sync()
+    desk.max_copies = 3
+    assert desk.filed[order_id] == 4
+    desk.retry(states=[State.UNKNOWN])
+    assert desk.filed[order_id] == 5
+    desk.sandbox.faults.clear()
+    assert desk.retry([order_id]).ids(Disposition.DELIVERED) == {order_id}
+
+
+def test_an_order_that_is_held_after_max_copies_is_named_until_it_is_retried(
+    shell: Shell,
+) -> None:
+    shell.configure(delivery={"timeout": {"read": 0.05}, "max_copies": 2})
+    shell.run("sync").says(0)
+    shell.sandbox.faults.add("onetribe:late@0.2#218")
+    shell.run("push-order", "218").says(1, "Order 218 unknown: ", "It may have arrived")
+    shell.run("sync").says(
+        1,
+        "Order 218 unknown (One Tribe may have it 2 times): ",
+        "at growing intervals",
+        "Orders that need attention: 1 unknown and held (bc2ot retry --unknown).",
+    )
+    shell.run("sync").says(0, "1 unknown and held (bc2ot retry --unknown)")
+    named = "Order 218 unknown and held (One Tribe may have it 2 times): "
+    shell.run("backfill", "--ids", "218").says(1, named, "It may have arrived", "retry --unknown")
+    assert shell.sandbox.onetribe.counts()[218] == 2
+    assert "may have arrived, 1 held: retry --unknown" in shell.run("status").out
+    assert shell.run("status", "--json").json["held"] == 1
+    history = shell.run("history", "218").out
+    assert "Order 218: unknown and held (" in history
+    assert "One Tribe may have it 2 times." in history
+    shell.run("reconcile").says(1, "Held (delivery.on_unknown, delivery.max_copies): 1 unknown")
+    shell.run("retry", "--unknown").says(1, "Order 218 unknown (One Tribe may have it 3 times)")
+    shell.sandbox.faults.clear()
+    shell.run("retry", "--unknown").says(0, "1 delivered", "3 possible duplicates")
+    assert shell.sandbox.onetribe.counts()[218] == 4
+    assert "held" not in shell.run("sync").says(0).err
+
+
 # What callbacks named
 
 

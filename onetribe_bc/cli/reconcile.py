@@ -97,11 +97,11 @@ def _reconcile(
             found = compare(context, selection)
         if console.as_json:
             console.json({**selection_json(client.store_hash, selection), **_as_json(found)})
-        _show(console, found, fixed=fix, resend_unknown=policy.resend_unknown)
+        _show(console, found, fixed=fix)
         return found.exit_code
 
 
-def _show(console: Console, found: Reconciliation, *, fixed: bool, resend_unknown: bool) -> None:
+def _show(console: Console, found: Reconciliation, *, fixed: bool) -> None:
     gaps = found.orders.problem_count
     for gap in found.orders.problems[:SHOWN_GAPS]:
         console.error(problem_line(gap))
@@ -118,11 +118,12 @@ def _show(console: Console, found: Reconciliation, *, fixed: bool, resend_unknow
     parts = ", ".join(f"{counts[each]:,} {MEANINGS[each].text}" for each in _JSON if counts[each])
     text = f"{plural(found.orders.seen, 'order')} in the store: {parts or 'none'}. "
     text += _gap_text(found)
-    held = 0 if resend_unknown else counts[Disposition.UNKNOWN]
-    if gaps > held and not fixed:
+    if gaps > found.held and not fixed:
         text += " Run it with --fix to send them."
-    if held:
-        text += " Unknown orders are held (delivery.on_unknown): bc2ot retry --unknown."
+    if found.held:
+        held = plural(found.held, "unknown order")
+        text += f" Held (delivery.on_unknown, delivery.max_copies): {held}. To send them again: "
+        text += "bc2ot retry --unknown."
     report(text)
 
 

@@ -19,6 +19,9 @@ from onetribe_bc.ledger.states import Policy, State
     help="""Send failed or unknown orders again: single orders, or all in a state.
 
     An unknown order may have arrived. Sending it again may create a duplicate, which is flagged.
+    It is sent immediately, also if it is held (delivery.on_unknown, delivery.max_copies) or if
+    its next copy is not due yet.
+
     `bc2ot status` shows how many there are, `bc2ot export --state failed` shows which.
 
     \b

@@ -64,25 +64,25 @@ def status(cli: Context, all_stores: bool, as_json: bool) -> int:
 
 def _status(console: Console, settings: Settings) -> int:
     with open_ledger(settings) as ledger:
-        found = ledger.status()
+        found, held = ledger.status(), ledger.held()
     if console.as_json:
         facts = {"store_hash": settings.need_store_hash(), **asdict(found), "owed": found.owed}
         states = {state.value: found.states.get(state, 0) for state in State}
-        console.json(_plain({**facts, "states": states}))
+        console.json(_plain({**facts, "held": held, "states": states}))
         return ExitCode.DONE
     console.data(f"Store {settings.need_store_hash()} to {settings.onetribe.masked}")
-    _print_states(console, found, settings.timezone)
+    _print_states(console, found, held, settings.timezone)
     if found.runs:
         console.data("")
         _print_runs(console, found.runs, settings.timezone)
     return ExitCode.DONE
 
 
-def _print_states(console: Console, found: Status, zone: ZoneInfo) -> None:
+def _print_states(console: Console, found: Status, held: int, zone: ZoneInfo) -> None:
     notes = {
         State.DELIVERED: f"last {_local(found.last_delivered_at, zone)}",
         State.SKIPPED: ", ".join(f"{n:,} {why}" for why, n in found.skipped_reasons.items()),
-        State.UNKNOWN: "may have arrived: retry --unknown",
+        State.UNKNOWN: f"may have arrived{f', {held:,} held' if held else ''}: retry --unknown",
         State.FAILED: "refused: history ID shows why, retry --failed sends them again",
     }
     if states := [state for state in State if found.states.get(state)]:
@@ -136,6 +136,7 @@ def history(cli: Context, order_id: int, as_json: bool) -> int:
     with open_ledger(settings) as ledger:
         entry = ledger.entry(order_id)
         attempts = ledger.attempts(order_id)
+        held = entry is not None and entry.state is State.UNKNOWN and ledger.policy.holds(entry)
     if entry is None:
         if as_json:
             console.json({"order_id": order_id, "state": None, "history": []})
@@ -149,7 +150,7 @@ def history(cli: Context, order_id: int, as_json: bool) -> int:
         console.json(_plain({**entry._asdict(), **duplicates, "history": tries}))
         return ExitCode.DONE
     reason = f" ({entry.reason})" if entry.reason else ""
-    console.data(f"Order {order_id}: {entry.state}{reason}")
+    console.data(f"Order {order_id}: {entry.state}{' and held' if held else ''}{reason}")
     if entry.possible_duplicates:
         console.data(f"One Tribe may have it {entry.arrivals} times.")
     columns: dict[str, Callable[[Attempt], object]] = {

@@ -70,9 +70,11 @@ def alarm_text(summary: Summary) -> str:
 
 
 def problem_line(report: Report) -> str:
-    """Return the outcome of one order, and why."""
+    """Return the outcome of one order, its possible copies, and why."""
+    number = report.possible_duplicates
+    copies = f" (One Tribe may have it {number + 1} times)" if number else ""
     reason = f": {report.reason}" if report.reason else ""
-    return f"Order {report.order_id} {MEANINGS[report.disposition].text}{reason}"
+    return f"Order {report.order_id} {MEANINGS[report.disposition].text}{copies}{reason}"
 
 
 def summary_json(summary: Summary) -> dict[str, object]:

@@ -98,7 +98,6 @@ def _report_standing(console: Console, context: DeliveryContext) -> bool:
     """Report trouble, of earlier runs too, that only a person can resolve; whether there is any."""
     ledger = context.ledger
     states = ledger.status(runs=0).states
-    held = 0 if ledger.policy.resend_unknown else states.get(State.UNKNOWN, 0)
     stuck = sum(
         entry.reason.startswith(CANNOT_BE_FETCHED)
         for entry in ledger.iter_entries((State.PENDING,))
@@ -107,7 +106,7 @@ def _report_standing(console: Console, context: DeliveryContext) -> bool:
         f"{number:,} {what}"
         for number, what in (
             (states.get(State.FAILED, 0), "refused by One Tribe (bc2ot retry --failed)"),
-            (held, "unknown and held (bc2ot retry --unknown)"),
+            (ledger.held(), "unknown and held (bc2ot retry --unknown)"),
             (stuck, "that cannot be fetched (bc2ot history ID)"),
         )
         if number

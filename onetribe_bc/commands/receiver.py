@@ -61,7 +61,7 @@ RECOVER_EVERY_S = 30.0
 
 RESEND_AFTER = timedelta(seconds=30)
 """How long to wait before an order that may have arrived is sent again. After that, only syncs send
-it again, or a slow response would cost many copies.
+it again, at longer intervals: a service that responds too late would get many copies.
 """
 
 KEPT_WAITING = 10_000
@@ -202,7 +202,8 @@ class Receiver:
                 if report.disposition is Disposition.CLAIMED and self._policy.on_change:
                     self._put_back(report.order_id)
                 is_unknown = report.disposition is Disposition.UNKNOWN
-                if is_unknown and self._policy.resend_unknown and not report.possible_duplicates:
+                resends = self._policy.resend_unknown and self._policy.allows_copy(1)
+                if is_unknown and resends and not report.possible_duplicates:
                     self._inbox.put(report.order_id, after=RESEND_AFTER).result()
                 if report.disposition is Disposition.DELIVERED:
                     self._recovered()  # both services work

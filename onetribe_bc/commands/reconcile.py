@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onetribe_bc.delivery.context import Context
-from onetribe_bc.delivery.report import Report, Summary
+from onetribe_bc.delivery.report import Report, Summary, unsent
 from onetribe_bc.delivery.selection import Selection, count_if_possible
 from onetribe_bc.errors import ExitCode, InterruptedRunError
 from onetribe_bc.ledger.states import Disposition, Entry, State
@@ -20,11 +20,13 @@ class Reconciliation:
     """The store's orders by disposition, and its own counts before and after listing them.
 
     The problems in `orders` are the gaps: One Tribe does not have these orders, or may not.
+    `held` of them wait for a person.
     """
 
     orders: Summary
     counted_before: int | None
     counted: int | None
+    held: int = 0
 
     @property
     def count_difference(self) -> int:
@@ -52,6 +54,7 @@ def reconcile(context: Context, selection: Selection) -> Reconciliation:
     client, ledger = context.bigcommerce, context.ledger
     counted_before = count_if_possible(client, selection.query)
     orders, skip_reason = Summary(kept=KEPT_GAPS), context.skip_rule()
+    held = 0
     for page in selection.iter_pages(client):
         for order_id, reason in page.unfetchable:
             orders.add(Report(order_id, Disposition.PENDING, reason))
@@ -63,8 +66,11 @@ def reconcile(context: Context, selection: Selection) -> Reconciliation:
             disposition = _compare(
                 entry, order, skip_reason(order), on_change=ledger.policy.on_change
             )
-            orders.add(Report(order.id, disposition, "" if entry is None else entry.reason))
-    return Reconciliation(orders, counted_before, count_if_possible(client, selection.query))
+            if entry is not None and disposition is Disposition.UNKNOWN:
+                held += ledger.policy.holds(entry)
+            orders.add(unsent(order.id, disposition, entry))
+    counted = count_if_possible(client, selection.query)
+    return Reconciliation(orders, counted_before, counted, held)
 
 
 def _compare(

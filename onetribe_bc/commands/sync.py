@@ -136,10 +136,13 @@ def _iter_owed(context: Context) -> Iterator[Page]:
 
 
 def _owed(context: Context) -> set[int]:
-    """Return the ids of the orders to send, changed or not."""
-    held = not context.ledger.policy.resend_unknown
-    states = (State.PENDING,) if held else (State.PENDING, State.UNKNOWN)
-    return {entry.order_id for entry in context.ledger.iter_entries(states)}
+    """Return the ids of the orders to send, changed or not; unknown ones may not be due yet."""
+    ledger = context.ledger
+    return {
+        entry.order_id
+        for entry in ledger.iter_entries((State.PENDING, State.UNKNOWN))
+        if entry.state is State.PENDING or not ledger.policy.holds(entry)
+    }
 
 
 def _iter_inbox(context: Context) -> Iterator[int]:

@@ -142,6 +142,9 @@ class DeliverySettings:
     on_unknown: OnUnknown = _setting("delivery.on_unknown", kinds.choice("resend", "hold"),
         "What to do with an order that may have arrived: send it again, or hold it for "
         "`retry --unknown`.", default="resend")
+    max_copies: int = _setting("delivery.max_copies", kinds.whole_number(1, 20),
+        "An order that may have arrived this often is held for `retry --unknown`, even if "
+        "`on_unknown` is `resend`.", default="3")
 
 
 @dataclass(frozen=True)

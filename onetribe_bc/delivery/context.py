@@ -184,6 +184,7 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
             database,
             store_hash=settings.need_store_hash(),
             destination=fingerprint(settings.need_onetribe_url()),
+            policy=policy_of(settings),
         )
 
 
@@ -194,4 +195,6 @@ def policy_of(settings: Settings, *, force: bool = False, retry_failed: bool = T
         on_change=settings.orders.resend == "on-change",
         resend_unknown=settings.delivery.on_unknown == "resend",
         retry_failed=retry_failed,
+        max_copies=settings.delivery.max_copies,
+        at_intervals=True,
     )

@@ -17,7 +17,7 @@ from onetribe_bc.api.bigcommerce import PAGE_SIZE
 from onetribe_bc.clock import Clock
 from onetribe_bc.delivery.context import Context
 from onetribe_bc.delivery.fetching import Page
-from onetribe_bc.delivery.report import Report, Summary
+from onetribe_bc.delivery.report import Report, Summary, unsent
 from onetribe_bc.delivery.sender import Sender, Worker
 from onetribe_bc.errors import InterruptedRunError
 from onetribe_bc.ledger.ledger import Ledger, Seen
@@ -71,7 +71,7 @@ def preview_pages(
         seen = [Seen(order, skip_reason(order)) for order in page.orders]
         for item, decision in zip(seen, ledger.preview(seen), strict=True):
             if decision is not Disposition.TO_SEND:
-                yield _report(item, decision), item.order
+                yield _report(ledger, item, decision), item.order
                 continue
             yield Report(item.order.id, Disposition.TO_SEND), item.order
             left = None if left is None else left - 1
@@ -184,7 +184,7 @@ class _Pipeline:
             seen = [Seen(order, self._skip_reason(order)) for order in chunk]
             for item, decision in zip(seen, self._ledger.record(seen), strict=True):
                 if decision is not Disposition.TO_SEND:
-                    self._outbox.put(_report(item, decision))
+                    self._outbox.put(_report(self._ledger, item, decision))
                     continue
                 left = None if left is None else left - 1
                 if not self._put(item.order):
@@ -249,7 +249,9 @@ def _unfetchable(page: Page) -> Iterator[Report]:
         yield Report(order_id, Disposition.PENDING, reason)
 
 
-def _report(item: Seen, decision: Disposition) -> Report:
+def _report(ledger: Ledger, item: Seen, decision: Disposition) -> Report:
+    if decision in (Disposition.HELD, Disposition.PENDING):
+        return unsent(item.order.id, decision, ledger.entry(item.order.id))
     return Report(item.order.id, decision, item.skip_reason)
 
 

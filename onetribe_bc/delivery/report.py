@@ -9,7 +9,7 @@ from enum import Enum, auto
 from types import MappingProxyType
 
 from onetribe_bc.errors import ExitCode
-from onetribe_bc.ledger.states import Disposition
+from onetribe_bc.ledger.states import Disposition, Entry, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,16 @@ class Report:
     disposition: Disposition
     reason: str = ""
     possible_duplicates: int = 0
+
+
+def unsent(order_id: int, disposition: Disposition, entry: Entry | None) -> Report:
+    """Report an order that is not to be sent now, with what the ledger knows of it."""
+    if entry is None:
+        return Report(order_id, disposition)
+    reason = entry.reason
+    if disposition is Disposition.PENDING and entry.state is State.UNKNOWN:
+        reason = f"{reason} Not sent again before {entry.resend_at:%F %H:%M} UTC.".strip()
+    return Report(order_id, disposition, reason, entry.possible_duplicates)
 
 
 class Severity(Enum):
@@ -60,16 +70,17 @@ MEANINGS: Mapping[Disposition, Meaning] = MappingProxyType(
         Disposition.UNKNOWN: Meaning(
             "unknown",
             Severity.FAILURE,
-            "Unknown orders may have arrived; the next run sends them again and flags them, or "
-            "holds them (delivery.on_unknown).",
+            "Unknown orders may have arrived; later runs send them again, at growing intervals, "
+            "and flag them, or hold them (delivery.on_unknown, delivery.max_copies).",
         ),
         Disposition.HELD: Meaning(
             "unknown and held",
             Severity.REPORTED,
-            "Held orders wait for you (delivery.on_unknown: hold): bc2ot retry --unknown.",
+            "Held orders wait for you (delivery.on_unknown, delivery.max_copies): "
+            "bc2ot retry --unknown.",
         ),
         Disposition.PENDING: Meaning(
-            "still owed", Severity.OPEN, "The next run sends the orders that are still owed."
+            "still owed", Severity.OPEN, "Later runs send the orders that are still owed."
         ),
         Disposition.CLAIMED: Meaning("claimed by another run", Severity.IF_REQUESTED),
         Disposition.MISSING: Meaning(

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from onetribe_bc.api.onetribe import OneTribeClient, Receipt
 from onetribe_bc.api.rate_limit import LONG_WAIT_S, MAX_IMPOSED_WAIT_S, PATIENCE_S, full_jitter
 from onetribe_bc.clock import Clock
-from onetribe_bc.delivery.report import Report
+from onetribe_bc.delivery.report import Report, unsent
 from onetribe_bc.errors import (
     Bc2otError,
     NoConnectionError,
@@ -27,7 +27,15 @@ from onetribe_bc.errors import (
     UnreachableError,
 )
 from onetribe_bc.ledger.ledger import Ledger, Settlement, Step
-from onetribe_bc.ledger.states import RELEASED, Disposition, Entry, Outcome, State
+from onetribe_bc.ledger.states import (
+    RELEASED,
+    Disposition,
+    Entry,
+    Outcome,
+    State,
+    decide,
+    settle,
+)
 from onetribe_bc.order import Order
 
 _log = logging.getLogger(__name__)
@@ -178,15 +186,23 @@ class Sender:
         answer = self._post(order, claimed)
         last = attempt == self._attempts
         # Out of attempts, but One Tribe accepted no other order either: not this order's fault.
-        down = last and self.answered == answered_before
-        outcome = _outcome(answer, claimed, attempt, refused=last and not down)
-        self._judge(answer, down=down)
-        again = outcome.state is State.PENDING or (
-            isinstance(answer, RetryLaterError) and self.ledger.policy.resend_unknown
-        )
-        if last or self.stopped or not again:
+        alone = self.answered == answered_before
+        outcome = _outcome(answer, claimed, attempt, refused=last and not alone)
+        again = not last and self._may_resend(order, claimed, answer, outcome)
+        self._judge(answer, down=alone and (last or (attempt > 1 and not again)))
+        if self.stopped or not again:
             return outcome, None
         return outcome, self._backoff_s(order.id, answer, attempt)
+
+    def _may_resend(
+        self, order: Order, claimed: Entry, answer: Receipt | Bc2otError, outcome: Outcome
+    ) -> bool:
+        """Whether another attempt of this run may succeed, and the policy allows it."""
+        if outcome.state is not State.PENDING and not isinstance(answer, RetryLaterError):
+            return False
+        now = self._clock.now()
+        after = settle(claimed, outcome, now)
+        return decide(after, order, self.ledger.policy, now) is Disposition.TO_SEND
 
     def _judge(self, answer: Receipt | Bc2otError, *, down: bool) -> None:
         """End the run if its other orders would fail the same way."""
@@ -311,8 +327,7 @@ class Worker:
             return None
         step = self._step(order)
         if step.entry is None or step.disposition is not Disposition.TO_SEND:
-            reason = step.entry.reason if step.entry is not None else ""
-            self._report(Report(order.id, step.disposition or Disposition.PENDING, reason))
+            self._report(unsent(order.id, step.disposition or Disposition.PENDING, step.entry))
             return None
         self._unsettled = _Sent(Settlement(step.entry, RELEASED), final=False)
         self._sender.throttle.wait_out_pause()  # it may have started during the claim

@@ -11,6 +11,7 @@ from pathlib import Path
 from onetribe_bc.api.onetribe import fingerprint
 from onetribe_bc.clock import Clock
 from onetribe_bc.config import Settings
+from onetribe_bc.delivery.context import policy_of
 from onetribe_bc.doctor.files import check_mode
 from onetribe_bc.doctor.finding import CHECK_ERRORS, Finding, fail, failed, note, ok, skipped, warn
 from onetribe_bc.doctor.postgres import check_server
@@ -137,9 +138,10 @@ def _check_contents(
                 database,
                 store_hash=settings.bigcommerce.store_hash,
                 destination=fingerprint(settings.onetribe.url),
+                policy=policy_of(settings),
             )
             ledger.check_newest()
-            status, elsewhere = ledger.status(), ledger.known_elsewhere()
+            status, elsewhere, held = ledger.status(), ledger.known_elsewhere(), ledger.held()
     except BusyError as error:
         yield skipped("ledger.file", "Ledger contents", str(error))
         return
@@ -168,7 +170,7 @@ def _check_contents(
         )
     yield from _compare(known, in_store)
     yield from _check_sync(status, now)
-    yield from _check_orders(status, settings, now)
+    yield from _check_orders(status, held, now)
 
 
 def _compare(known: int, in_store: int | None) -> Iterator[Finding]:
@@ -205,22 +207,22 @@ def _check_sync(status: Status, now: datetime) -> Iterator[Finding]:
         yield ok("ledger.sync", f"The last successful sync was {span(now - last)} ago.")
 
 
-def _check_orders(status: Status, settings: Settings, now: datetime) -> Iterator[Finding]:
+def _check_orders(status: Status, held: int, now: datetime) -> Iterator[Finding]:
     yield _owed(status, now)
     if unknown := status.states.get(State.UNKNOWN):
-        verb = "is" if unknown == 1 else "are"
-        if settings.delivery.on_unknown == "hold":
+        text = f"{plural(unknown, 'order')} {'is' if unknown == 1 else 'are'} unknown: sent, but "
+        text += "no response arrived"
+        if held:
             yield fail(
                 "ledger.unknown",
-                f"{plural(unknown, 'order')} {verb} unknown: sent, but no response arrived; "
-                "held until you decide.",
+                f"{text}; {held:,} held until you decide (delivery.on_unknown, "
+                "delivery.max_copies).",
                 "Ask One Tribe whether they arrived, or send them again: bc2ot retry --unknown",
             )
         else:
             yield note(
                 "ledger.unknown",
-                f"{plural(unknown, 'order')} {verb} unknown: sent, but no response arrived. "
-                "The next run sends them again and flags them.",
+                f"{text}. Later runs send them again, at growing intervals, and flag them.",
             )
     if refused := status.states.get(State.FAILED):
         yield fail(

@@ -234,6 +234,10 @@ class Ledger:
 
     # Questions
 
+    def held(self) -> int:
+        """Return how many unknown orders wait for a person."""
+        return sum(map(self.policy.holds, self.iter_entries((State.UNKNOWN,))))
+
     def status(self, *, runs: int = 5, wait_s: float | None = None) -> Status:
         """Return where all orders stand, with the last few runs, the newest first.
 

@@ -7,7 +7,7 @@ or the network. docs/ledger.md explains the states.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -29,6 +29,12 @@ class State(StrEnum):
 
 OWED = (State.PENDING, State.SENDING, State.UNKNOWN)
 """The states of orders that a later run has to do something about."""
+
+RESEND_AFTER = tuple(timedelta(hours=h) for h in (0, 1, 4, 12, 24))
+"""How long an unknown order waits after its first copy, its second, and so on; the last repeats.
+The first wait is short since most lost responses are isolated; a service that responds too late
+keeps doing so for hours, and each copy may cost the merchant money.
+"""
 
 
 class Entry(NamedTuple):
@@ -68,6 +74,21 @@ class Entry(NamedTuple):
         """How many copies beyond the first One Tribe may have."""
         return max(0, self.arrivals - 1)
 
+    @property
+    def unacknowledged(self) -> int:
+        """How many copies may have arrived without a response that says so."""
+        return self.arrivals - self.deliveries
+
+    @property
+    def resend_at(self) -> datetime:
+        """When the next copy of an unknown order is due. After a refused one: after the last wait,
+        since the next is refused, too.
+        """
+        refused = self.answer_status == HTTPStatus.CONFLICT
+        copies = len(RESEND_AFTER) if refused else max(1, self.unacknowledged)
+        wait = RESEND_AFTER[min(copies, len(RESEND_AFTER)) - 1]
+        return (self.sent_at or self.first_seen_at) + wait
+
     def is_claim_of(self, run_id: str | None, worker: int | None) -> bool:
         """Whether that worker holds the order."""
         return self.state is State.SENDING and (self.run_id, self.worker) == (run_id, worker)
@@ -83,13 +104,26 @@ class Policy:
     """What a run may send besides orders that were never sent.
 
     `force` resends delivered orders; `on_change` does so when the content changed;
-    `resend_unknown` resends what may have arrived; `retry_failed` what was refused.
+    `resend_unknown` resends what may have arrived, up to `max_copies` (None: without a limit) and
+    with `at_intervals` not before it is due; `retry_failed` resends what was refused. `force`
+    overrides all of these.
     """
 
     force: bool = False
     on_change: bool = False
     resend_unknown: bool = True
     retry_failed: bool = True
+    max_copies: int | None = None
+    at_intervals: bool = False
+
+    def allows_copy(self, unacknowledged: int) -> bool:
+        """Whether an order with so many unacknowledged copies may be sent once more."""
+        return self.force or self.max_copies is None or unacknowledged < self.max_copies
+
+    def holds(self, entry: Entry) -> bool:
+        """Whether an unknown order waits for a person."""
+        resends = self.force or self.resend_unknown
+        return not (resends and self.allows_copy(entry.unacknowledged))
 
 
 class Disposition(StrEnum):
@@ -158,21 +192,32 @@ class Gap:
         return order.date_created is None or order.date_created <= self.until
 
 
-def decide(entry: Entry | None, order: Order, policy: Policy) -> Disposition:
-    """Return whether an eligible order with this content is to be sent now."""
-    if entry is None:
-        return Disposition.TO_SEND
+def decide(entry: Entry, order: Order, policy: Policy, now: datetime) -> Disposition:
+    """Return whether an eligible order with this content is to be sent now.
+
+    PENDING is for an unknown order that is not due yet.
+    """
     changed = order.sha256 != entry.sha256 and not _is_older(order, entry)
     match entry.state:
         case State.SENDING:
             return Disposition.CLAIMED
         case State.DELIVERED if not (policy.force or (policy.on_change and changed)):
             return Disposition.ALREADY_DELIVERED
-        case State.UNKNOWN if not (policy.force or policy.resend_unknown):
-            return Disposition.HELD
         case State.FAILED if not (policy.force or policy.retry_failed or changed):
             return Disposition.FAILED_BEFORE
+        case State.UNKNOWN if policy.holds(entry):
+            return Disposition.HELD
+        case State.UNKNOWN if policy.at_intervals and not (policy.force or _is_due(entry, now)):
+            return Disposition.PENDING
+        # Once delivered, only a change or a person sends it, for which older copies do not count.
+        case _ if not (entry.deliveries or policy.allows_copy(entry.unacknowledged)):
+            return Disposition.HELD
     return Disposition.TO_SEND
+
+
+def _is_due(entry: Entry, now: datetime) -> bool:
+    """Whether an unknown order may be sent again. A wait beyond the longest is a wrong clock's."""
+    return not now < entry.resend_at <= now + RESEND_AFTER[-1]
 
 
 def _is_older(order: Order, entry: Entry) -> bool:
@@ -199,9 +244,11 @@ def record(
     seen = _seen(fresh, order)
     if gap is not None and gap.covers(entry, order):
         seen = seen._replace(arrivals=1)
-    decision = decide(entry, order, policy)
+    decision = decide(seen, order, policy, now)
     if skip_reason:
         return _skip(seen, skip_reason, decision, now)
+    if decision is Disposition.HELD and seen.state is not State.UNKNOWN:
+        return _moved(seen, State.UNKNOWN, now, reason="It may have arrived before."), decision
     if decision is not Disposition.TO_SEND:
         return seen, decision
     if fresh.state in (State.UNKNOWN, State.PENDING):
@@ -243,7 +290,7 @@ def claim(
     """Claim an order for a worker. The entry has changed only if the disposition is TO_SEND."""
     if entry.is_claim_of(run_id, worker):
         return entry, Disposition.TO_SEND  # the transaction runs a second time
-    decision = decide(entry, order, policy)
+    decision = decide(entry, order, policy, now)
     if decision is not Disposition.TO_SEND:
         return entry, decision
     claimed = _moved(
