@@ -75,7 +75,7 @@ def recover(desk: Desk) -> None:
     """What the next run does first, a day later."""
     with closing(Database(desk.ledger)) as database:
         desk.book(database).recover()
-    desk.query("UPDATE orders SET sent_at = sent_at - 86400000 WHERE state = 'unknown'")
+    desk.let_unknown_orders_be_due()
 
 
 def duplicated(desk: Desk) -> set[int]:

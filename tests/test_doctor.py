@@ -565,7 +565,7 @@ LEDGERS: dict[str, tuple[Damage, Sequence[str]]] = {
     ),
     "with unknown orders": (
         lambda shell: owe(shell, "unknown", 2),
-        ["note ledger.unknown: 2 orders are unknown … next run sends them again"],
+        ["note ledger.unknown: 2 orders are unknown … Later runs send them again"],
     ),
     "with unknown orders on hold": (
         hold_unknown,

@@ -112,7 +112,7 @@ def recover(desk: Station) -> int:
     with closing(Database(desk.ledger)) as database:
         ledger = desk.book(database)
         entries = [ledger.entry(order_id) for order_id in ledger.recover()]
-    desk.query("UPDATE orders SET sent_at = sent_at - 86400000 WHERE state = 'unknown'")
+    desk.let_unknown_orders_be_due()
     return sum(e is not None and e.state is State.UNKNOWN for e in entries)
 
 
