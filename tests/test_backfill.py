@@ -269,13 +269,13 @@ def test_a_window_takes_in_both_of_its_ends(desk: Desk, by: Any) -> None:
 
 @pytest.mark.parametrize("offset_s", [0.0, 7200.0, -7200.0])
 def test_an_order_created_after_the_start_is_not_in_the_run(desk: Desk, offset_s: float) -> None:
-    desk.sandbox.clock_offset_s = offset_s
+    desk.sandbox.clock.offset_s = offset_s
     before = set(desk.sandbox.store.ids())
     made: list[int] = []
 
     def on_request(request: Any) -> None:
         if request.path.endswith("/v2/orders") and not made:
-            desk.sandbox.clock_offset_s += 5
+            desk.sandbox.clock.offset_s += 5
             made.append(desk.sandbox.store.add())
 
     desk.sandbox.on_request = on_request
@@ -283,7 +283,7 @@ def test_an_order_created_after_the_start_is_not_in_the_run(desk: Desk, offset_s
     assert {report.order_id for report in run.reports} <= before
     if offset_s >= 0:
         assert {report.order_id for report in run.reports} == before
-    desk.sandbox.clock_offset_s = 7300
+    desk.sandbox.clock.offset_s = 7300
     assert desk.run().ids(Disposition.DELIVERED) >= set(made)
 
 

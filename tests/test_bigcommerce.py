@@ -507,7 +507,7 @@ def test_the_servers_time_is_that_of_its_last_response(
     sandbox: Sandbox, bigcommerce: BigCommerceClient
 ) -> None:
     assert bigcommerce.server_time is None
-    sandbox.clock_offset_s = 7_200
+    sandbox.clock.offset_s = 7_200
     bigcommerce.get_order(218)
     assert bigcommerce.server_time is not None
     ahead = bigcommerce.server_time - SERVER_NOW

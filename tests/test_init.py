@@ -699,7 +699,7 @@ def test_findings_are_shown_as_doctor_shows_them(shell: Shell) -> None:
         return shell.run(*no_input("--overwrite")).says(0).err
 
     shell.sandbox.scopes.discard(INFORMATION_SCOPE)
-    shell.sandbox.clock_offset_s = 90 + time.time() - shell.sandbox.clock.now()
+    shell.sandbox.clock.offset_s = 90 + time.time() - shell.sandbox.clock.now()
     assert "the token reads the store's 21 orders. It cannot read the store's name" in told()
     assert "Warning: This machine's clock is" in told()
     assert "seconds behind BigCommerce's. Synchronize it with NTP" in told()

@@ -100,7 +100,7 @@ def test_the_wheel_holds_the_package_the_man_page_and_no_tests(names: set[str]) 
     package = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "onetribe_bc").rglob("*")
-        if path.suffix == ".py" or path.name == "py.typed"
+        if path.suffix in (".py", ".json") or path.name == "py.typed"
     }
     told = f"onetribe_bc-{__version__}"
     assert package <= names

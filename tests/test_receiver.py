@@ -475,7 +475,7 @@ def test_the_periodic_sync_finds_orders_that_no_callback_named(
     site.sync_every = timedelta(minutes=15)
     with site.serving(clock) as service:
         until(lambda: site.query("SELECT 1 FROM runs WHERE command = 'sync' AND outcome = 'done'"))
-        site.sandbox.clock_offset_s = 4000
+        site.sandbox.clock.offset_s = 4000
         order_id = site.sandbox.store.add(status_id=11)
         assert site.sandbox.onetribe.counts() == {}
 

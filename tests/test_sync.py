@@ -363,9 +363,9 @@ def test_one_fast_clock_reading_does_not_make_later_syncs_miss_changes(
     desk.clock = FakeClock(SERVER_NOW)
     year = timedelta(days=365)
     if whose == "store":
-        desk.sandbox.clock_offset_s = year.total_seconds()
+        desk.sandbox.clock.offset_s = year.total_seconds()
         desk.sync(LONG_AGO)
-        desk.sandbox.clock_offset_s = 0
+        desk.sandbox.clock.offset_s = 0
     else:
         desk.sync(LONG_AGO, clock=FakeClock(SERVER_NOW + year))
     new = desk.sandbox.store.add()
@@ -379,10 +379,10 @@ def test_when_both_clocks_ran_ahead_the_bookmark_comes_back_to_the_present(
     desk: Station,
 ) -> None:
     year = timedelta(days=365)
-    desk.sandbox.clock_offset_s = year.total_seconds()
+    desk.sandbox.clock.offset_s = year.total_seconds()
     desk.sync(clock=FakeClock(SERVER_NOW + year))
     desk.sync(clock=FakeClock(SERVER_NOW + year))
-    desk.sandbox.clock_offset_s = 0
+    desk.sandbox.clock.offset_s = 0
     assert desk.synced_until is not None
     assert desk.synced_until > SERVER_NOW + HOUR
     desk.sync()
@@ -417,12 +417,12 @@ def test_a_sync_starts_from_now_if_its_bookmark_is_in_the_future(desk: Station) 
 def test_a_clock_that_steps_back_loses_nothing_and_sends_nothing_twice(desk: Station) -> None:
     desk.sync(LONG_AGO)
     reached = desk.synced_until
-    desk.sandbox.clock_offset_s = -3600
+    desk.sandbox.clock.offset_s = -3600
     new = desk.sandbox.store.add()
     run = desk.sync(clock=FakeClock(SERVER_NOW - HOUR))
     assert run.error is None
     assert run.ids(Disposition.DELIVERED) == {new}
-    desk.sandbox.clock_offset_s = 0
+    desk.sandbox.clock.offset_s = 0
     newer = desk.sandbox.store.add()
     assert desk.sync().ids(Disposition.DELIVERED) == {newer}
     arrives(desk)

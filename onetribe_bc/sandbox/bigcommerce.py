@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hmac
 from collections import deque
-from collections.abc import Callable
 
 from onetribe_bc.sandbox.dates import ServerClock
 from onetribe_bc.sandbox.fault import Service
@@ -16,7 +15,6 @@ from onetribe_bc.sandbox.hooks import HookStore
 from onetribe_bc.sandbox.messages import (
     KEEP_REQUESTS,
     Request,
-    RequestRecord,
     Response,
     api_error,
     json_response,
@@ -71,7 +69,7 @@ class BigCommerce:
         store_hash: str,
         access_token: str,
     ) -> None:
-        self.requests: deque[RequestRecord] = deque(maxlen=KEEP_REQUESTS)
+        self.requests: deque[Request] = deque(maxlen=KEEP_REQUESTS)
         self._store = store
         self._hooks = hooks
         self._faults = faults
@@ -122,10 +120,12 @@ class BigCommerce:
         if request.method != "GET":
             return api_error("v2", 405)
         match name, rest:
-            case "orders", "":
-                return self._queried(request, self._list)
-            case "orders", "count":
-                return self._queried(request, self._count)
+            case "orders", "" | "count":
+                try:
+                    query = parse_query(request.params())
+                except QueryError as error:
+                    return api_error("v2", 400, str(error))
+                return self._count(query) if rest else self._list(query)
             case "orders", _:
                 return self._order(rest)
             case "order_statuses", _:
@@ -136,12 +136,6 @@ class BigCommerce:
                 return json_response(200, {"time": self._clock.now()})
             case _:
                 return api_error("v2", 404)
-
-    def _queried(self, request: Request, respond: Callable[[OrderQuery], Response]) -> Response:
-        try:
-            return respond(parse_query(request.params()))
-        except QueryError as error:
-            return api_error("v2", 400, str(error))
 
     def _list(self, query: OrderQuery) -> Response:
         orders = self._faults.spoil(self._store.page(query), is_list=True)

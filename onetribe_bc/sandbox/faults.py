@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from onetribe_bc.sandbox.dates import format_date
 from onetribe_bc.sandbox.fault import Fault, FaultKind, Gate, Group, Service, parse_fault
-from onetribe_bc.sandbox.messages import REASONS, Delivery, Request, Response
+from onetribe_bc.sandbox.messages import REASONS, Request, Response
 from onetribe_bc.sandbox.orders import DATE_FILTERS
 
 _SERVER_ERRORS = (500, 502, 503, 504)
@@ -191,10 +191,8 @@ def _under(
             return error_for(503).with_headers(("Retry-After", _retry_after(fault.delay_s or 0)))
         case FaultKind.REFUSE_COPY:
             return error_for(409)
-        case FaultKind.RESET:
-            return Response(200, delivery=Delivery.RESET)
-        case FaultKind.CONTINUE_FOREVER:
-            return Response(200, delivery=Delivery.CONTINUE_FOREVER)
+        case FaultKind.RESET | FaultKind.CONTINUE_FOREVER:
+            return Response(200, delivery=FaultKind(fault.kind))
         case FaultKind.STATUS | FaultKind.HTML | FaultKind.EMPTY if fault.status >= 300:
             return _with_status(fault, error_for(fault.status))
         case FaultKind.DATE_FILTER_IGNORED:
@@ -222,8 +220,7 @@ def _after_work(fault: Fault, chance: float, response: Response) -> Response:
             return response.with_headers(("X-Extra", "x" * number))
         case FaultKind.ENDLESS_QUOTA:
             return response.with_headers(*_ENDLESS_QUOTA)
-    name = Delivery.RESET if fault.kind is FaultKind.LOST_REPLY else fault.kind
-    return replace(response, delivery=Delivery(name), delay_s=fault.delay_s or 0.0)
+    return replace(response, delivery=FaultKind(fault.kind), delay_s=fault.delay_s or 0.0)
 
 
 def _altered_list(fault: Fault, response: Response, error_for: ErrorFor) -> Response:

@@ -152,7 +152,7 @@ class HookStore:
             self._hooks[hook_id] = replace(hook, is_active=False, deactivated=True)
 
     def block(self, destination: str, time_left_s: int = _BLOCKED_S) -> None:
-        """Put a destination on the deny list until `unblock()`."""
+        """Put a destination on the deny list."""
         reason = {"failure_description": "HTTP 500", "count": 37, "timestamp": self._now()}
         with self._lock:
             self._blocked[destination] = {
@@ -160,16 +160,6 @@ class HookStore:
                 "time_left": time_left_s,
                 "reasons": [reason],
             }
-
-    def unblock(self, destination: str) -> None:
-        """Raises KeyError if it is not blocked."""
-        with self._lock:
-            del self._blocked[destination]
-
-    def blocked(self) -> tuple[Mapping[str, object], ...]:
-        """The deny list, as `hooks/admin` has it."""
-        with self._lock:
-            return tuple(self._blocked.values())
 
     def respond(self, request: Request, version: str, resource: str) -> Response:
         """Respond for `resource`, the path from `hooks` on. Any token may: hooks need no scope."""
@@ -215,7 +205,10 @@ class HookStore:
 
     def _admin(self, request: Request) -> Response:
         if request.method == "PUT":
-            self._emails = _addresses(_object(request).get("emails"))
+            emails = _object(request).get("emails")
+            if not isinstance(emails, list) or not all("@" in str(each) for each in emails):
+                raise HookError("emails", "Expected a list of e-mail addresses.")
+            self._emails = emails
             return Response(204)
         if request.method != "GET":
             return api_error("v3", 405)
@@ -223,7 +216,7 @@ class HookStore:
         data = {
             "emails": self._emails,
             "hooks_list": [hook.as_json() | {"status": hook.status} for hook in found],
-            "blocked_domains": self.blocked(),
+            "blocked_domains": list(self._blocked.values()),
         }
         _, pagination = _page(found, request)
         return json_response(200, {"data": data, "meta": {"pagination": pagination}})
@@ -270,43 +263,25 @@ def _object(request: Request) -> Mapping[str, object]:
     return value
 
 
-def _addresses(value: object) -> list[str]:
-    if isinstance(value, list) and all(isinstance(each, str) and "@" in each for each in value):
-        return value
-    raise HookError("emails", "Expected a list of e-mail addresses.")
-
-
 def _filtered(hooks: tuple[Hook, ...], params: Mapping[str, str]) -> list[Hook]:
-    scope, destination = params.get("scope"), params.get("destination")
+    scope = params.get("scope")
     active = {"true": True, "1": True, "false": False, "0": False}.get(params.get("is_active", ""))
-    return [
-        hook
-        for hook in hooks
-        if scope in (None, hook.scope)
-        and destination in (None, hook.destination)
-        and active in (None, hook.is_active)
-    ]
+    return [h for h in hooks if scope in (None, h.scope) and active in (None, h.is_active)]
 
 
-def _page(hooks: list[Hook], request: Request) -> tuple[list[Hook], dict[str, object]]:
+def _page(hooks: list[Hook], request: Request) -> tuple[list[Hook], dict[str, int]]:
     """One page and its `pagination`. Raises ValueError for an invalid number."""
     params = request.params()
     number = max(1, int(params.get("page", "1")))
     limit = min(_MAX_LIMIT, max(1, int(params.get("limit", _DEFAULT_LIMIT))))
     page = hooks[(number - 1) * limit : number * limit]
     pages = -(-len(hooks) // limit)
-    neighbors = {"previous": number - 1, "current": number, "next": number + 1}
     return page, {
         "total": len(hooks),
         "count": len(page),
         "per_page": limit,
         "current_page": number,
         "total_pages": pages,
-        "links": {
-            name: f"?page={each}&limit={limit}"
-            for name, each in neighbors.items()
-            if each == number or 1 <= each <= pages
-        },
     }
 
 

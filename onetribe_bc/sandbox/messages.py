@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from email.message import Message
-from enum import Enum
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
+from onetribe_bc.sandbox.fault import FaultKind
+
 REASONS = {status.value: status.phrase for status in HTTPStatus}
+NEVER_SENT = (FaultKind.RESET, FaultKind.LOST_REPLY, FaultKind.CONTINUE_FOREVER)
+"""The deliveries of which no response is sent."""
 KEEP_REQUESTS = 10_000
 """How many of its last requests a service remembers."""
 _API_MESSAGES = {
@@ -28,7 +31,8 @@ _API_MESSAGES = {
 class Request:
     """A request, read to its end. `query` is raw, without the question mark; `at` is aware UTC.
 
-    `headers` are case-insensitive, as `http.server` has them.
+    `headers` are case-insensitive, as `http.server` has them. In a record, `body` is empty, and
+    `status` is that of the response, or None if none was sent.
     """
 
     method: str
@@ -37,63 +41,30 @@ class Request:
     headers: Message
     body: bytes
     at: datetime
+    status: int | None = None
 
     def params(self) -> dict[str, str]:
         """The query, decoded once, as a server does; the last of a repeated parameter counts."""
         return dict(parse_qsl(self.query, keep_blank_values=True))
 
-    def record(self, response: Response) -> RequestRecord:
-        unanswered = response.delivery in (Delivery.RESET, Delivery.CONTINUE_FOREVER)
-        status = None if unanswered else response.status
-        return RequestRecord(self.method, self.path, self.query, status, self.headers, self.at)
-
-
-@dataclass(frozen=True, slots=True)
-class RequestRecord:
-    """A request that was carried out. `status` is None if no response was sent."""
-
-    method: str
-    path: str
-    query: str
-    status: int | None
-    headers: Message
-    at: datetime
-
-
-class Delivery(Enum):
-    """How the bytes of a response go out. Times are `Response.delay_s`."""
-
-    WHOLE = "whole"
-    TRUNCATED = "truncated"
-    """Half of the body, though Content-Length promises all of it; then the connection closes."""
-    DRIP = "drip"
-    """The body a byte at a time."""
-    DRIP_HEAD = "drip_head"
-    """Headers and body a byte at a time."""
-    INTERIM = "interim"
-    """After interim responses and a pause."""
-    CONTINUE_FOREVER = "continue_forever"
-    """Never: interim responses until the client leaves."""
-    RESET = "reset"
-    """Never: the connection is reset (RST)."""
-    IDLE_RESET = "idle_reset"
-    """Whole; a request that comes after so long an idle time is not read but reset."""
-    IDLE_SILENCE = "idle_silence"
-    """Whole; a request that comes after so long an idle time gets no response."""
+    def record(self, response: Response) -> Request:
+        status = None if response.delivery in NEVER_SENT else response.status
+        return replace(self, body=b"", status=status)
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
     """A response. `headers` add to Content-Type, Content-Length and Date, or replace them.
 
-    `hides_quota`: BigCommerce adds no quota headers.
+    `delivery` is a fault of its bytes, with the time `delay_s`. `hides_quota`: BigCommerce adds no
+    quota headers.
     """
 
     status: int
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
     content_type: str = "application/json"
-    delivery: Delivery = Delivery.WHOLE
+    delivery: FaultKind | None = None
     delay_s: float = 0.0
     hides_quota: bool = False
 

@@ -17,7 +17,6 @@ from onetribe_bc.sandbox.faults import Faults
 from onetribe_bc.sandbox.messages import (
     KEEP_REQUESTS,
     Request,
-    RequestRecord,
     Response,
     json_response,
 )
@@ -74,7 +73,7 @@ class OneTribe:
         self._keep_bodies = keep_bodies
         self._lock = threading.Lock()
         self._received: list[Received] = []
-        self._requests: deque[RequestRecord] = deque(maxlen=KEEP_REQUESTS)
+        self._requests: deque[Request] = deque(maxlen=KEEP_REQUESTS)
         self._keys: set[str] = set()
         self._filed: set[int | None] = set()
 
@@ -85,7 +84,7 @@ class OneTribe:
             return tuple(self._received)
 
     @property
-    def requests(self) -> tuple[RequestRecord, ...]:
+    def requests(self) -> tuple[Request, ...]:
         """The last requests, other than POSTs included, in the order of the responses."""
         return tuple(self._requests.copy())
 

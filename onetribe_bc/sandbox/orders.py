@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from operator import attrgetter, eq, ge, le
+from operator import eq, ge, le
 from typing import Any
 
 from onetribe_bc.sandbox.dates import parse_date
@@ -17,19 +17,6 @@ DATE_FILTERS = tuple(f"{bound}_{name}" for bound in ("min", "max") for name in _
 
 Filter = tuple[str, Callable[[Any, Any], bool], Any]
 """A field of OrderRow, a comparison, and the value to compare it with."""
-_EXACT: dict[str, Callable[[str], object]] = {
-    "status_id": int,
-    "channel_id": int,
-    "customer_id": int,
-    "email": str.lower,
-    "payment_method": str,
-    "cart_id": str,
-}
-SORTS: dict[str, Callable[[OrderRow], tuple[Any, ...]]] = {
-    name: attrgetter(name, "id")
-    for name in ("id", "customer_id", *_DATES, "status_id", "channel_id", "external_id")
-}
-"""BigCommerce does not document the order of equal rows; here it is by id."""
 
 
 class QueryError(ValueError):
@@ -38,10 +25,9 @@ class QueryError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class OrderRow:
-    """The fields by which BigCommerce filters and sorts.
+    """The fields of an order that queries filter by. Dates are epoch seconds.
 
-    Dates are epoch seconds, `total` is total_inc_tax in 1/10,000, `email` is in lower case, and
-    `external_id` is "" for none.
+    `dice` are the random bits of an invented order.
     """
 
     id: int
@@ -49,12 +35,7 @@ class OrderRow:
     date_modified: int
     status_id: int
     channel_id: int
-    customer_id: int
-    total: int
-    payment_method: str
-    email: str
-    external_id: str
-    cart_id: str
+    dice: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +45,6 @@ class OrderQuery:
     min_id: int
     max_id: float
     filters: tuple[Filter, ...]
-    sort: str
-    descending: bool
     page: int
     limit: int
 
@@ -95,57 +74,40 @@ def row_of(fields: Mapping[str, Any]) -> OrderRow:
         date_modified=modified,
         status_id=int(fields.get("status_id", 0)),
         channel_id=int(fields.get("channel_id", 1)),
-        customer_id=int(fields.get("customer_id", 0)),
-        total=round(float(fields.get("total_inc_tax", "0")) * 10_000),
-        payment_method=str(fields.get("payment_method", "")),
-        email=str((fields.get("billing_address") or {}).get("email", "")).lower(),
-        external_id=str(fields.get("external_id") or ""),
-        cart_id=str(fields.get("cart_id", "")),
     )
 
 
 def parse_query(params: Mapping[str, str]) -> OrderQuery:
     """Read a request's query. Raises QueryError for an invalid number or sort.
 
-    As users report of BigCommerce, a date in another form is ignored, as is an unknown parameter.
-    That a limit above 250 becomes 250 is not documented.
+    BigCommerce has more filters and sorts; those that bc2ot uses are here. As users report of it, a
+    date in another form is ignored, as is an unknown parameter. That a limit above 250 becomes 250
+    is not documented.
     """
-    sort, _, direction = params.get("sort", "id:asc").partition(":")
-    if sort not in SORTS or direction not in ("", "asc", "desc"):
+    if params.get("sort", "id:asc") not in ("id", "id:asc"):
         raise QueryError("The field 'sort' is invalid.")
     return OrderQuery(
-        min_id=_read(params, "min_id", int, 0),
-        max_id=_read(params, "max_id", int, math.inf),
+        min_id=_read(params, "min_id"),
+        max_id=_read(params, "max_id", math.inf),
         filters=tuple(_filters(params)),
-        sort=sort,
-        descending=direction == "desc",
-        page=max(1, _read(params, "page", int, 1)),
-        limit=min(_MAX_LIMIT, max(1, _read(params, "limit", int, _DEFAULT_LIMIT))),
+        page=max(1, _read(params, "page", 1)),
+        limit=min(_MAX_LIMIT, max(1, _read(params, "limit", _DEFAULT_LIMIT))),
     )
 
 
 def _filters(params: Mapping[str, str]) -> Iterator[Filter]:
-    for name, read in _EXACT.items():
+    for name in ("status_id", "channel_id"):
         if name in params:
-            yield name, eq, _read(params, name, read, None)
+            yield name, eq, _read(params, name)
     for bound, compare in (("min", ge), ("max", le)):
         for name in _DATES:
             at = parse_date(params.get(f"{bound}_{name}", ""))
             if at is not None:
                 yield name, compare, at
-        total = _read(params, f"{bound}_total", _total, None)
-        if total is not None:
-            yield "total", compare, total
 
 
-def _read(params: Mapping[str, str], name: str, read: Callable[[str], Any], default: Any) -> Any:
-    if name not in params:
-        return default
+def _read(params: Mapping[str, str], name: str, default: float = 0) -> Any:
     try:
-        return read(params[name])
-    except (ValueError, OverflowError):
+        return int(params[name]) if name in params else default
+    except ValueError:
         raise QueryError(f"The field '{name}' is invalid.") from None
-
-
-def _total(text: str) -> int:
-    return round(float(text) * 10_000)

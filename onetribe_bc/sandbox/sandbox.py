@@ -14,7 +14,7 @@ from onetribe_bc.sandbox.fault import Fault
 from onetribe_bc.sandbox.faults import Faults
 from onetribe_bc.sandbox.hooks import HookStore
 from onetribe_bc.sandbox.invented_orders import EXAMPLE_ORDER_ID, OrderFactory, example_order
-from onetribe_bc.sandbox.messages import Request, RequestRecord, Response
+from onetribe_bc.sandbox.messages import Request, Response
 from onetribe_bc.sandbox.onetribe import PATH, OneTribe
 from onetribe_bc.sandbox.order_store import OrderStore
 from onetribe_bc.sandbox.quota import Quota, QuotaWindow
@@ -36,7 +36,7 @@ class Sandbox:
     - `faults`: what goes wrong
     - `on_request`: called with each BigCommerce request before it is carried out, in its thread
     - `scopes`: the token's OAuth scopes, a set that may be changed
-    - `clock`: the server's clock
+    - `clock`: the server's clock (Date, `v2/time`, `date_modified`), which may be set wrong
     - `store_hash`, `access_token`, `client_secret`, `merchant_key`: fake credentials
 
     `now` (aware; default: the real now) is when the server's clock starts, and `date_created` of
@@ -109,7 +109,7 @@ class Sandbox:
         return self._onetribe_server.url + PATH + self.merchant_key
 
     @property
-    def requests(self) -> tuple[RequestRecord, ...]:
+    def requests(self) -> tuple[Request, ...]:
         """The last requests to the BigCommerce side, in the order of the responses."""
         return tuple(self._bigcommerce.requests.copy())
 
@@ -121,15 +121,6 @@ class Sandbox:
     @quota.setter
     def quota(self, quota: Quota | None) -> None:
         self._quota.reset(quota)
-
-    @property
-    def clock_offset_s(self) -> float:
-        """How far BigCommerce's clock (Date, `v2/time`, `date_modified`) is wrong, in seconds."""
-        return self.clock.offset_s
-
-    @clock_offset_s.setter
-    def clock_offset_s(self, seconds: float) -> None:
-        self.clock.offset_s = seconds
 
     def eat_quota(self, requests: int) -> None:
         """Count requests of the store's other apps."""

@@ -19,7 +19,8 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from typing import Any
 
-from onetribe_bc.sandbox.messages import REASONS, Delivery, Request, Response
+from onetribe_bc.sandbox.fault import FaultKind
+from onetribe_bc.sandbox.messages import REASONS, Request, Response
 
 HOST = "127.0.0.1"
 _LINE_LIMIT = 65_536
@@ -114,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: Server
     raw_requestline: bytes
-    dies: Delivery | None = None
+    dies: FaultKind | None = None
     dies_at = 0.0
 
     def handle_one_request(self) -> None:
@@ -164,26 +165,26 @@ class _Handler(BaseHTTPRequestHandler):
         head = self._head(response)
         body = b"" if self.command == "HEAD" else response.body
         match response.delivery:
-            case Delivery.RESET:
+            case FaultKind.RESET | FaultKind.LOST_REPLY:
                 self._reset()
-            case Delivery.TRUNCATED:
+            case FaultKind.TRUNCATED:
                 self.connection.sendall(head + body[: len(body) // 2])
                 self.close_connection = True
-            case Delivery.DRIP:
+            case FaultKind.DRIP:
                 self.connection.sendall(head)
                 self._drip(body, response.delay_s)
-            case Delivery.DRIP_HEAD:
+            case FaultKind.DRIP_HEAD:
                 self._drip(head + body, response.delay_s)
-            case Delivery.CONTINUE_FOREVER:
+            case FaultKind.CONTINUE_FOREVER:
                 self.close_connection = True
                 while not self.server.stopping.wait(0.01):
                     self.connection.sendall(_CONTINUE)
             case delivery:
-                if delivery is Delivery.INTERIM:
+                if delivery is FaultKind.INTERIM:
                     self.connection.sendall(_INTERIM)
                     self.server.stopping.wait(response.delay_s)
                 self.connection.sendall(head + body)
-                if delivery in (Delivery.IDLE_RESET, Delivery.IDLE_SILENCE):
+                if delivery in (FaultKind.IDLE_RESET, FaultKind.IDLE_SILENCE):
                     self.dies, self.dies_at = delivery, time.monotonic() + response.delay_s
 
     def _drip(self, data: bytes, pause_s: float) -> None:
@@ -199,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _die(self) -> None:
         """Reset the connection, or read and ignore what comes until the client leaves."""
-        if self.dies is Delivery.IDLE_RESET:
+        if self.dies is FaultKind.IDLE_RESET:
             self._reset()
         else:
             self.close_connection = True

@@ -41,6 +41,7 @@ def test_a_spec_is_read(spec: str, fault: Fault) -> None:
         ("onetribe:status@abc", "malformed: invalid literal"),
         ("onetribe:status@999", "malformed: 999 is not an HTTP status"),
         ("onetribe:slow@-1", "malformed: A fault's delay"),
+        ("onetribe:slow@nan", "malformed: A fault's delay"),
         ("onetribe:not_ascending", "malformed: not_ascending is a fault of bigcommerce only"),
         ("bigcommerce:long_list@-1", "malformed: A fault's number"),
         ("onetribe:reset#,", "malformed: invalid literal"),

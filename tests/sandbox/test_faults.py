@@ -307,19 +307,6 @@ def test_date_filters_may_be_ignored(sandbox: Sandbox, bigcommerce: Client) -> N
     assert [row["id"] for row in rows] == [each for each in sandbox.store.ids() if each <= 218]
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"kind": "hold"}, "needs a gate"),
-        ({"kind": "slow", "delay_s": float("nan")}, "number of seconds"),
-        ({"kind": "status", "headers": (("Location", "a\r\nb"),)}, "line break"),
-    ],
-)
-def test_an_invalid_fault_is_refused(fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Fault("onetribe", **fields)
-
-
 def test_another_fault_does_not_change_when_a_fault_strikes() -> None:
     def struck(*others: str) -> list[bool]:
         with Sandbox(orders=0, seed=1, example=True, quota=None) as sandbox:

@@ -1,4 +1,4 @@
-"""Every filter and sort, against an oracle that reads the orders' own fields."""
+"""Every filter, against an oracle that reads the orders' own fields."""
 
 from __future__ import annotations
 
@@ -37,42 +37,25 @@ def listed(client: Client, **params: object) -> list[int]:
     return [order["id"] for order in json.loads(answer.body or b"[]")]
 
 
-def total(order: Order) -> float:
-    return float(order["total_inc_tax"])
-
-
 @pytest.mark.parametrize(
-    ("name", "value", "oracle"),
+    ("name", "fits"),
     [
-        ("min_id", lambda o: o["id"], lambda o, v: o["id"] >= v),
-        ("max_id", lambda o: o["id"], lambda o, v: o["id"] <= v),
-        ("status_id", lambda o: o["status_id"], lambda o, v: o["status_id"] == v),
-        ("channel_id", lambda o: o["channel_id"], lambda o, v: o["channel_id"] == v),
-        ("customer_id", lambda o: o["customer_id"], lambda o, v: o["customer_id"] == v),
-        ("cart_id", lambda o: o["cart_id"], lambda o, v: o["cart_id"] == v),
-        ("payment_method", lambda o: o["payment_method"], lambda o, v: o["payment_method"] == v),
-        (
-            "email",
-            lambda o: o["billing_address"]["email"],
-            lambda o, v: o["billing_address"]["email"] == v,
-        ),
-        ("min_total", total, lambda o, v: total(o) >= v),
-        ("max_total", total, lambda o, v: total(o) <= v),
+        ("min_id", lambda order, bound: order["id"] >= bound["id"]),
+        ("max_id", lambda order, bound: order["id"] <= bound["id"]),
+        ("status_id", lambda order, bound: order["status_id"] == bound["status_id"]),
+        ("channel_id", lambda order, bound: order["channel_id"] == bound["channel_id"]),
     ],
 )
 def test_a_filter_keeps_what_fits_and_includes_its_bound(
-    client: Client,
-    orders: list[Order],
-    name: str,
-    value: Callable[[Order], object],
-    oracle: Callable[[Order, object], bool],
+    client: Client, orders: list[Order], name: str, fits: Callable[[Order, Order], bool]
 ) -> None:
-    bound = value(orders[len(orders) // 2])
+    middle = orders[len(orders) // 2]
+    bound = {name: middle[name.removeprefix("min_").removeprefix("max_")]}
 
-    kept = listed(client, **{name: bound})
-    assert kept == [order["id"] for order in orders if oracle(order, bound)]
+    kept = listed(client, **bound)
+    assert kept == [order["id"] for order in orders if fits(order, middle)]
     assert 0 < len(kept) < len(orders)
-    assert client.get("/v2/orders/count", **{name: bound}).json()["count"] == len(kept)
+    assert client.get("/v2/orders/count", **bound).json()["count"] == len(kept)
 
 
 @pytest.mark.parametrize("form", ["rfc", "rfc-gmt", "iso", "iso-z", "iso-zone", "iso-fraction"])
@@ -126,40 +109,8 @@ def test_a_malformed_date_is_ignored(client: Client, orders: list[Order], date: 
 def test_filters_add_up(client: Client, orders: list[Order]) -> None:
     since = datetime(2026, 2, 15, tzinfo=UTC)
 
-    assert listed(client, min_date_created=since.isoformat(), status_id=10, max_total=250) == [
+    assert listed(client, min_date_created=since.isoformat(), status_id=10) == [
         order["id"]
         for order in orders
-        if parsedate_to_datetime(order["date_created"]) >= since
-        and order["status_id"] == 10
-        and total(order) <= 250
+        if parsedate_to_datetime(order["date_created"]) >= since and order["status_id"] == 10
     ]
-
-
-def key(field: str) -> Callable[[Order], tuple[object, int]]:
-    def value(order: Order) -> tuple[object, int]:
-        if field.startswith("date"):
-            return parsedate_to_datetime(order[field]), order["id"]
-        return order[field] or "" if field == "external_id" else order[field], order["id"]
-
-    return value
-
-
-@pytest.mark.parametrize(
-    "field",
-    [
-        "id",
-        "customer_id",
-        "date_created",
-        "date_modified",
-        "status_id",
-        "channel_id",
-        "external_id",
-    ],
-)
-@pytest.mark.parametrize("direction", ["", ":asc", ":desc"])
-def test_a_list_is_sorted_as_asked(
-    client: Client, orders: list[Order], field: str, direction: str
-) -> None:
-    expected = sorted(orders, key=key(field), reverse=direction == ":desc")
-
-    assert listed(client, sort=field + direction) == [order["id"] for order in expected]

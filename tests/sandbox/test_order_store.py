@@ -53,7 +53,7 @@ def test_a_raw_order_is_served_byte_for_byte(sandbox: Sandbox) -> None:
     )
     assert sandbox.store.add(raw) == 7
     assert sandbox.store.raw(7) == raw
-    assert sandbox.store.row(7).total == 0
+    assert sandbox.store.row(7).channel_id == 1
 
 
 @pytest.mark.parametrize(
