@@ -16,7 +16,6 @@ from onetribe_bc.dates import (
     FURTHEST_AHEAD,
     Window,
     format_api_date,
-    format_time,
     parse_api_date,
     parse_duration,
     parse_http_date,
@@ -93,10 +92,6 @@ def test_a_day_at_the_end_of_a_window_means_its_last_second(text: str, utc: str)
     assert parsed(text, end=True) == utc
 
 
-def test_today_is_the_day_in_the_zone_and_not_in_utc() -> None:
-    assert parsed("today", ZoneInfo("Pacific/Auckland")) == "2026-11-23T11:00:00"
-
-
 def test_a_time_that_occurs_twice_is_the_first_or_at_the_end_the_second() -> None:
     assert parsed("2026-10-25 02:30") == "2026-10-25T00:30:00"
     assert parsed("2026-10-25 02:30", end=True) == "2026-10-25T01:30:00"
@@ -106,18 +101,14 @@ def test_a_time_that_occurs_twice_is_the_first_or_at_the_end_the_second() -> Non
     ("text", "problem"),
     [
         ("", "not a valid date or time"),
-        ("7", "not a valid date or time"),
         ("7 d", "not a valid date or time"),
         ("-7d", "not a valid date or time"),
         ("\u0667d", "not a valid date or time"),
         ("tomorrow", "not a valid date or time"),
         ("2026-11-23T19:24:54 Europe/Berlin", "not a valid date or time"),
         ("03/04/2026", "not a valid date or time"),
-        ("3.4.26", "not a valid date or time"),
         ("2026-02-30", "not a valid date or time"),
-        ("2026-11-23T19:24:60", "not a valid date or time"),
         ("2026-11-23T19:24+25:00", "not a valid date or time"),
-        ("999999w", "not a valid date or time"),
         ("9999999999999d", "not a valid date or time"),
         ("9999-12-31T23:59:59-01:00", "not a valid date or time"),
         ("1969-12-31", "before 1970"),
@@ -141,15 +132,12 @@ def test_a_long_or_unprintable_text_is_shortened_and_cleaned() -> None:
     assert len(message) < 100
 
 
-def test_a_year_ahead_is_the_limit() -> None:
+def test_1970_and_a_year_ahead_are_the_limits() -> None:
+    assert parse_time("1970-01-01", now=NOW, timezone=ZoneInfo("UTC")) == EARLIEST
     limit = NOW.replace(microsecond=0) + FURTHEST_AHEAD
     assert parse_time(limit.isoformat(), now=NOW, timezone=BERLIN) == limit
     with pytest.raises(InputError):
         parse_time((limit + timedelta(seconds=1)).isoformat(), now=NOW, timezone=BERLIN)
-
-
-def test_the_first_second_of_1970_is_taken() -> None:
-    assert parse_time("1970-01-01", now=NOW, timezone=ZoneInfo("UTC")) == EARLIEST
 
 
 @given(
@@ -223,7 +211,6 @@ def test_a_date_of_the_api_is_read(text: str, utc: str) -> None:
     [
         None,
         0,
-        1551822011,
         b"Tue, 05 Mar 2019 21:40:11 +0000",
         NOW,
         "",
@@ -232,10 +219,8 @@ def test_a_date_of_the_api_is_read(text: str, utc: str) -> None:
         "2019-03-05T21:40:11",
         "Tue, 05 Mar 2019 21:40:11",
         "Tue, 31 Feb 2019 21:40:11 +0000",
-        "Tue, 05 Mai 2019 21:40:11 +0000",
         "Tue, 05 Mar 2019 21:40:11 +9900",
         "0001-01-01T00:00:00+14:00",
-        "yesterday",
     ],
 )
 def test_any_other_date_of_the_api_is_none(value: object) -> None:
@@ -331,7 +316,3 @@ def test_a_window_is_described_with_the_offset_of_each_end(
     since: datetime | None, until: datetime | None, words: str
 ) -> None:
     assert Window(since, until).describe(BERLIN) == words
-
-
-def test_a_time_is_formatted_to_the_second_with_its_offset() -> None:
-    assert format_time(NOW, BERLIN) == "2026-11-23 20:24:54 +01:00"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from onetribe_bc.sandbox import Sandbox
 from tests.shell import Outcome, Shell, shell_fixture  # noqa: F401
@@ -76,26 +76,12 @@ def sync(shell: Shell, *arguments: str) -> Outcome:
 
 
 def samples(path: Path) -> dict[tuple[str, str], float]:
-    """Prometheus' text form, read strictly: each metric once, its HELP and TYPE above it."""
-    found: dict[tuple[str, str], float] = {}
-    current = ""
-    declared: list[str] = []
-    text = path.read_text()
-    assert text.endswith("\n")
-    for line in text.splitlines():
-        if line.startswith("# HELP "):
-            current = line.split(" ")[2]
-            declared.append(current)
-        elif line.startswith("# TYPE "):
-            assert line == f"# TYPE {current} gauge"
-        else:
-            match = re.fullmatch(r'([a-z0-9_]+)\{store="([a-z0-9]+)"\} (-?[0-9.]+)', line)
-            assert match is not None, line
-            assert match[1] == current
-            assert (match[1], match[2]) not in found
-            found[match[1], match[2]] = float(match[3])
-    assert len(declared) == len(set(declared))
-    return found
+    """The value of each gauge, by name and store."""
+    families = list(text_string_to_metric_families(path.read_text()))
+    assert all(family.type == "gauge" and family.documentation for family in families)
+    found = [sample for family in families for sample in family.samples]
+    assert len({(one.name, one.labels["store"]) for one in found}) == len(found)
+    return {(one.name, one.labels["store"]): one.value for one in found}
 
 
 # Pings
@@ -239,7 +225,11 @@ def link(path: Path) -> None:
     path.symlink_to(path.with_name("profile"))
 
 
-@pytest.mark.parametrize("make", [fifo, profile, other_exporter, link])
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize("make", [fifo, profile, other_exporter, link, folder])
 def test_only_a_regular_file_of_metrics_is_replaced(
     shell: Shell, make: Callable[[Path], None]
 ) -> None:
@@ -249,6 +239,12 @@ def test_only_a_regular_file_of_metrics_is_replaced(
     shell.configure(monitor={"textfile": str(path)})
     sync(shell).says(0, "Cannot write the metrics to")
     assert (path.lstat().st_ino, path.lstat().st_size) == (before.st_ino, before.st_size)
+    assert not list(shell.folder.glob(".metrics*"))
+
+
+def test_metrics_that_cannot_be_written_are_a_warning(shell: Shell) -> None:
+    shell.configure(monitor={"textfile": str(shell.folder / "nowhere/metrics.prom")})
+    sync(shell).says(0, "Cannot write the metrics to")
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "REQUESTS_CA_BUNDLE"])
@@ -258,14 +254,6 @@ def test_no_ping_ends_a_sync(shell: Shell, variable: str) -> None:
     shell.configure(monitor={"url": "https://hc.invalid/secret-of-the-ping"})
     told = sync(shell).says(0, "Could not reach the ping URL")
     assert "secret-of-the-ping" not in told.err
-
-
-@pytest.mark.parametrize("place", ["nowhere/metrics.prom", "folder"])
-def test_metrics_that_cannot_be_written_are_a_warning(shell: Shell, place: str) -> None:
-    (shell.folder / "folder").mkdir()
-    shell.configure(monitor={"textfile": str(shell.folder / place)})
-    sync(shell).says(0, "Cannot write the metrics to")
-    assert not list(shell.folder.glob(".folder*"))
 
 
 def test_readers_never_see_half_a_file(shell: Shell) -> None:

@@ -171,13 +171,6 @@ def test_bigcommerces_published_orders_are_read(data: Path, order_id: int) -> No
     assert order.date_created.strftime("%a, %d %b %Y %H:%M:%S +0000") == fields["date_created"]
 
 
-def test_a_list_of_the_published_orders_gives_each_its_bytes(data: Path) -> None:
-    bodies = [published(data, order_id)[0].strip() for order_id in (100, 218, 247)]
-    page = b"[" + b",\n".join(bodies) + b"]\n"
-
-    assert [o.body for o in parse_orders(page) if isinstance(o, Order)] == bodies
-
-
 def test_dates_are_moments_whatever_their_form() -> None:
     """RFC 2822 and ISO dates are never compared as text."""
     rfc = parse_order(b'{"id":1,"date_modified":"Tue, 05 Mar 2019 21:40:11 +0100"}')
@@ -232,16 +225,6 @@ def test_a_row_that_is_not_utf8_does_not_spoil_its_page(bad: bytes, place: int) 
     assert [isinstance(row, UnreadableOrder) for row in found] == [i == place for i in range(3)]
     good = [row.body for row in found if isinstance(row, Order)]
     assert good == [row for i, row in enumerate(rows) if i != place]
-
-
-@given(st.lists(st.binary(max_size=20).filter(lambda b: not set(b) & {0x22, 0x5C}), max_size=5))
-def test_whatever_bytes_a_row_holds_the_others_are_read(names: list[bytes]) -> None:
-    rows = [b'{"id":%d,"n":"%b"}' % (i, name) for i, name in enumerate(names, 1)]
-    with contextlib.suppress(BadResponseError):  # control characters are not JSON
-        found = parse_orders(b"[" + b",".join(rows) + b"]")
-        assert [row.id for row in found] == list(range(1, len(names) + 1))
-        for row, body in zip(found, rows, strict=True):
-            assert isinstance(row, UnreadableOrder) or row.body == body
 
 
 def test_an_id_may_be_digits_in_quotes_and_the_body_stays_as_it_is() -> None:

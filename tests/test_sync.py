@@ -208,26 +208,16 @@ def test_changes_between_two_pages_hide_no_order(long_desk: Station, page: int) 
 # What is owed
 
 
-def test_owed_orders_of_earlier_runs_are_sent_however_old(desk: Station) -> None:
+def test_owed_orders_are_sent_however_old_and_deleted_ones_are_gone(desk: Station) -> None:
     desk.sync()
     desk.sandbox.faults.add("onetribe:status@503")
     assert isinstance(desk.run().error, UnreachableError)
     assert desk.states()["pending"] == len(desk.owed())
     desk.sandbox.faults.clear()
+    deleted = a_real(desk.sandbox)
+    desk.sandbox.store.remove(deleted)
     run = desk.sync()
-    assert run.error is None
-    arrives(desk)
-
-
-def test_an_owed_order_that_was_deleted_is_gone_and_not_asked_for_again(desk: Station) -> None:
-    desk.sync()
-    desk.sandbox.faults.add("onetribe:status@503")
-    desk.run()
-    desk.sandbox.faults.clear()
-    order_id = a_real(desk.sandbox)
-    desk.sandbox.store.remove(order_id)
-    assert desk.sync().ids(Disposition.MISSING) == {order_id}
-    assert desk.states()["gone"] == 1
+    assert (run.error, run.ids(Disposition.MISSING)) == (None, {deleted})
     assert not desk.sync().ids(Disposition.MISSING)
     arrives(desk)
 
@@ -261,21 +251,6 @@ def test_a_failed_order_is_not_hammered_but_sent_again_when_it_changed(desk: Sta
     desk.sandbox.store.modify(order_id, staff_notes="corrected")
     assert desk.sync().ids(Disposition.DELIVERED) == {order_id}
     arrives(desk)
-
-
-def test_on_change_sends_again_when_the_content_changed_and_only_then(desk: Station) -> None:
-    desk.resend = "on-change"
-    desk.sync(LONG_AGO)
-    order_id = a_real(desk.sandbox)
-    assert not desk.sync().ids(Disposition.DELIVERED)
-    desk.sandbox.store.modify(order_id, staff_notes="changed")
-    assert desk.sync().ids(Disposition.DELIVERED) == {order_id}
-    assert not desk.sync().ids(Disposition.DELIVERED)
-    assert (desk.filed[order_id], desk.flagged()) == (2, 1)
-    assert desk.sandbox.onetribe.bodies(order_id)[1] == desk.sandbox.store.raw(order_id)
-    desk.resend = "never"
-    desk.sandbox.store.modify(order_id, staff_notes="changed again")
-    assert not desk.sync().ids(Disposition.DELIVERED)
 
 
 # The bookmark
@@ -403,15 +378,6 @@ def test_a_first_sync_starts_at_the_earlier_of_two_clocks(desk: Station, ahead: 
     desk.sync(clock=FakeClock(SERVER_NOW + ahead))
     assert desk.bookmark is not None
     assert abs(desk.bookmark.begins_at - (SERVER_NOW + min(ahead, 0 * HOUR))) < HOUR / 12
-
-
-def test_a_sync_starts_from_now_if_its_bookmark_is_in_the_future(desk: Station) -> None:
-    desk.sync(LONG_AGO)
-    with closing(desk.connect()) as connection:
-        connection.execute("UPDATE bookmarks SET synced_until = synced_until + 864000000")
-    now = desk.clock.now()
-    plan = desk.ask(lambda ledger: plan_sync(ledger, since=None, overlap=HOUR, now=now))
-    assert plan.since == now - HOUR
 
 
 def test_a_clock_that_steps_back_loses_nothing_and_sends_nothing_twice(desk: Station) -> None:

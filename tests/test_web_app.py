@@ -83,39 +83,12 @@ def test_a_callback_is_in_the_ledger_before_its_empty_200_response(
 
 @pytest.mark.parametrize(
     "headers",
-    [
-        with_secret(),
-        {"age_s": 0},
-        {"age_s": 280},
-        {"age_s": -280},
-        {"age_s": 0, **with_secret()},
-    ],
+    [with_secret(), signed(callback(218)), {**signed(callback(218)), **with_secret()}],
 )
 def test_a_signature_or_the_shared_secret_proves_a_callback(
-    site: Site, application: Application, headers: dict[str, Any]
+    site: Site, application: Application, headers: dict[str, str]
 ) -> None:
-    if (age_s := headers.pop("age_s", None)) is not None:
-        headers |= signed(callback(218), age_s=age_s)
     assert post(application, callback(218), headers).status == 200
-    assert site.inbox() == {218: 1}
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        callback("218"),
-        callback(218, store_id=1025646),
-        callback(218, producer="stores/SANDBOX1"),
-        callback(218, something_new={"a": [1]}),
-        callback(218, "store/channel/1/order/updated"),
-        callback(7, "store/order/transaction/created",
-                 data={"type": "transaction", "id": 7, "order_id": 218}),
-    ],
-)  # fmt: skip
-def test_every_variant_that_bigcommerce_may_send_is_recorded(
-    site: Site, application: Application, body: bytes
-) -> None:
-    assert post(application, body).status == 200
     assert site.inbox() == {218: 1}
 
 
@@ -129,14 +102,6 @@ def test_a_chunked_body_is_read_to_its_end(site: Site, application: Application)
     assert post(application, callback(218), **chunked).status == 200
     assert post(application, b" " * (MAX_CALLBACK_BYTES + 1), **chunked).status == 413
     assert site.inbox() == {218: 1}
-
-
-def test_events_that_leave_the_order_unchanged_get_200_and_are_ignored(
-    site: Site, application: Application
-) -> None:
-    body = callback(218, "store/order/metafield/created", data={"type": "metafield", "id": 3})
-    assert post(application, body).status == 200
-    assert recorded(site) == 0
 
 
 def test_the_path_of_the_webhook_is_configurable(site: Site) -> None:
@@ -161,15 +126,12 @@ def test_a_slash_at_the_end_of_the_path_makes_no_difference(site: Site, path: st
     ("scope", "fields"),
     [
         ("store/product/updated", {}),
-        ("store/orders/created", {}),
-        ("store/customer/order/made", {}),
-        ("store/cart/lineItem/created", {"data": {"type": "cart_line_item", "id": "9c-1"}}),
-        ("store/app/uninstalled", {"data": None}),
+        ("store/order/metafield/created", {"data": {"type": "metafield", "id": 3}}),
         ("store/hook/deliveryException", {"producer": None, "data": {"code": 90002}}),
         ("store/information/updated", {"producer": "stores/another1"}),
     ],
 )
-def test_an_authentic_callback_not_about_orders_gets_200_and_is_ignored(
+def test_an_authentic_callback_that_changes_no_order_gets_200_and_is_ignored(
     site: Site, application: Application, scope: str, fields: dict[str, Any]
 ) -> None:
     assert post(application, callback(218, scope, **fields)).status == 200
@@ -188,18 +150,12 @@ def test_a_byte_order_mark_before_a_callback_is_ignored(
 # Refused
 
 
-def altered(name: str, value: str) -> dict[str, str]:
-    """The headers of a valid callback, except one."""
-    return {**signed(callback(218)), name: value}
-
-
 REFUSALS: dict[str, tuple[int, dict[str, Any]]] = {
     "unknown path": (404, {"path": "/admin"}),
     "path of another kind": (404, {"path": "//x"}),
     "GET": (405, {"method": "GET"}),
     "unknown method": (405, {"method": "BREW"}),
     "no length": (411, {"CONTENT_LENGTH": None}),
-    "negative length": (400, {"CONTENT_LENGTH": "-1"}),
     "length not in ASCII digits": (400, {"CONTENT_LENGTH": "\u0661"}),
     "length far too large": (413, {"CONTENT_LENGTH": "9" * 5000}),
     "body too large": (413, {"body": b" " * (MAX_CALLBACK_BYTES + 1)}),
@@ -208,28 +164,12 @@ REFUSALS: dict[str, tuple[int, dict[str, Any]]] = {
     "form": (415, {"content_type": "application/x-www-form-urlencoded"}),
     "no proof": (401, {"headers": {}}),
     "wrong secret": (401, {"headers": with_secret("x")}),
-    "empty secret": (401, {"headers": with_secret("")}),
-    "secret repeated": (401, {"headers": with_secret(f"{SHARED_SECRET}, {SHARED_SECRET}")}),
-    "secret not ASCII": (401, {"headers": with_secret("\xe9\xff")}),
-    "signed with a different secret": (401, {"headers": signed(callback(218), secret="another")}),
     "signature of a different body": (401, {"headers": signed(callback(219))}),
     "signed long ago": (401, {"headers": signed(callback(218), age_s=301)}),
-    "signed in the future": (401, {"headers": signed(callback(218), age_s=-3000)}),
-    "right signature, wrong secret": (401, {"headers": altered("X-Bc2ot-Secret", "x")}),
     "right secret, wrong signature": (401, {"headers": {**signed(b"x"), **with_secret()}}),
-    "timestamp not a number": (401, {"headers": altered("webhook-timestamp", "soon")}),
-    "timestamp not finite": (401, {"headers": altered("webhook-timestamp", "1e999")}),
-    "signature not base64": (401, {"headers": altered("webhook-signature", "v1,\xff")}),
-    "signature without a version": (401, {"headers": altered("webhook-signature", "abc")}),
     "not JSON": (400, {"body": b"{"}),
     "not UTF-8": (400, {"body": b"\xff\xfe{}"}),
-    "deeply nested": (400, {"body": b"[" * 60_000}),
-    "not an object": (400, {"body": b"[]"}),
-    "no scope": (400, {"body": b"{}"}),
     "no order": (400, {"body": callback(None)}),
-    "an id below 1": (400, {"body": callback(-1)}),
-    "an id too large": (400, {"body": callback(10**30)}),
-    "an id that is true": (400, {"body": callback(True)}),
     "a different store": (403, {"body": callback(218, producer="stores/other1")}),
 }  # fmt: skip
 """Each with its status and what differs from a valid callback."""
@@ -462,14 +402,6 @@ def test_metrics_repeat_the_ledgers_figures_for_30_seconds(site: Site) -> None:
     assert b"bc2ot_owed_orders" in text
     seen.status_age = timedelta(0)
     assert b"bc2ot_owed_orders" not in monitor(seen, "/metrics", **LOCAL).body
-
-
-def test_without_the_ledger_metrics_show_the_counters_only(site: Site) -> None:
-    with site.serving() as service:
-        pass
-    text = monitor(service.application, "/metrics", **LOCAL).body.decode()
-    assert "bc2ot_callbacks_accepted_total" in text
-    assert "bc2ot_owed_orders" not in text
 
 
 # The log

@@ -194,15 +194,6 @@ def test_silent_connections_are_closed_and_make_room(site: Site, started: bytes)
         assert silent[0].is_closed()
 
 
-def test_reaching_the_limit_of_connections_is_logged(
-    site: Site, caplog: pytest.LogCaptureFixture
-) -> None:
-    with up(site, connections=5) as (_, server), ExitStack() as stack:
-        for _ in range(5):
-            stack.enter_context(Client(server.port))
-        until(lambda: "Web server: total open connections reached" in caplog.text)
-
-
 def test_a_flood_of_connections_makes_one_log_line_a_second(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:

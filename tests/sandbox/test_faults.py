@@ -47,23 +47,10 @@ def test_server_errors_come_in_all_kinds_and_nothing_is_filed(
     assert filed(sandbox) == 0
 
 
-def test_a_rate_strikes_about_that_often_and_repeats_for_a_seed(
-    sandbox: Sandbox, service: str, ask: Ask
-) -> None:
+def test_a_rate_strikes_about_that_often(sandbox: Sandbox, service: str, ask: Ask) -> None:
     sandbox.faults.add(f"{service}:status=0.5@503")
-    first = statuses(ask, 40)
-    with Sandbox(orders=0, seed=7, example=True, quota=None) as again:
-        again.faults.add(f"{service}:status=0.5@503")
-        with api(again) as bigcommerce, onetribe(again) as tribe:
-            second = [
-                bigcommerce.get("/v2/orders/218").status
-                if service == "bigcommerce"
-                else tribe.send("POST", "", {"id": 218}).status
-                for _ in range(40)
-            ]
 
-    assert 8 < first.count(503) < 32
-    assert first == second
+    assert 8 < statuses(ask, 40).count(503) < 32
 
 
 def test_a_fault_strikes_as_often_as_times_and_skips_some_first(
@@ -92,15 +79,6 @@ def test_a_fault_may_be_limited_to_a_method_or_path(bigcommerce: Client, sandbox
     assert bigcommerce.get("/v2/time").status == 200
     assert bigcommerce.get("/v3/hooks").status == 500
     assert bigcommerce.send("POST", "/v2/time").status == 503
-
-
-def test_errors_have_the_form_of_their_api_version(sandbox: Sandbox, bigcommerce: Client) -> None:
-    sandbox.faults.add("bigcommerce:status@503")
-
-    assert bigcommerce.get("/v2/orders").json() == [
-        {"status": 503, "message": "Service Unavailable"}
-    ]
-    assert bigcommerce.get("/v3/hooks").json()["title"] == "Service Unavailable"
 
 
 def test_a_status_may_have_headers_and_a_body(sandbox: Sandbox, service: str, ask: Ask) -> None:
@@ -307,7 +285,7 @@ def test_date_filters_may_be_ignored(sandbox: Sandbox, bigcommerce: Client) -> N
     assert [row["id"] for row in rows] == [each for each in sandbox.store.ids() if each <= 218]
 
 
-def test_another_fault_does_not_change_when_a_fault_strikes() -> None:
+def test_a_fault_strikes_the_same_requests_again_whatever_else_does() -> None:
     def struck(*others: str) -> list[bool]:
         with Sandbox(orders=0, seed=1, example=True, quota=None) as sandbox:
             sandbox.faults.replace(["onetribe:status=0.5@503", *others])

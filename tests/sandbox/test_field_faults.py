@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from onetribe_bc.sandbox import Fault, Sandbox
+from onetribe_bc.sandbox import Sandbox
 from tests.sandbox.client import Client
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -112,8 +112,9 @@ def test_headers_may_drip(sandbox: Sandbox, wire: Wire) -> None:
     sandbox.faults.add("onetribe:drip_head@0.001")
     wire.post()
 
-    assert wire.socket.recv(65_536) == b"H"
-    assert wire.read().startswith(OK[1:])
+    first = wire.socket.recv(65_536)
+    assert len(first) < len(OK)
+    assert (first + wire.read()).startswith(OK)
 
 
 @pytest.mark.parametrize(
@@ -255,9 +256,3 @@ def test_an_order_with_its_id_in_quotes_is_filed(sandbox: Sandbox, tribe: Client
     tribe.send("POST", "", b'{"id": "218"}')
 
     assert sandbox.onetribe.counts() == {218: 1}
-
-
-@pytest.mark.parametrize("kind", ["refuse_copy", "long_list", "unfetchable", "endless_quota"])
-def test_a_fault_of_one_service_is_refused_for_the_other(kind: str) -> None:
-    with pytest.raises(ValueError, match=r"is a fault of (bigcommerce|onetribe) only"):
-        Fault("bigcommerce" if kind == "refuse_copy" else "onetribe", kind)
