@@ -17,24 +17,19 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """Return the current time: aware UTC."""
-        ...
 
     def monotonic(self) -> float:
         """Return seconds that never decrease."""
-        ...
 
     def sleep(self, seconds: float) -> None:
         """Wait. Raises InterruptedRunError once the run is asked to stop."""
-        ...
 
     def random(self) -> float:
         """Return a number in [0, 1)."""
-        ...
 
     @property
     def stopping(self) -> bool:
         """Whether the run was asked to stop."""
-        ...
 
 
 class SystemClock:

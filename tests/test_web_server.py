@@ -16,11 +16,9 @@ import pytest
 
 from onetribe_bc.api.webhook import MAX_CALLBACK_BYTES
 from onetribe_bc.sandbox import Sandbox
-from onetribe_bc.web.access_log import Throttle
 from onetribe_bc.web.server import Server, listen
 from onetribe_bc.web.service import Service
 from tests.callbacks import Client, Site, callback, request, signed, until, with_secret
-from tests.clocks import FakeClock
 
 
 @pytest.fixture
@@ -208,15 +206,6 @@ def test_a_flood_of_connections_makes_one_log_line_a_second(
         lines = [m for m in caplog.messages if "total open connections" in m]
     assert 1 <= len(lines) <= 4
     assert len(lines) == 1 or "similar lines dropped" in lines[1]
-
-
-def test_lines_held_back_are_counted_for_each_kind() -> None:
-    clock = FakeClock()
-    throttle = Throttle(clock.monotonic)
-    assert [throttle.passes("a") for _ in range(5)] == [0, None, None, None, None]
-    assert throttle.passes("b") == 0
-    clock.advance(1.0)
-    assert (throttle.passes("a"), throttle.passes("b"), throttle.passes("a")) == (4, 0, None)
 
 
 def test_two_hundred_simultaneous_callbacks_are_recorded(site: Site) -> None:

@@ -19,7 +19,7 @@ from onetribe_bc.cli.options import (
 from onetribe_bc.cli.running import show_run
 from onetribe_bc.cli.signals import interruptible
 from onetribe_bc.cli.stores import for_stores
-from onetribe_bc.commands.monitor import Watch, watched, write_textfile
+from onetribe_bc.commands.monitor import watch, write_textfile
 from onetribe_bc.commands.sync import SyncPlan, plan_sync
 from onetribe_bc.commands.sync import sync as run_sync
 from onetribe_bc.config import Settings
@@ -56,13 +56,13 @@ from onetribe_bc.ledger.states import State
 @json_option
 def sync(cli: Context, since: str | None, all_stores: bool, as_json: bool) -> int:
     def work(console: Console, settings: Settings) -> int:
-        with watched(settings.monitor.url) as watch:
-            return _sync(console, settings, since, watch)
+        return watch(settings.monitor.url, lambda: _sync(console, settings, since))
 
     return for_stores(cli, work, all_stores=all_stores, as_json=as_json)
 
 
-def _sync(console: Console, settings: Settings, since: str | None, watch: Watch) -> int:
+def _sync(console: Console, settings: Settings, since: str | None) -> tuple[int, bool]:
+    """Return the exit code, and whether no order needs attention."""
     policy = policy_of(settings, retry_failed=False)
     with (
         interruptible(console) as clock,
@@ -89,9 +89,7 @@ def _sync(console: Console, settings: Settings, since: str | None, watch: Watch)
             raise
         _write_metrics(settings, context)
         stands = _report_standing(console, context)
-        if code == ExitCode.DONE and not stands:
-            watch.succeed()
-        return code
+        return code, code == ExitCode.DONE and not stands
 
 
 def _report_standing(console: Console, context: DeliveryContext) -> bool:

@@ -7,8 +7,8 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -39,31 +39,19 @@ Sample = tuple[str, str, str]
 """The name of a metric without its prefix, the store, the value."""
 
 
-class Watch:
-    """The outcome of a run: a failure, unless `succeed` was called."""
-
-    def __init__(self) -> None:
-        self.event = "fail"
-
-    def succeed(self) -> None:
-        """Report success."""
-        self.event = ""
-
-
-@contextmanager
-def watched(url: Secret | None) -> Iterator[Watch]:
-    """Ping the URL before and after a run."""
-    watch = Watch()
+def watch(url: Secret | None, run: Callable[[], tuple[int, bool]]) -> int:
+    """Ping the URL before and after a run, which returns its result and whether it succeeded."""
     ping(url, "start")
     try:
-        yield watch
+        result, succeeded = run()
     except BusyError:
         # The run that holds the store reports its own outcome.
         raise
     except BaseException:
         ping(url, "fail")
         raise
-    ping(url, watch.event)
+    ping(url, "" if succeeded else "fail")
+    return result
 
 
 def ping(url: Secret | None, event: str = "") -> None:
@@ -102,15 +90,11 @@ def metrics(samples: Iterable[Sample]) -> str:
     known = list(samples)
     lines: list[str] = []
     for name, about in _METRICS.items():
-        own = [f'{_PREFIX}{name}{{store="{s}"}} {value}' for n, s, value in known if n == name]
+        full = f"{_PREFIX}{name}"
+        own = [f'{full}{{store="{s}"}} {value}' for n, s, value in known if n == name]
         if own:
-            lines += family(f"{_PREFIX}{name}", "gauge", about, own)
+            lines += [f"# HELP {full} {about}", f"# TYPE {full} gauge", *own]
     return "\n".join(lines) + "\n"
-
-
-def family(name: str, kind: str, about: str, samples: Iterable[str]) -> list[str]:
-    """Return the lines of one metric; `kind` is its Prometheus type."""
-    return [f"# HELP {name} {about}", f"# TYPE {name} {kind}", *samples]
 
 
 def status_samples(store_hash: str, status: Status, now: datetime) -> list[Sample]:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable
 from logging.handlers import QueueHandler, QueueListener
 from queue import SimpleQueue
 
@@ -101,31 +99,6 @@ class AccessLog:
             each = ", ".join(f"{reason}: {number:,}" for reason, number in refusals.most_common())
             self._logger.warning("Refused %d more requests: %s.", refusals.total(), each)
             refusals.clear()
-
-
-class Throttle:
-    """Lets one log line of each kind through per second, and counts the others. Thread-safe.
-
-    For lines that an unauthenticated client can cause.
-    """
-
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
-        self._lock = threading.Lock()
-        self._next_at: dict[str, float] = {}
-        self._held_back: Counter[str] = Counter()
-
-    def passes(self, kind: str) -> int | None:
-        """Return how many lines of this kind were dropped since the last one, or None to drop
-        this one, too.
-        """
-        now = self._monotonic()
-        with self._lock:
-            if now < self._next_at.get(kind, now):
-                self._held_back[kind] += 1
-                return None
-            self._next_at[kind] = now + 1.0
-            return self._held_back.pop(kind, 0)
 
 
 class _BoundedQueue(QueueHandler):

@@ -17,7 +17,6 @@ import waitress  # type: ignore[import-untyped]
 
 from onetribe_bc.api.webhook import MAX_CALLBACK_BYTES
 from onetribe_bc.errors import ConfigurationError
-from onetribe_bc.web.access_log import Throttle
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -149,11 +148,15 @@ class Server:
 
 
 class _ForwardLog(logging.Handler):
-    """Logs waitress' warnings about its connections. Its other messages may quote a request."""
+    """Logs waitress' warnings about its connections, at most one per second.
+
+    Its other messages may quote a request.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self._throttle = Throttle()
+        self._next_at = 0.0
+        self._dropped = 0
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # waiting is normal
         self._logger = logging.getLogger("waitress")
         self._propagated = self._logger.propagate
@@ -161,13 +164,15 @@ class _ForwardLog(logging.Handler):
         self._logger.propagate = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
+        message, now = record.getMessage(), time.monotonic()
         if not message.startswith(_ABOUT_CONNECTIONS):
             return
-        held_back = self._throttle.passes(_ABOUT_CONNECTIONS)
-        if held_back is not None:
-            more = f" ({held_back:,} similar lines dropped)" if held_back else ""
-            _log.log(record.levelno, "Web server: %s%s.", message, more)
+        if now < self._next_at:
+            self._dropped += 1
+            return
+        more = f" ({self._dropped:,} similar lines dropped)" if self._dropped else ""
+        self._next_at, self._dropped = now + 1.0, 0
+        _log.log(record.levelno, "Web server: %s%s.", message, more)
 
     def close(self) -> None:
         self._logger.removeHandler(self)

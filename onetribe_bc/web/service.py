@@ -34,7 +34,6 @@ class StoppableClock(Clock, Protocol):
 
     def stop(self) -> None:
         """Ask runs to finish requests in flight and start nothing new."""
-        ...
 
 
 @dataclass(frozen=True)
