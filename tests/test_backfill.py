@@ -17,13 +17,12 @@ from onetribe_bc.errors import (
     CredentialsError,
     ExitCode,
     InputError,
-    ScopeError,
     UnreachableError,
 )
 from onetribe_bc.ids import parse_ids
 from onetribe_bc.ledger.states import Disposition
 from onetribe_bc.location import Location
-from onetribe_bc.sandbox import ORDERS_SCOPE, Fault, Gate
+from onetribe_bc.sandbox import Fault, Gate
 from tests.clocks import FakeClock
 from tests.conftest import SERVER_NOW, ClientFactory, SandboxFactory
 from tests.delivering import Desk, Run
@@ -230,17 +229,6 @@ def test_missing_ids_are_reported_and_only_known_ones_become_gone(desk: Desk) ->
     assert desk.entry(99999) is None
 
 
-def test_an_order_that_was_gone_is_sent_when_it_is_back(desk: Desk) -> None:
-    raw = desk.sandbox.store.raw(218)
-    desk.sandbox.faults.add(Fault("onetribe", "status", status=422, times=1))
-    desk.run(ids_request("218"))
-    desk.sandbox.store.remove(218)
-    desk.run(ids_request("218"))
-    assert desk.states() == {"gone": 1}
-    desk.sandbox.store.add(raw)
-    assert desk.run(ids_request("218")).dispositions == {Disposition.DELIVERED: 1}
-
-
 def test_ids_cannot_be_combined_with_dates() -> None:
     with pytest.raises(InputError, match="cannot be combined"):
         ids_request("218", since=SERVER_NOW)
@@ -348,14 +336,6 @@ def test_when_bigcommerce_fails_for_good_no_order_is_passed_over(
     assert desk.run().error is None
     assert set(desk.filed) == desk.owed()
     assert set(desk.filed.values()) == {1}
-
-
-def test_a_missing_scope_is_named_before_anything_is_sent(desk: Desk) -> None:
-    desk.sandbox.scopes.discard(ORDERS_SCOPE)
-    run = desk.run()
-    assert isinstance(run.error, ScopeError)
-    assert ORDERS_SCOPE in str(run.error)
-    assert desk.sandbox.onetribe.received == ()
 
 
 @pytest.mark.parametrize("on_unknown", ["resend", "hold"])

@@ -132,32 +132,6 @@ def test_headers_may_be_many_or_long(
     assert len(head) > length
 
 
-@pytest.mark.parametrize(
-    ("spec", "status", "filed"), [("empty", 200, {218: 1}), ("empty@404", 404, {})]
-)
-def test_a_response_may_be_empty(
-    sandbox: Sandbox,
-    tribe: Client,
-    bigcommerce: Client,
-    spec: str,
-    status: int,
-    filed: dict[int, int],
-) -> None:
-    for service in ("onetribe", "bigcommerce"):
-        sandbox.faults.add(f"{service}:{spec}")
-    for answer in (tribe.send("POST", "", {"id": 218}), bigcommerce.get("/v2/orders/218")):
-        assert (answer.status, answer.body) == (status, b"")
-    assert sandbox.onetribe.counts() == filed
-
-
-@pytest.mark.parametrize(("spec", "value"), [("", "0"), ("@3600", "3600"), ("@1e15", f"{10**15}")])
-def test_retry_after_has_a_number(sandbox: Sandbox, tribe: Client, spec: str, value: str) -> None:
-    sandbox.faults.add(f"onetribe:retry_after{spec}")
-    answer = tribe.send("POST", "", {"id": 218})
-
-    assert (answer.status, answer.headers["Retry-After"]) == (503, value)
-
-
 def test_retry_after_may_be_a_date_just_past(sandbox: Sandbox, tribe: Client) -> None:
     sandbox.faults.add("onetribe:retry_after@-2")
     date = tribe.send("POST", "", {"id": 218}).headers["Retry-After"]
@@ -183,17 +157,6 @@ def test_a_second_copy_is_refused_after_a_lost_reply(sandbox: Sandbox, tribe: Cl
         409, 200, 409,
     ]  # fmt: skip
     assert sandbox.onetribe.counts() == {218: 1, 219: 1}
-
-
-@pytest.mark.parametrize("status", [502, 504])
-def test_a_gateway_loses_the_response_to_a_filed_order(
-    sandbox: Sandbox, tribe: Client, status: int
-) -> None:
-    sandbox.faults.add(f"onetribe:gateway@{status}")
-    answer = tribe.send("POST", "", {"id": 218})
-
-    assert (answer.status, answer.headers["Content-Type"]) == (status, "text/html")
-    assert sandbox.onetribe.counts() == {218: 1}
 
 
 def test_an_order_may_fail_alone_and_in_every_list(sandbox: Sandbox, bigcommerce: Client) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from onetribe_bc.sandbox import Sandbox
-from tests.sandbox.client import Client, api, onetribe
+from tests.sandbox.client import Client, api
 
 
 @pytest.fixture
@@ -35,21 +35,6 @@ def test_a_connection_carries_many_requests(sandbox: Sandbox, wire: socket.socke
     wire.sendall(f"{request}\r\n{request}Connection: close\r\n\r\n".encode())
 
     assert read_all(wire).count(b"HTTP/1.1 200 OK\r\n") == 2
-
-
-def test_head_has_no_body(wire: socket.socket) -> None:
-    wire.sendall(b"HEAD /_sandbox/received HTTP/1.1\r\nConnection: close\r\n\r\n")
-
-    assert read_all(wire).endswith(b"\r\n\r\n")
-
-
-def test_expect_100_continue_gets_100_continue(wire: socket.socket) -> None:
-    wire.sendall(
-        b"POST /_sandbox/orders HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
-    )
-    assert wire.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
-    wire.sendall(b"{}")
-    assert wire.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 @pytest.mark.parametrize(
@@ -102,21 +87,6 @@ def test_a_bug_in_a_callback_is_logged_and_ends_the_connection(
         bigcommerce.get("/v2/time")
 
     assert "a bug in the test" in caplog.text
-
-
-def test_eight_clients_are_served_at_once(sandbox: Sandbox) -> None:
-    def send(first: int) -> None:
-        with onetribe(sandbox) as tribe:
-            for order_id in range(first, first + 25):
-                assert tribe.send("POST", "", {"id": order_id}).status == 200
-
-    senders = [threading.Thread(target=send, args=(n * 25,)) for n in range(8)]
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        sender.join()
-
-    assert sandbox.onetribe.counts() == dict.fromkeys(range(200), 1)
 
 
 def test_stopping_closes_every_socket_and_ends_every_thread() -> None:
