@@ -27,6 +27,9 @@ class Clock(Protocol):
     def random(self) -> float:
         """Return a number in [0, 1)."""
 
+    def stop(self) -> None:
+        """Ask the run to finish requests in flight and start nothing new."""
+
     @property
     def stopping(self) -> bool:
         """Whether the run was asked to stop."""
@@ -62,7 +65,6 @@ class SystemClock:
         raise InterruptedRunError("The run was asked to stop.")
 
     def stop(self) -> None:
-        """Ask the run to finish what is in flight and start nothing new."""
         self._stopping = True
 
     @property

@@ -11,35 +11,25 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """The exit codes that scripts may rely on."""
+    """The exit codes that scripts may rely on, each with its meaning in a few words."""
 
-    DONE = 0
-    INCOMPLETE = 1
-    USAGE = 2
-    CONFIGURATION = 3
-    REFUSED = 4
-    UNREACHABLE = 5
-    BUSY = 6
-    BUG = 70
-    INTERRUPTED = 130
+    meaning: str
 
-    @property
-    def meaning(self) -> str:
-        """The meaning in a few words."""
-        return _MEANINGS[self]
+    def __new__(cls, code: int, meaning: str = "") -> ExitCode:
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
 
-
-_MEANINGS = {
-    ExitCode.DONE: "success",
-    ExitCode.INCOMPLETE: "finished, but some orders failed, are unknown or are missing",
-    ExitCode.USAGE: "wrong usage: an invalid option, ID, date or destination",
-    ExitCode.CONFIGURATION: "invalid configuration, or the ledger cannot be used",
-    ExitCode.REFUSED: "a service refused the credentials, the scope or the merchant key",
-    ExitCode.UNREACHABLE: "a service could not be reached, or sent no usable response",
-    ExitCode.BUSY: "another run holds the store or the ledger",
-    ExitCode.BUG: "a bug; the output has a report to paste into an issue",
-    ExitCode.INTERRUPTED: "interrupted; requests in flight were finished",
-}
+    DONE = 0, "success"
+    INCOMPLETE = 1, "finished, but some orders failed, are unknown or are missing"
+    USAGE = 2, "wrong usage: an invalid option, ID, date or destination"
+    CONFIGURATION = 3, "invalid configuration, or the ledger cannot be used"
+    REFUSED = 4, "a service refused the credentials, the scope or the merchant key"
+    UNREACHABLE = 5, "a service could not be reached, or sent no usable response"
+    BUSY = 6, "another run holds the store or the ledger"
+    BUG = 70, "a bug; the output has a report to paste into an issue"
+    INTERRUPTED = 130, "interrupted; requests in flight were finished"
 
 
 WORST_FIRST = (

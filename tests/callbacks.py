@@ -15,12 +15,12 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from onetribe_bc.clock import SystemClock
+from onetribe_bc.clock import Clock, SystemClock
 from onetribe_bc.config.settings import ReceiverSettings, Settings
 from onetribe_bc.sandbox.sandbox import CLIENT_SECRET, STORE_HASH
 from onetribe_bc.secret import Secret
 from onetribe_bc.web.app import Application
-from onetribe_bc.web.service import Service, StoppableClock, open_service
+from onetribe_bc.web.service import Service, open_service
 from tests.delivering import Desk
 
 SHARED_SECRET = "shared-secret-of-tests-0123456789"
@@ -145,7 +145,7 @@ class Site(Desk):
         )
 
     @contextmanager
-    def serving(self, clock: StoppableClock | None = None) -> Iterator[Service]:
+    def serving(self, clock: Clock | None = None) -> Iterator[Service]:
         """Run the receiver, by default on the real clock."""
         clock = clock or SystemClock()
         settings = self.settings()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from onetribe_bc.sandbox import Sandbox
 from tests.shell import Outcome, Shell, shell_fixture  # noqa: F401
+from tests.wire import WireServer, answer, read_request
 
 TOKEN = "0f3a-ping-token-nobody-may-see"
 SINCE = ("--since", "2000-01-01")
@@ -30,42 +29,24 @@ NAMES = {
 
 
 class Pings:
-    """A ping service: what was called, and what it answers."""
+    """A ping service: the paths that were requested, and the status it responds with."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.status = 200
-        pings = self
+        self.url = ""
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                pings.calls.append(self.path)
-                self.send_response(pings.status)
-                self.send_header("Content-Length", "2")
-                self.end_headers()
-                self.wfile.write(b"OK")
-
-            def log_message(self, *_arguments: object) -> None:
-                """Tests are silent."""
-
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/{TOKEN}"
-
-    @contextmanager
-    def serving(self) -> Iterator[Pings]:
-        thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._server.shutdown()
-            thread.join()
-            self._server.server_close()
+    def play(self, connection: socket.socket) -> None:
+        while got := read_request(connection):
+            self.calls.append(got.split(b" ")[1].decode())
+            connection.sendall(answer(status=f"{self.status} Status"))
 
 
 @pytest.fixture
 def pings() -> Iterator[Pings]:
-    with Pings().serving() as pings:
+    pings = Pings()
+    with WireServer(pings.play) as server:
+        pings.url = f"{server.url}/{TOKEN}"
         yield pings
 
 

@@ -104,13 +104,6 @@ def test_a_chunked_body_is_read_to_its_end(site: Site, application: Application)
     assert site.inbox() == {218: 1}
 
 
-def test_the_path_of_the_webhook_is_configurable(site: Site) -> None:
-    site.path = "/bigcommerce"
-    with at_rest(site) as application:
-        assert post(application, callback(218), path="/bigcommerce").status == 200
-        assert post(application, callback(218), path="/").status == 404
-
-
 @pytest.mark.parametrize("path", ["/hooks", "/hooks/"])
 def test_a_slash_at_the_end_of_the_path_makes_no_difference(site: Site, path: str) -> None:
     site.path = path

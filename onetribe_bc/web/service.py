@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from onetribe_bc.clock import Clock, SystemClock
 from onetribe_bc.commands.callback import make_verifier
@@ -29,20 +28,13 @@ GRACE_S = 30.0
 """Default time for deliveries in flight to finish on shutdown."""
 
 
-class StoppableClock(Clock, Protocol):
-    """A clock that can end every sleep that uses it."""
-
-    def stop(self) -> None:
-        """Ask runs to finish requests in flight and start nothing new."""
-
-
 @dataclass(frozen=True)
 class Service:
     """A running receiver, and the WSGI application that feeds it."""
 
     application: Application
     receiver: Receiver
-    clock: StoppableClock
+    clock: Clock
 
     def finish(self, grace_s: float) -> bool:
         """Stop accepting callbacks, wait for deliveries in flight, and return whether they ended
@@ -55,7 +47,7 @@ class Service:
 
 @contextmanager
 def open_service(
-    settings: Settings, clock: StoppableClock, *, path: str = "/", verify: bool = True
+    settings: Settings, clock: Clock, *, path: str = "/", verify: bool = True
 ) -> Iterator[Service]:
     """Accept callbacks on `path` and deliver their orders until the end of the block.
 
