@@ -411,12 +411,3 @@ def test_single_orders_can_be_pushed_while_a_backfill_runs_and_nothing_goes_twic
     assert pushed.ids(Disposition.DELIVERED)
     assert not pushed.ids(Disposition.DELIVERED) & runs[0].ids(Disposition.DELIVERED)
     assert desk.flagged() == 0
-
-
-def test_each_run_is_recorded_with_its_counts(desk: Desk) -> None:
-    run = desk.run()
-    delivered = run.dispositions[Disposition.DELIVERED]
-    row = "SELECT command, outcome, seen, delivered, skipped, failed, unknown FROM runs"
-    assert desk.query(row) == [("backfill", "done", 301, delivered, 301 - delivered, 0, 0)]
-    assert desk.query("SELECT count(*) FROM runs WHERE ended_at >= started_at") == [(1,)]
-    assert desk.run_locks() == []

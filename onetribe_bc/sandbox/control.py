@@ -10,12 +10,10 @@
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any
 
 from onetribe_bc.sandbox.faults import Faults
-from onetribe_bc.sandbox.messages import Request, Response, json_response
+from onetribe_bc.sandbox.messages import Request, Response, json_object, json_response
 from onetribe_bc.sandbox.onetribe import OneTribe
 from onetribe_bc.sandbox.order_store import OrderStore
 
@@ -29,16 +27,17 @@ def respond_to_control(
     if "Origin" in request.headers or not _names_this_machine(request.headers.get("Host", "")):
         return json_response(403, {"error": "Web pages may not control the sandbox."})
     try:
+        fields = json_object(request.body or b"{}")
         match request.method, *request.path.removeprefix(PREFIX).split("/"):
             case "GET", "received":
                 return json_response(200, _received(onetribe))
             case "POST", "orders":
-                return json_response(200, {"id": store.add(**_fields(request))})
+                return json_response(200, {"id": store.add(**fields)})
             case "PUT", "orders", order_id:
-                store.modify(int(order_id), **_fields(request))
+                store.modify(int(order_id), **fields)
                 return Response(200, store.raw(int(order_id)))
             case "PUT", "faults":
-                specs = _fields(request).get("faults")
+                specs = fields.get("faults")
                 if not isinstance(specs, list) or not all(isinstance(each, str) for each in specs):
                     raise ValueError('Expected {"faults": ["onetribe:5xx=0.1", …]}.')
                 faults.replace(specs)
@@ -71,10 +70,3 @@ def _received(onetribe: OneTribe) -> dict[str, object]:
             for order_id, sha256 in sorted(digests.items())
         },
     }
-
-
-def _fields(request: Request) -> dict[str, Any]:
-    fields = json.loads(request.body or b"{}")
-    if not isinstance(fields, dict):
-        raise ValueError("Expected a JSON object.")
-    return fields

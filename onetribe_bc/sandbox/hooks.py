@@ -7,14 +7,13 @@ is `[]`.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from onetribe_bc.sandbox.messages import Request, Response, api_error, json_response
+from onetribe_bc.sandbox.messages import Request, Response, api_error, json_object, json_response
 
 CLIENT_ID = "sandbox-client-id"
 FOREIGN_CLIENT_ID = "another-apps-client-id"
@@ -182,7 +181,7 @@ class HookStore:
 
     def _collection(self, request: Request, version: str) -> Response:
         if request.method == "POST":
-            return _one(version, self._create(_object(request)))
+            return _one(version, self._create(json_object(request.body)))
         if request.method != "GET":
             return api_error(version, 405)
         found = _filtered(self.visible(), request.params())
@@ -198,14 +197,14 @@ class HookStore:
         with self._lock:
             hook = self.get(hook_id)
             if request.method == "PUT":
-                hook = self._update(hook, _object(request))
+                hook = self._update(hook, json_object(request.body))
             elif request.method == "DELETE":
                 del self._hooks[hook_id]
         return _one(version, hook)
 
     def _admin(self, request: Request) -> Response:
         if request.method == "PUT":
-            emails = _object(request).get("emails")
+            emails = json_object(request.body).get("emails")
             if not isinstance(emails, list) or not all("@" in str(each) for each in emails):
                 raise HookError("emails", "Expected a list of e-mail addresses.")
             self._emails = emails
@@ -254,13 +253,6 @@ class HookStore:
 def _one(version: str, hook: Hook) -> Response:
     body: object = hook.as_json() if version == "v2" else {"data": hook.as_json(), "meta": {}}
     return json_response(200, body)
-
-
-def _object(request: Request) -> Mapping[str, object]:
-    value = json.loads(request.body)
-    if not isinstance(value, dict):
-        raise ValueError("Expected a JSON object.")
-    return value
 
 
 def _filtered(hooks: tuple[Hook, ...], params: Mapping[str, str]) -> list[Hook]:

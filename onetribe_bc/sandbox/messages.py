@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from email.message import Message
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import parse_qsl
 
 from onetribe_bc.sandbox.fault import FaultKind
@@ -71,6 +72,14 @@ class Response:
     def with_headers(self, *headers: tuple[str, str]) -> Response:
         """The same response with more headers. Its own win."""
         return replace(self, headers=headers + self.headers)
+
+
+def json_object(data: bytes) -> dict[str, Any]:
+    """Parse a JSON object. Raises ValueError for anything else."""
+    value = json.loads(data)
+    if not isinstance(value, dict):
+        raise ValueError("Expected a JSON object.")
+    return value
 
 
 def json_response(status: int, value: object) -> Response:

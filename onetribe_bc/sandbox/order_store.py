@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 from bisect import bisect_left, insort
@@ -12,6 +11,7 @@ from typing import Any
 
 from onetribe_bc.sandbox.dates import format_date
 from onetribe_bc.sandbox.invented_orders import FIRST_ID, OrderFactory
+from onetribe_bc.sandbox.messages import json_object
 from onetribe_bc.sandbox.orders import OrderQuery, OrderRow, row_of
 from onetribe_bc.sandbox.statuses import AWAITING_FULFILLMENT, INCOMPLETE, STATUSES
 
@@ -64,7 +64,7 @@ class OrderStore:
         """
         with self._lock:
             if raw is not None:
-                row = row_of(_object(raw))
+                row = row_of(json_object(raw))
                 self._insert(row)
                 self._given[row.id] = raw
                 return row.id
@@ -142,7 +142,7 @@ class OrderStore:
         if order_id in self._changed:
             return self._changed[order_id]
         if order_id in self._given:
-            return _object(self._given[order_id])
+            return json_object(self._given[order_id])
         return self._factory.fields(self._rows[order_id])
 
     def _change(self, order_id: int, fields: dict[str, object]) -> None:
@@ -159,10 +159,3 @@ class OrderStore:
         self._changed[order_id] = changed
         self._rows[order_id] = row
         self._given.pop(order_id, None)
-
-
-def _object(raw: bytes) -> dict[str, Any]:
-    value = json.loads(raw)
-    if not isinstance(value, dict):
-        raise ValueError("An order is a JSON object.")
-    return value
