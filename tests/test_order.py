@@ -61,7 +61,7 @@ VALUES = st.recursive(
 
 @st.composite
 def _order(draw: st.DrawFn, order_id: int) -> str:
-    """An order as nobody would write it and as JSON allows it; its last `id` counts."""
+    """An order in any form that JSON allows; its last `id` counts."""
     before = draw(st.lists(st.tuples(_string(), VALUES), max_size=4))
     after = draw(st.lists(st.tuples(st.sampled_from(['"status"', '"x"']), VALUES), max_size=2))
     fields = [*before, ('"id"', str(order_id)), *after]
@@ -79,8 +79,8 @@ def _lists(draw: st.DrawFn) -> tuple[str, list[str]]:
 
 @given(_lists())
 def test_each_order_of_a_list_keeps_its_own_bytes(given_list: tuple[str, list[str]]) -> None:
-    """The payload is cut out, never parsed and written anew: unknown fields, escapes, long
-    decimals and big integers arrive as they were.
+    """The payload is cut out, never parsed and serialized: unknown fields, escapes, long decimals
+    and big integers arrive unchanged.
     """
     text, items = given_list
 

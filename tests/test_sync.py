@@ -152,7 +152,7 @@ def test_an_order_modified_in_the_second_of_the_bookmark_is_not_missed(
 
 
 def test_an_order_modified_while_the_response_is_in_flight_is_not_missed(desk: Station) -> None:
-    """The Date of a slow answer is later than the look at the orders was."""
+    """The Date header of a slow response is later than the state that it describes."""
     desk.overlap = timedelta(0)
     desk.sync(LONG_AGO)
     gate = desk.sandbox.faults.hold("bigcommerce", after=True)
@@ -583,13 +583,13 @@ def test_an_order_that_is_held_after_max_copies_is_named_until_it_is_retried(
 
 
 def named(desk: Station, order_id: int, *, due_in: timedelta, looks: int = 0) -> None:
-    """A callback named it, and it is due so much later."""
+    """Put an order into the inbox, due after `due_in`."""
     desk.ask(lambda ledger: ledger.inbox.put(order_id, after=due_in).result())
     with closing(desk.connect()) as ledger:
         ledger.execute(f"UPDATE callbacks SET looks = {looks} WHERE order_id = {order_id}")
 
 
-def test_an_order_that_was_named_when_a_clock_ran_ahead_is_sent_all_the_same(
+def test_an_order_that_was_named_when_a_clock_ran_ahead_is_sent(
     desk: Station,
 ) -> None:
     desk.sync()

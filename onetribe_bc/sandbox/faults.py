@@ -141,7 +141,7 @@ class Faults:
         Every fault that matches strikes: those with ids strike these orders, the others the last
         one of a list.
         """
-        spoilt = dict(rows)
+        spoiled = dict(rows)
         with self._lock:
             for fault in self._faults:
                 if FaultKind(fault.kind).group is not Group.ORDER:
@@ -154,8 +154,8 @@ class Faults:
                     return None
                 pattern, replacement = _ROWS[fault.kind]
                 for order_id in struck:
-                    spoilt[order_id] = re.sub(pattern, replacement, spoilt[order_id], count=1)
-        return list(spoilt.values())
+                    spoiled[order_id] = re.sub(pattern, replacement, spoiled[order_id], count=1)
+        return list(spoiled.values())
 
     def _wait(self, faults: Iterable[Fault]) -> None:
         for fault in faults:

@@ -86,7 +86,7 @@ class OrderFactory:
         )
         order_id = FIRST_ID
         for index, status_id in enumerate(status_ids):
-            # Ids come when checkout starts, dates when it ends: neighbours may change places.
+            # Ids come when checkout starts, dates when it ends: neighbors may change places.
             late_s = step_s * (rng.random() + (3 if rng.random() < 0.1 else 0))
             created = min(newest, int(newest - (count - index) * step_s + late_s))
             yield self.row(

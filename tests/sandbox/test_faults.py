@@ -268,7 +268,7 @@ def test_held_requests_are_released_on_clear_and_stop(
 
 
 @pytest.mark.parametrize(
-    ("kind", "spoilt"),
+    ("kind", "spoiled"),
     [
         ("object_for_list", lambda rows: {"orders": rows}),
         ("not_ascending", lambda rows: rows[::-1]),
@@ -279,12 +279,12 @@ def test_held_requests_are_released_on_clear_and_stop(
     ],
 )
 def test_a_list_fault_alters_lists_only(
-    sandbox: Sandbox, bigcommerce: Client, kind: str, spoilt: Callable[[Any], Any]
+    sandbox: Sandbox, bigcommerce: Client, kind: str, spoiled: Callable[[Any], Any]
 ) -> None:
     rows = bigcommerce.get("/v2/orders", limit=5).json()
     sandbox.faults.add(f"bigcommerce:{kind}")
 
-    assert bigcommerce.get("/v2/orders", limit=5).json() == spoilt(rows)
+    assert bigcommerce.get("/v2/orders", limit=5).json() == spoiled(rows)
     assert bigcommerce.get("/v2/orders", page=99).status == 204
     assert bigcommerce.get("/v2/orders/218").json()["id"] == 218
     assert bigcommerce.get("/v2/orders/count").status == 200

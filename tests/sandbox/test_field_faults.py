@@ -182,7 +182,7 @@ def test_an_order_may_fail_alone_and_in_every_list(sandbox: Sandbox, bigcommerce
         ("row_null_status", b'"status_id":null'),
     ],
 )
-def test_an_order_may_be_spoilt_alone_and_in_lists(
+def test_an_order_may_be_spoiled_alone_and_in_lists(
     sandbox: Sandbox, bigcommerce: Client, kind: str, part: bytes
 ) -> None:
     good, bad, *_ = sandbox.store.ids()
@@ -196,7 +196,7 @@ def test_an_order_may_be_spoilt_alone_and_in_lists(
     assert bigcommerce.get(f"/v2/orders/{good}").body == sandbox.store.raw(good)
 
 
-def test_several_orders_of_a_list_may_be_spoilt_in_several_ways(
+def test_several_orders_of_a_list_may_be_spoiled_in_several_ways(
     sandbox: Sandbox, bigcommerce: Client
 ) -> None:
     one, two, three, *_ = sandbox.store.ids()
