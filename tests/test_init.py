@@ -122,7 +122,7 @@ def test_init_writes_a_working_file(shell: Shell, open_init: Open) -> None:
         terminal.sees("OK: One Tribe is reachable at").sees("/big-commerce/order/****. No order")
         terminal.sees("the first one verifies the merchant key.")
         terminal.sees(
-            "A webhook to One Tribe is not possible: BigCommerce calls hooks over https only"
+            "A webhook to One Tribe is not possible: BigCommerce calls webhooks over https only"
         )
         terminal.sees("Written, readable only by you:")
         terminal.sees("bc2ot doctor").sees("bc2ot backfill --since 30d --dry-run")

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from onetribe_bc.api.onetribe import OneTribeClient, Receipt, fingerprint
-from onetribe_bc.api.quoting import error_text, personal_texts
+from onetribe_bc.api.quoting import error_text
 from onetribe_bc.errors import (
     Bc2otError,
     ExitCode,
@@ -221,16 +221,6 @@ def test_a_slow_body_of_a_2xx_delivers(sandbox: Sandbox, make_onetribe: TribeFac
     assert client.send(person(), idempotency_key="k").status == 200
 
 
-def test_on_send_is_called_just_before_the_request(
-    sandbox: Sandbox, onetribe: OneTribeClient
-) -> None:
-    seen: list[int] = []
-    onetribe.send(
-        person(), idempotency_key="k", on_send=lambda: seen.append(len(sandbox.onetribe.received))
-    )
-    assert seen == [0]
-
-
 def test_at_most_200_characters_of_a_response_are_kept_on_one_line(client: OneTribeClient) -> None:
     text = kept(client, person(), "no\r\n" * 1_000)
     assert len(text) == 200
@@ -410,5 +400,5 @@ def test_the_customers_data_is_masked_in_other_spellings(client: OneTribeClient,
 def test_a_name_is_masked_whatever_separates_its_letters(name: str, data: st.DataObject) -> None:
     gap = st.sampled_from(["", " ", "-", "\u200b", "\u00ad", ".", "_"])
     said = "".join(letter + data.draw(gap) for letter in name)
-    text = error_text(said.encode(), personal=personal_texts(person().body))
+    text = error_text(said.encode(), order=person().body)
     assert not any(letter.isalpha() for letter in text)

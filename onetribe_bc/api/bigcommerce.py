@@ -1,15 +1,15 @@
-"""The BigCommerce API: orders, hooks and the store, and what each response means.
+"""The BigCommerce API: orders, webhooks and the store, and what each response means.
 
-Orders exist in v2 only; hooks in v3 (wrapped in `data` and `meta`) and in v2 (bare). What fails
-temporarily is retried, after the wait that BigCommerce asks for or with full jitter. A request
-that might have created something is not.
+Orders exist in v2 only; webhooks in v3 (wrapped in `data` and `meta`) and in v2 (bare). Temporary
+failures are retried, after the wait that BigCommerce asks for or with full jitter. A request that
+may have created something is not retried.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -66,13 +66,14 @@ LOOKUPS = 3
 
 ORDERS_SCOPE = "Orders: read-only (store_v2_orders_read_only)"
 INFORMATION_SCOPE = "Information & Settings: read-only (store_v2_information_read_only)"
-ANY_SCOPE = "that this request needs"
+_ANY_SCOPE = "that this request needs"
+_NO_HOOK = "It has no such webhook."
 
 _QUOTA_ATTEMPTS = 20
 """Attempts of one request against a used-up quota, which the store's other apps use, too."""
 
 _MOST_HOOK_PAGES = 40
-"""No API account can have as many hooks as fit these pages."""
+"""No API account can have as many webhooks as fit on these pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +167,13 @@ class BigCommerceClient:
         """Return one order. Raises NotFoundError after `lookups` 404s."""
         for attempt in range(1, lookups + 1):
             try:
-                return self._get(
+                return self._call(
+                    "GET",
                     f"v2/orders/{order_id}",
-                    lambda response: _check_id(parse_order(response.body), order_id),
+                    lambda response: _order(response, order_id),
                     what=f"Order {order_id}",
-                    missing="It has no such order.",
                     scope=ORDERS_SCOPE,
+                    missing="It has no such order.",
                     attempts=attempts,
                 )
             except NotFoundError:
@@ -190,36 +192,38 @@ class BigCommerceClient:
         Raises OutOfOrderError if IDs do not ascend from `query.min_id`, because the next page
         would start in the wrong place.
         """
-        return self._get(
+        return self._call(
+            "GET",
             "v2/orders",
-            lambda response: _check_ascending(_rows(response), query),
-            query={**query.parameters(), "sort": "id:asc", "limit": str(limit)},
+            lambda response: _ascending_orders(response, query),
             what="Orders",
             scope=ORDERS_SCOPE,
+            query={**query.parameters(), "sort": "id:asc", "limit": str(limit)},
             attempts=attempts,
         )
 
     def count_orders(self, query: OrderQuery) -> int:
         """Return the number of orders that match `query`."""
-        return self._get(
+        return self._call(
+            "GET",
             "v2/orders/count",
             lambda response: _integer(_json(response), "count"),
-            query=query.parameters(),
             what="The number of orders",
             scope=ORDERS_SCOPE,
+            query=query.parameters(),
         )
 
     def order_statuses(self) -> dict[int, tuple[str, ...]]:
         """Return all names of each status by its ID, the merchant's own included."""
-        return self._get(
-            "v2/order_statuses", _statuses, what="The order statuses", scope=ORDERS_SCOPE
-        )
+        what = "The order statuses"
+        return self._call("GET", "v2/order_statuses", _statuses, what=what, scope=ORDERS_SCOPE)
 
     # The store
 
     def store(self) -> dict[str, Any]:
         """Return the store's name, domain, time zone and plan, among others."""
-        return self._get(
+        return self._call(
+            "GET",
             "v2/store",
             lambda response: _object(_json(response)),
             what="The store",
@@ -228,41 +232,34 @@ class BigCommerceClient:
 
     def time(self) -> datetime:
         """Return BigCommerce's time: aware UTC, whole seconds."""
-        seconds = self._get(
-            "v2/time",
-            lambda response: _integer(_json(response), "time"),
-            what="The time",
-            scope=ANY_SCOPE,
+        seconds = self._call(
+            "GET", "v2/time", lambda response: _integer(_json(response), "time"), what="The time"
         )
         return datetime.fromtimestamp(seconds, UTC)
 
-    # Hooks
+    # Webhooks
 
     def list_hooks(
         self,
         *,
         scope: str | None = None,
-        destination: str | None = None,
         is_active: bool | None = None,
         api_version: ApiVersion = "v3",
     ) -> list[Hook]:
-        """Return the hooks created by this token's API account, which sees no others."""
-        wanted: dict[str, str] = {}
-        if scope is not None:
-            wanted["scope"] = scope
-        if destination is not None:
-            wanted["destination"] = destination
+        """Return the webhooks created by this token's API account, which sees no others."""
+        query: dict[str, str] = {} if scope is None else {"scope": scope}
         if is_active is not None:
-            wanted["is_active"] = str(is_active).lower()
+            query["is_active"] = str(is_active).lower()
         hooks: list[Hook] = []
         for page in range(1, _MOST_HOOK_PAGES + 1):
-            paging = {"page": str(page), "limit": str(PAGE_SIZE)} if api_version == "v3" else {}
-            rows, pages = self._get(
+            if api_version == "v3":
+                query |= {"page": str(page), "limit": str(PAGE_SIZE)}
+            rows, pages = self._call(
+                "GET",
                 f"{api_version}/hooks",
                 lambda response: _hook_page(response, api_version),
-                query={**wanted, **paging},
-                what="Hooks",
-                scope=ANY_SCOPE,
+                what="Webhooks",
+                query=query,
             )
             new = [hook for hook in rows if hook not in hooks]
             hooks += new
@@ -272,14 +269,12 @@ class BigCommerceClient:
         return [
             hook
             for hook in hooks
-            if scope in (None, hook.scope)
-            and destination in (None, hook.destination)
-            and is_active in (None, hook.is_active)
+            if scope in (None, hook.scope) and is_active in (None, hook.is_active)
         ]
 
     def get_hook(self, hook_id: int, *, api_version: ApiVersion = "v3") -> Hook:
-        """Return one hook. Raises NotFoundError."""
-        return self._hook("GET", f"{api_version}/hooks/{hook_id}", what=f"Hook {hook_id}")
+        """Return one webhook. Raises NotFoundError."""
+        return self._call_hook("GET", hook_id, api_version)
 
     def create_hook(
         self,
@@ -290,93 +285,59 @@ class BigCommerceClient:
         headers: Mapping[str, str] | None = None,
         api_version: ApiVersion = "v3",
     ) -> Hook:
-        """Create a hook. Raises RejectedError with BigCommerce's reason."""
-        wanted: dict[str, object] = {
-            "scope": scope,
-            "destination": destination,
-            "is_active": is_active,
-        }
-        if headers:
-            wanted["headers"] = dict(headers)
-        return self._hook("POST", f"{api_version}/hooks", what=f"Hook for {scope}", body=wanted)
+        """Create a webhook. Raises RejectedError with BigCommerce's reason."""
+        body = {"scope": scope, "destination": destination, "is_active": is_active}
+        return self._call(
+            "POST",
+            f"{api_version}/hooks",
+            lambda response: parse_hook(_data(response, api_version)),
+            what=f"Webhook for {scope}",
+            body=body | ({"headers": dict(headers)} if headers else {}),
+        )
 
     def update_hook(
         self, hook_id: int, changes: Mapping[str, object], *, api_version: ApiVersion = "v3"
     ) -> Hook:
         """Change scope, destination, is_active or headers. Raises NotFoundError."""
-        path = f"{api_version}/hooks/{hook_id}"
-        return self._hook("PUT", path, what=f"Hook {hook_id}", body=changes)
+        return self._call_hook("PUT", hook_id, api_version, body=changes)
 
     def delete_hook(self, hook_id: int, *, api_version: ApiVersion = "v3") -> None:
-        """Delete a hook. Raises NotFoundError."""
+        """Delete a webhook. Raises NotFoundError."""
         self._call(
             "DELETE",
             f"{api_version}/hooks/{hook_id}",
             lambda _response: None,
-            what=f"Hook {hook_id}",
-            missing="It has no such hook.",
-            scope=ANY_SCOPE,
+            what=f"Webhook {hook_id}",
+            missing=_NO_HOOK,
         )
 
     def hooks_admin(self) -> HooksAdmin:
-        """Return the alert addresses, the status of each hook, and blocked domains."""
-        return self._get(
+        """Return the status of each webhook, and blocked domains."""
+        return self._call(
+            "GET",
             "v3/hooks/admin",
-            lambda response: parse_hooks_admin(_data(response)),
-            what="The hooks' state",
-            missing="It does not report deactivated hooks and blocked domains here.",
-            scope=ANY_SCOPE,
+            lambda response: parse_hooks_admin(_data(response, "v3")),
+            what="The state of webhooks",
+            missing="It does not report deactivated webhooks and blocked domains here.",
         )
 
-    def set_alert_emails(self, emails: list[str]) -> None:
-        """Set who gets an email when a hook is deactivated or a domain blocked."""
-        self._call(
-            "PUT",
-            "v3/hooks/admin",
-            lambda _response: None,
-            body={"emails": emails},
-            what="The alert addresses",
-            scope=ANY_SCOPE,
+    def _call_hook(
+        self,
+        method: str,
+        hook_id: int,
+        api_version: ApiVersion,
+        body: Mapping[str, object] | None = None,
+    ) -> Hook:
+        return self._call(
+            method,
+            f"{api_version}/hooks/{hook_id}",
+            lambda response: parse_hook(_data(response, api_version)),
+            what=f"Webhook {hook_id}",
+            missing=_NO_HOOK,
+            body=body,
         )
 
     # Requests
-
-    def _hook(
-        self, method: str, path: str, *, what: str, body: Mapping[str, object] | None = None
-    ) -> Hook:
-        parse = _hook_of_v3 if path.startswith("v3") else _hook_of_v2
-        return self._call(
-            method,
-            path,
-            parse,
-            body=body,
-            what=what,
-            missing="It has no such hook." if method != "POST" else "",
-            scope=ANY_SCOPE,
-            secrets=_secrets_in(body or {}),
-        )
-
-    def _get(
-        self,
-        path: str,
-        parse: Callable[[Response], T],
-        *,
-        what: str,
-        scope: str,
-        missing: str = "",
-        query: Mapping[str, str] | None = None,
-        attempts: int | None = None,
-    ) -> T:
-        return self._call(
-            "GET",
-            path,
-            parse,
-            query=query,
-            what=what,
-            scope=scope,
-            missing=missing,
-            attempts=attempts,
-        )
 
     def _call(
         self,
@@ -385,16 +346,16 @@ class BigCommerceClient:
         parse: Callable[[Response], T],
         *,
         what: str,
-        scope: str,
+        scope: str = _ANY_SCOPE,
         missing: str = "",
         query: Mapping[str, str] | None = None,
         body: Mapping[str, object] | None = None,
-        secrets: Collection[str] = (),
         attempts: int | None = None,
     ) -> T:
-        """Send a request until there is a usable response; mask `secrets` in errors.
+        """Send a request until there is a usable response.
 
-        `missing` says what a 404 means; without it, the store is not there.
+        For errors, `what` names the subject, and `scope` the OAuth scope. `missing` says what a 404
+        means; without it, the store does not exist.
         """
         attempt = quota_waits = 0
         while True:
@@ -403,21 +364,19 @@ class BigCommerceClient:
                 response, quota = self._request(method, path, query, body)
                 if method == "DELETE" and attempt and _is_missing(response):
                     return parse(response)  # an earlier attempt deleted it; its response was lost
-                self._raise_for_status(
-                    response, what=what, scope=scope, missing=missing, secrets=secrets
-                )
+                if not 200 <= response.status < 300:
+                    raise self._error(response, what, scope=scope, missing=missing, body=body)
                 return parse(response)
             except UnreachableError as error:
                 if not _may_retry(method, error):
                     raise
-                over_quota = isinstance(error, RetryLaterError) and error.status == 429
-                if over_quota and quota is not None:
+                if quota is not None and _is_over_quota(error):
                     quota_waits += 1
                 else:
                     attempt += 1
                 if attempt >= (attempts or self._attempts) or quota_waits >= _QUOTA_ATTEMPTS:
                     raise
-                self._wait(error, attempt + quota_waits, over_quota=over_quota, quota=quota)
+                self._wait(error, attempt + quota_waits, quota)
 
     def _request(
         self,
@@ -438,35 +397,46 @@ class BigCommerceClient:
         self.server_time = parse_http_date(response.headers.get("Date"))
         return response, quota
 
-    def _raise_for_status(
-        self, response: Response, *, what: str, scope: str, missing: str, secrets: Collection[str]
-    ) -> None:
-        if 200 <= response.status < 300:
-            return
+    def _error(
+        self,
+        response: Response,
+        what: str,
+        *,
+        scope: str,
+        missing: str,
+        body: Mapping[str, object] | None,
+    ) -> Bc2otError:
         # The response may quote what was sent.
-        words = error_text(response.body, secrets={*secrets, self._access_token.reveal()})
-        said = f"{what}: BigCommerce answered {response.status}{f' ({words})' if words else ''}."
-        if _is_missing(response):
-            if missing:
-                raise NotFoundError(f"{said} {missing}")
-            raise CredentialsError(
-                f"{said} BigCommerce has no store {self.store_hash} with such an API.",
-                hint="Check store_hash: it is in the API path, /stores/HASH/v3/.",
-            )
-        raise _error(response, said, words, scope=scope, now=self._clock.now())
+        secrets = {self._access_token.reveal(), *_secrets_in(body or {})}
+        words = error_text(response.body, secrets=secrets)
+        message = f"{what}: BigCommerce answered {response.status}{words and f' ({words})'}."
+        if not _is_missing(response):
+            return _error(response, message, words, scope=scope, now=self._clock.now())
+        if missing:
+            return NotFoundError(f"{message} {missing}")
+        return CredentialsError(
+            f"{message} BigCommerce has no store {self.store_hash} with such an API.",
+            hint="Check store_hash: it is in the API path, /stores/HASH/v3/.",
+        )
 
-    def _wait(
-        self, error: UnreachableError, attempt: int, *, over_quota: bool, quota: Quota | None
-    ) -> None:
+    def _wait(self, error: UnreachableError, attempt: int, quota: Quota | None) -> None:
         """Wait as long as BigCommerce asks or until the quota's reset, and with full jitter.
 
-        Raises `error` if that is longer than `patience_s`.
+        Raises RetryLaterError if BigCommerce asks for more than `patience_s`.
         """
-        asked_s = error.retry_after_s if isinstance(error, RetryLaterError) else None
-        if asked_s is None and over_quota and quota is not None:
-            asked_s = quota.reset_s + RESET_MARGIN_S
-        if asked_s is not None and asked_s > self._patience_s:
-            raise _too_long(error, asked_s) from None
+        over_quota = _is_over_quota(error)
+        asked_s = None
+        if isinstance(error, RetryLaterError):
+            asked_s = error.retry_after_s
+            if asked_s is None and over_quota and quota is not None:
+                asked_s = quota.reset_s + RESET_MARGIN_S
+            if asked_s is not None and asked_s > self._patience_s:
+                raise RetryLaterError(
+                    f"{error} It asks to wait {asked_s:,.0f} s.",
+                    hint="Run it again after that time.",
+                    status=error.status,
+                    retry_after_s=asked_s,
+                ) from None
         wait_s = max(
             min(asked_s or 0.0, MAX_IMPOSED_WAIT_S), full_jitter(attempt, self._clock.random())
         )
@@ -481,58 +451,55 @@ class BigCommerceClient:
             self._clock.sleep(wait_s)
 
 
-def _too_long(error: UnreachableError, asked_s: float) -> RetryLaterError:
-    return RetryLaterError(
-        f"{error} It asks to wait {asked_s:,.0f} s.",
-        hint="Run it again after that time.",
-        status=error.status if isinstance(error, RetryLaterError) else 0,
-        retry_after_s=asked_s,
-    )
-
-
 _CREDENTIALS_HINT = (
     "Check store_hash and access_token: the token must belong to an API account of this store "
     "(control panel: Settings > Store-level API accounts) and must not be revoked."
 )
 
 
-def _error(response: Response, said: str, words: str, *, scope: str, now: datetime) -> Bc2otError:
-    """Return the error for a response that is not 2xx; `said` tells it, `words` are its own."""
+def _error(
+    response: Response, message: str, words: str, *, scope: str, now: datetime
+) -> Bc2otError:
+    """Return the error for a response that is neither 2xx nor the API's own 404.
+
+    `message` describes the response, `words` are quoted from it.
+    """
     status = response.status
     if status in (401, 403) and response.body.lstrip()[:1] == b"<":
         return RefusedError(
-            f"{said} That is a web page, not the API: something in between refuses the request.",
+            f"{message} That is a web page, not the API: something in between refuses the request.",
             hint="Check any proxy, firewall or IP allowlist between this machine and BigCommerce.",
         )
     if status == 401:
         return CredentialsError(
-            f"{said} The access token is not valid for this store.", hint=_CREDENTIALS_HINT
+            f"{message} The access token is not valid for this store.", hint=_CREDENTIALS_HINT
         )
     if status == 403 and (not words or "scope" in words.lower()):
         return ScopeError(
-            f"{said} The access token lacks the scope {scope}.",
+            f"{message} The access token lacks the scope {scope}.",
             hint=f"Give the API account the scope {scope}, or create a new one that has it.",
         )
     if status == 403:
         return RefusedError(
-            said, hint="BigCommerce's words say why: the store's plan, its state, or an IP list."
+            message,
+            hint="BigCommerce's message says why: the store's plan, its state, or an IP list.",
         )
     if status == 404:
         return BadResponseError(
-            f"{said} That is not the API's own response.",
+            f"{message} That is not the API's own response.",
             hint="Check bigcommerce.api_url, and any proxy between it and this machine.",
         )
     if status in (408, 425, 429) or status >= 500:
         retry_after = response.headers.get("X-Retry-After") or response.headers.get("Retry-After")
         return RetryLaterError(
-            said,
+            message,
             hint="BigCommerce is overloaded, limiting requests, or down: run it again later.",
             status=status,
             retry_after_s=parse_retry_after(retry_after, now),
         )
     if status >= 400:
-        return RejectedError(said)
-    return BadResponseError(said, hint="Check bigcommerce.api_url: the API does not redirect.")
+        return RejectedError(message)
+    return BadResponseError(message, hint="Check bigcommerce.api_url: the API does not redirect.")
 
 
 def _is_missing(response: Response) -> bool:
@@ -550,27 +517,28 @@ def _is_missing(response: Response) -> bool:
 
 
 def _may_retry(method: str, error: UnreachableError) -> bool:
-    """A second POST could create a second hook, unless the first certainly did nothing.
-
-    A response that is whole would be the same again.
-    """
+    """Whether a second attempt may succeed, and cannot create a second webhook."""
     if isinstance(error, UnexpectedResponseError):
         return False
-    if method != "POST" or isinstance(error, NoConnectionError):
-        return True
+    return method != "POST" or isinstance(error, NoConnectionError) or _is_over_quota(error)
+
+
+def _is_over_quota(error: UnreachableError) -> bool:
     return isinstance(error, RetryLaterError) and error.status == HTTPStatus.TOO_MANY_REQUESTS
 
 
-def _rows(response: Response) -> list[Order | UnreadableOrder]:
-    """Return the rows of a list. Only a 204 is an empty page: a 200 without a body lost it."""
+def _order(response: Response, order_id: int) -> Order:
+    order = parse_order(response.body)
+    if order.id != order_id:
+        raise BadResponseError(f"BigCommerce answered with order {order.id}, not {order_id}.")
+    return order
+
+
+def _ascending_orders(response: Response, query: OrderQuery) -> list[Order | UnreadableOrder]:
+    # Only a 204 is an empty page: a 200 without a body lost it.
     if response.status != HTTPStatus.NO_CONTENT and not response.body:
         raise BadResponseError("BigCommerce's response is empty.")
-    return parse_orders(response.body)
-
-
-def _check_ascending(
-    rows: list[Order | UnreadableOrder], query: OrderQuery
-) -> list[Order | UnreadableOrder]:
+    rows = parse_orders(response.body)
     floor = query.min_id - 1
     for row in rows:
         if row.id <= floor or (query.max_id is not None and row.id > query.max_id):
@@ -583,13 +551,7 @@ def _check_ascending(
     return rows
 
 
-def _check_id(order: Order, order_id: int) -> Order:
-    if order.id != order_id:
-        raise BadResponseError(f"BigCommerce answered with order {order.id}, not {order_id}.")
-    return order
-
-
-def _json(response: Response) -> object:
+def _json(response: Response) -> Any:
     try:
         return json.loads(response.body)
     except (ValueError, RecursionError):
@@ -620,39 +582,30 @@ def _statuses(response: Response) -> dict[int, tuple[str, ...]]:
     return names
 
 
-def _data(response: Response) -> object:
-    return _object(_json(response)).get("data")
+def _data(response: Response, api_version: ApiVersion) -> object:
+    """Return the document, which v3 wraps."""
+    document = _json(response)
+    return document if api_version == "v2" else _object(document).get("data")
 
 
-def _hook_of_v3(response: Response) -> Hook:
-    return parse_hook(_data(response))
-
-
-def _hook_of_v2(response: Response) -> Hook:
-    return parse_hook(_json(response))
+def _hook_page(response: Response, api_version: ApiVersion) -> tuple[list[Hook], int]:
+    """Return the webhooks of one page and the number of pages."""
+    if response.status == HTTPStatus.NO_CONTENT:
+        return [], 1
+    rows = _data(response, api_version)
+    if not isinstance(rows, list):
+        raise UnexpectedResponseError("BigCommerce's response is not a list of webhooks.")
+    try:
+        pages = int(_json(response)["meta"]["pagination"]["total_pages"])
+    except (LookupError, TypeError, ValueError):
+        pages = 1
+    return [parse_hook(row) for row in rows if isinstance(row, dict)], pages
 
 
 def _secrets_in(body: Mapping[str, object]) -> set[str]:
-    """Return the secrets of a hook, which BigCommerce's errors may quote."""
+    """Return the secrets of a webhook."""
     destination, headers = body.get("destination"), body.get("headers")
     secrets = set(destination_secrets(destination)) if isinstance(destination, str) else set()
     if isinstance(headers, Mapping):
         secrets.update(headers.values())
     return secrets
-
-
-def _hook_page(response: Response, api_version: ApiVersion) -> tuple[list[Hook], int]:
-    """Return the hooks of one page and the number of pages."""
-    if response.status == HTTPStatus.NO_CONTENT:
-        return [], 1
-    document = _json(response)
-    pages = 1
-    if api_version == "v3":
-        meta = _object(document).get("meta")
-        pagination = meta.get("pagination") if isinstance(meta, dict) else None
-        total = pagination.get("total_pages") if isinstance(pagination, dict) else None
-        pages = parse_integer(total) or 1
-        document = _object(document).get("data")
-    if not isinstance(document, list):
-        raise UnexpectedResponseError("BigCommerce's response is not a list of hooks.")
-    return [parse_hook(row) for row in document if isinstance(row, dict)], pages

@@ -41,7 +41,7 @@ KEY_CHARACTERS = 16
 
 _LONGEST_BLOCK_S = 365 * 86_400
 _OTHER_KINDS = ("arn:", "projects/", "{", "[")
-"""How destinations of Amazon's and Google's event services begin, and those that are no text."""
+"""Prefixes of destinations that are not URLs: Amazon's and Google's event services, and JSON."""
 
 _ONETRIBE_PATH = "/direct/webhook/"
 _SCOPE = re.compile(r"store(?:/channel/[0-9]{1,12})?(?:/[A-Za-z][A-Za-z0-9_-]*)+(?:/\*)?")
@@ -50,7 +50,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """A hook at BigCommerce. `headers` are sent with every callback, and secret."""
+    """A webhook. BigCommerce sends `headers`, which may be secret, with every callback."""
 
     id: int
     scope: str
@@ -63,7 +63,7 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class BlockedDomain:
-    """A destination that BigCommerce does not call for another `time_left_s` seconds."""
+    """A destination that BigCommerce will not call for another `time_left_s` seconds."""
 
     destination: str
     time_left_s: int
@@ -72,9 +72,8 @@ class BlockedDomain:
 
 @dataclass(frozen=True, slots=True)
 class HooksAdmin:
-    """`GET v3/hooks/admin`: alert addresses, each hook's status by id, blocked domains."""
+    """The response of `GET v3/hooks/admin`: each webhook's status by ID, and blocked domains."""
 
-    emails: tuple[str, ...] = field(repr=False)
     statuses: Mapping[int, str] = field(default_factory=dict)
     blocked_domains: tuple[BlockedDomain, ...] = ()
 
@@ -85,25 +84,25 @@ def check_destination(destination: str) -> None:
         parts = urlsplit(destination)
         port = parts.port
     except ValueError:
-        raise InputError("The hook's destination is not a URL.") from None
+        raise InputError("The webhook's destination is not a URL.") from None
     if any(c.isspace() or not c.isprintable() for c in destination) or not parts.hostname:
         raise InputError(
-            "The hook's destination is not a URL.",
+            "The webhook's destination is not a URL.",
             hint="Pass a complete one, such as https://hooks.example.com/orders",
         )
     if parts.scheme != "https":
         raise InputError(
-            "BigCommerce calls hooks over https only; this destination is not https.",
+            "BigCommerce calls webhooks over https only; this destination is not https.",
             hint="Put a TLS proxy in front of the receiver and pass its https URL.",
         )
     if port not in (None, 443):
         raise InputError(
-            f"BigCommerce calls hooks on port 443 only; this destination has port {port}.",
+            f"BigCommerce calls webhooks on port 443 only; this destination has port {port}.",
             hint="Serve the receiver on port 443 and leave the port out.",
         )
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise InputError(
-            "The hook's destination has a user, a password or a fragment.",
+            "The webhook's destination has a user, a password or a fragment.",
             hint="Use --header NAME=VALUE for a shared secret.",
         )
 
@@ -129,10 +128,7 @@ def check_scope(scope: str) -> None:
 
 
 def nearest_scope(scope: str) -> str | None:
-    """Return the order scope that `scope` is probably a misspelling of, or None.
-
-    BigCommerce also has scopes for other things than orders.
-    """
+    """Return the order scope that `scope` probably misspells, or None."""
     parts = scope.split("/")
     about = parts[1] if len(parts) > 1 else ""
     if scope in ORDER_SCOPES or not difflib.get_close_matches(about.lower(), ["order"], cutoff=0.7):
@@ -157,7 +153,7 @@ def check_header(name: str, value: str) -> None:
 
 def same_destination(one: str, other: str) -> bool:
     """Return whether two destinations are equal, ignoring the host's case and port 443."""
-    return one == other or _canonical(one) == _canonical(other)
+    return _canonical(one) == _canonical(other)
 
 
 def same_merchant(one: str, other: str) -> bool:
@@ -179,11 +175,10 @@ def host_of(destination: str) -> str:
 
 
 def mask_destination(destination: str, onetribe: Secret | None = None) -> str:
-    """Return `destination` as it may be shown.
+    """Return `destination` without its secrets.
 
-    Masks the key of a One Tribe URL, every path segment with the key of the configured URL
-    `onetribe` or of 16 characters and more, the query, the user and the fragment: the URLs of
-    receivers may contain secrets, too.
+    Masks the key of a One Tribe URL, path segments that contain the key of the configured URL
+    `onetribe` or have 16 or more characters, and the query; omits the user and the fragment.
     """
     if destination.startswith(_OTHER_KINDS):
         return excerpt(destination)
@@ -198,7 +193,7 @@ def mask_destination(destination: str, onetribe: Secret | None = None) -> str:
 
 
 def destination_secrets(destination: str) -> tuple[str, ...]:
-    """Return what `mask_destination` masks, to mask it in texts that may quote it."""
+    """Return what `mask_destination` masks, for texts that may quote it."""
     parts = _split(destination)
     if parts is None:
         return (destination,)
@@ -207,12 +202,12 @@ def destination_secrets(destination: str) -> tuple[str, ...]:
 
 
 def parse_hook(row: object) -> Hook:
-    """Return one hook, in the form that v2 and v3 share. Raises UnexpectedResponseError.
+    """Return one webhook, in the form that v2 and v3 share. Raises UnexpectedResponseError.
 
-    A hook of a kind that is not known here has its row's texts as they are.
+    Values of an unknown kind become JSON text.
     """
     if not isinstance(row, dict):
-        raise UnexpectedResponseError("BigCommerce's response has something other than a hook.")
+        raise UnexpectedResponseError("BigCommerce's response contains something but webhooks.")
     headers = row.get("headers")
     return Hook(
         id=parse_integer(row.get("id")) or 0,
@@ -234,11 +229,9 @@ def _text(value: object) -> str:
 def parse_hooks_admin(data: object) -> HooksAdmin:
     """Return the response of the admin endpoint. Raises UnexpectedResponseError."""
     if not isinstance(data, dict):
-        raise UnexpectedResponseError("BigCommerce's status of hooks is not an object.")
-    emails = data.get("emails")
+        raise UnexpectedResponseError("BigCommerce's state of webhooks is not an object.")
     hooks = [(parse_integer(row.get("id")), row) for row in _rows(data.get("hooks_list"))]
     return HooksAdmin(
-        emails=tuple(e for e in emails if isinstance(e, str)) if isinstance(emails, list) else (),
         statuses={i: _text(row.get("status")) for i, row in hooks if i is not None},
         blocked_domains=tuple(_blocked(row) for row in _rows(data.get("blocked_domains"))),
     )

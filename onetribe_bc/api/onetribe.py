@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import unquote, urlsplit
 
 from onetribe_bc.api.http import HttpClient, Response, Timeouts
-from onetribe_bc.api.quoting import error_text, kept_ids, personal_texts
+from onetribe_bc.api.quoting import error_text, kept_ids
 from onetribe_bc.api.rate_limit import ImposedWait, parse_retry_after
 from onetribe_bc.clock import Clock
 from onetribe_bc.errors import Bc2otError, OneTribeUrlError, OrderRefusedError, RetryLaterError
@@ -27,7 +26,7 @@ _URL_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One Tribe's 2xx for one order: the status, and the ids in the response as JSON."""
+    """A 2xx from One Tribe: the status, and the IDs in the response as JSON."""
 
     status: int
     text: str
@@ -70,33 +69,27 @@ class OneTribeClient:
             raise _redirect(status)
         return status
 
-    def send(
-        self, order: Order, *, idempotency_key: str, on_send: Callable[[], None] | None = None
-    ) -> Receipt:
+    def send(self, order: Order, *, idempotency_key: str) -> Receipt:
         """POST one order once, byte for byte, with at most `connections` requests in flight.
 
         `idempotency_key` is the same for all attempts of one delivery; One Tribe documents no such
-        header. `on_send` is called just before the request.
+        header.
 
         Raises OneTribeUrlError (the URL is wrong: stop), RetryLaterError (408, 425, 429, 5xx),
         OrderRefusedError (any other 4xx), NoConnectionError (the request certainly never left)
         and NoResponseError (it may have arrived).
         """
         with self._slots:
-            if on_send is not None:
-                on_send()
             response = self._http.request(
                 "POST",
                 body=order.body,
                 headers={"Idempotency-Key": idempotency_key},
                 keep_bytes=_KEPT_BYTES,
             )
-        personal = personal_texts(order.body) if response.body else []
         if 200 <= response.status < 300:
-            return Receipt(response.status, kept_ids(response.body, personal))
-        text = error_text(
-            response.body, secrets=[key.reveal() for key in self._keys], personal=personal
-        )
+            return Receipt(response.status, kept_ids(response.body, order.body))
+        secrets = [key.reveal() for key in self._keys]
+        text = error_text(response.body, secrets=secrets, order=order.body)
         raise _error(response, text=text, now=self._clock.now())
 
 
@@ -106,9 +99,9 @@ def looks_like_onetribe(url: Secret) -> bool:
 
 
 def fingerprint(url: Secret) -> str:
-    """Return a name for a destination that does not reveal it: 16 hex digits of a SHA-256.
+    """Return 16 hex digits of a SHA-256 that identify a destination without revealing it.
 
-    Two spellings of a URL are one destination; otherwise a slash would send every order again.
+    Spellings of one URL have one fingerprint, or an added slash would send every order again.
     """
     parts = urlsplit(url.reveal())
     port = "" if parts.port in (None, {"https": 443, "http": 80}.get(parts.scheme)) else parts.port

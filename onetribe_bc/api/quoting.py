@@ -1,4 +1,4 @@
-"""What is quoted and kept of remote text: a service's own words, without secrets and customers."""
+"""Quote remote text without secrets and customer data."""
 
 from __future__ import annotations
 
@@ -29,32 +29,39 @@ _ESCAPED = re.compile(r"(?:\\u[0-9a-fA-F]{4})+|\\[\"\\/bfnrt]")
 _SHORT = 4
 
 
-def error_text(body: bytes, *, secrets: Iterable[str] = (), personal: Iterable[str] = ()) -> str:
-    """Return the words of an error response, at most 200 characters, or an empty text.
+def error_text(body: bytes, *, secrets: Iterable[str] = (), order: bytes = b"{}") -> str:
+    """Return the message of an error response, at most 200 characters, or an empty text.
 
-    Of JSON, the members that services put their reason into; of a page, its title and headings.
-    Masks `secrets`, all registered ones, `personal` texts, email addresses and long numbers.
+    Of JSON, the members that usually hold the reason; of a page, its title and headings. Masks
+    `secrets`, all registered ones, what `order` says about its customer, email addresses and long
+    numbers.
     """
     text = body[:_LOOKED_AT].decode("utf-8", "replace")
     try:
         words = list(dict.fromkeys(_words(json.loads(body))))
     except (ValueError, RecursionError):
         words = [_page_text(text) if "<" in text else text]
-    plain = _unescape(_unescape("; ".join(words)[: 4 * EXCERPT_CHARACTERS]))
-    return excerpt(mask_personal(mask_secrets(" ".join(plain.split()), secrets), personal))
+    plain = " ".join(_unescape(_unescape("; ".join(words)[: 4 * EXCERPT_CHARACTERS])).split())
+    personal = _personal_texts(order) if plain else []
+    return excerpt(_mask_personal(mask_secrets(plain, secrets), personal))
 
 
-def kept_ids(body: bytes, personal: Iterable[str]) -> str:
-    """Return the ids of a successful response as JSON, at most 200 characters, or an empty text."""
+def kept_ids(body: bytes, order: bytes) -> str:
+    """Return the IDs of a successful response as JSON, at most 200 characters, or an empty text.
+
+    Omits IDs that hold a secret or something about the customer of `order`.
+    """
     try:
         found = dict(_ids(json.loads(body), 0))
     except (ValueError, RecursionError):
         return ""
+    has_texts = any(isinstance(value, str) for value in found.values())
+    personal = _personal_texts(order) if has_texts else []
     kept: dict[str, object] = {}
     for name, value in found.items():
-        text = str(value)
-        if isinstance(value, int) or mask_secrets(mask_personal(text, personal)) == text:
-            kept[name] = value
+        if isinstance(value, str) and mask_secrets(_mask_personal(value, personal)) != value:
+            continue
+        kept[name] = value
         if len(json.dumps(kept)) > EXCERPT_CHARACTERS:
             del kept[name]
             break
@@ -124,7 +131,7 @@ def _page_text(text: str) -> str:
     return "; ".join(dict.fromkeys(page.headings)) or " ".join(page.others)
 
 
-def personal_texts(body: bytes) -> list[str]:
+def _personal_texts(body: bytes) -> list[str]:
     """Return the texts of an order that may be about its customer."""
     found: list[str] = []
     row = json.loads(body)
@@ -152,11 +159,11 @@ _PERSONAL = (
 )
 
 
-def mask_personal(text: str, personal: Iterable[str]) -> str:
-    """Mask texts and each of their words however they are written.
+def _mask_personal(text: str, personal: Iterable[str]) -> str:
+    """Mask `personal` texts and each of their words, and all email addresses and long numbers.
 
     Case, accents, punctuation and what separates letters do not matter; a word of up to three
-    letters is masked where it stands alone. Email addresses and long numbers are always masked.
+    letters is masked only as a whole word.
     """
     text = _LONG_NUMBER.sub(MASK, _EMAIL.sub(MASK, text))
     squeezed, places = _squeeze(text)

@@ -212,7 +212,7 @@ class Webhooks:
             raise NotFoundError(message, hint=INVISIBLE) from None
 
     def _with_state(self, hooks: Iterable[Hook]) -> Listing:
-        admin, problem = HooksAdmin(emails=()), ""
+        admin, problem = HooksAdmin(), ""
         if self.api_version == "v3":
             try:
                 admin = self.client.hooks_admin()
