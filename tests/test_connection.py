@@ -6,7 +6,6 @@ import gzip
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -21,16 +20,17 @@ from onetribe_bc.errors import (
     NoConnectionError,
     NoResponseError,
 )
-from tests.wire import WireServer, answer, hang_up, read_request, reset
+from tests.wire import (  # noqa: F401
+    Serve,
+    WireServer,
+    answer,
+    hang_up,
+    read_request,
+    reset,
+    serve_fixture,
+)
 
 PASSWORD = "proxy[password"
-Serve = Callable[..., WireServer]
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    with ExitStack() as stack:
-        yield lambda script, tls=None: stack.enter_context(WireServer(script, tls))
 
 
 @pytest.fixture(autouse=True)
@@ -392,11 +392,3 @@ def test_a_proxy_that_cannot_be_used_is_a_configuration_error_without_its_passwo
     text = f"{caught.value} {caught.value.hint}"
     assert PASSWORD not in text
     assert "hunter2" not in text
-
-
-def test_a_failed_handshake_never_left(serve: Serve) -> None:
-    server = serve([answer()])
-    with pytest.raises(NoConnectionError):
-        post(connect(server.url.replace("http:", "https:")))
-    with pytest.raises(NoConnectionError):
-        post(connect(f"https://127.0.0.1:{nobody()}"))

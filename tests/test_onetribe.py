@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 import unicodedata
@@ -28,7 +27,6 @@ from onetribe_bc.sandbox import Fault, Sandbox
 from onetribe_bc.secret import Secret
 from tests.clocks import FakeClock
 from tests.conftest import TribeFactory
-from tests.wire import WireServer
 
 KEY = "k3y%20of-the_merchant"
 URL = f"https://api.example.com/direct/webhook/big-commerce/order/{KEY}"
@@ -225,14 +223,6 @@ def test_at_most_200_characters_of_a_response_are_kept_on_one_line(client: OneTr
     text = kept(client, person(), "no\r\n" * 1_000)
     assert len(text) == 200
     assert text.startswith("no no no")
-
-
-def test_a_gzipped_response_is_unpacked(make_onetribe: TribeFactory) -> None:
-    packed = gzip.compress(b'{"success":true}')
-    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
-    with WireServer([head.encode() + packed]) as server:
-        answered = make_onetribe(f"{server.url}/{KEY}").send(person(), idempotency_key="k")
-    assert answered == Receipt(200, '{"success":true}')
 
 
 ECHOES: dict[str, Callable[[str], str]] = {

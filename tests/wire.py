@@ -1,4 +1,4 @@
-"""A server that says exactly what a test tells it to, byte for byte."""
+"""A server that sends exactly the bytes that a test gives it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
+from typing import Any
+
+import pytest
 
 Play = Callable[[socket.socket], None]
 """What a server does with one connection."""
@@ -20,14 +23,14 @@ def answer(
     status: str = "200 OK",
     length: int | None = None,
 ) -> bytes:
-    """One whole HTTP answer; `length` promises another length than the body's."""
-    told = len(body) if length is None else length
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {told}", *headers]
+    """Return an HTTP response; `length` is a Content-Length different from the body's."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}"]
+    lines += headers
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 def read_request(connection: socket.socket) -> bytes:
-    """One request, head and body; empty when the client has left."""
+    """Return one request, head and body; empty once the client has closed."""
     received = b""
     while b"\r\n\r\n" not in received:
         piece = connection.recv(65_536)
@@ -52,16 +55,16 @@ def reset(connection: socket.socket) -> None:
 
 
 def hang_up(connection: socket.socket) -> None:
-    """Take a request and close with a RST: sent before, it can meet a client still connecting."""
+    """Close with a RST after a request: before it, the client may still be connecting."""
     read_request(connection)
     reset(connection)
 
 
 class WireServer:
-    """Answers on loopback, each connection in a thread of its own.
+    """Responds on loopback, each connection in a thread of its own.
 
-    `script` is either what to do with a connection, or the answers to give, one a request, over
-    as few or as many connections as the client opens; the last is given again and again.
+    `script` is either what to do with a connection, or the responses, one a request, over as many
+    connections as the client opens; the last one is repeated.
     """
 
     def __init__(self, script: Play | list[bytes], tls: ssl.SSLContext | None = None) -> None:
@@ -74,7 +77,7 @@ class WireServer:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.stopping = threading.Event()
-        """Set when the server stops: whoever wants to be silent waits for it."""
+        """Set when the server stops, for a script that stays silent until then."""
 
     @property
     def url(self) -> str:
@@ -130,3 +133,17 @@ class WireServer:
                 connection.sendall(left.pop(0) if len(left) > 1 else left[0])
 
         return play
+
+
+Serve = Callable[..., WireServer]
+
+
+@pytest.fixture(name="serve")
+def serve_fixture() -> Iterator[Serve]:
+    """Starts servers, which stop after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def serve(script: Any, tls: ssl.SSLContext | None = None) -> WireServer:
+            return stack.enter_context(WireServer(script, tls))
+
+        yield serve

@@ -1,7 +1,7 @@
-"""HTTP to one host: send a request, return the response or raise one of our errors.
+"""HTTP to one host: send a request, and return the response or raise one of bc2ot's errors.
 
-Redirects are not followed, cookies not kept, `.netrc` not read, and nothing is retried: that is
-up to the caller, who knows what a request does.
+Redirects are not followed, cookies not kept, and `.netrc` is not read. Nothing is retried: only
+the caller knows whether a request may be repeated.
 """
 
 from __future__ import annotations
@@ -58,16 +58,11 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A server's response. `headers` ignores case; `body` is decompressed."""
+    """A response. `headers` ignores case; `body` is decompressed."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
-
-    @property
-    def text(self) -> str:
-        """The body as text, for messages only."""
-        return self.body.decode("utf-8", "replace")
 
 
 class HttpClient:
@@ -89,7 +84,6 @@ class HttpClient:
         self._label = label
         self._timeouts = timeouts
         address = urlsplit(base_url)
-        self._host = address.hostname or ""
         # For messages, with the port: it distinguishes several services on one machine.
         self._peer = address.netloc.rpartition("@")[2]
         # A session on top of the adapter would follow redirects, keep cookies, read .netrc, and
@@ -99,21 +93,25 @@ class HttpClient:
             # Proxies and CA certificates come from the environment, as usual.
             settings = session.merge_environment_settings(base_url, {}, None, None, None)
         # Do not reach this machine through a proxy.
-        self._proxies = {} if is_loopback(self._host) else dict(settings["proxies"])
+        self._proxies = {} if is_loopback(address.hostname or "") else dict(settings["proxies"])
         self._proxy = find_proxy(base_url)
-        through = f" through the proxy {self._proxy}" if self._proxy else ""
-        self._route = f"{self._peer}{through}"
-        verify = settings["verify"]
-        self._verify = True if verify is None else verify
+        self._route = self._peer
+        if self._proxy:
+            self._route += f" through the proxy {self._proxy}"
+        self._verify = True if settings["verify"] is None else settings["verify"]
         if address.scheme == "https":
             _check_files(self._verify)
-        self._prepared: dict[tuple[str, str], requests.PreparedRequest] = {}
-        self._headers = {
-            "User-Agent": user_agent(),
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip, deflate",
-            **headers,
-        }
+        # Preparing a request takes longer than copying one.
+        self._prepared = _prepare(
+            base_url,
+            {
+                # BigCommerce asks integrations for their name and version.
+                "User-Agent": f"bc2ot/{__version__} (Python {platform.python_version()})",
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip, deflate",
+                **headers,
+            },
+        )
         self._redacting_filter = _RedactingFilter(base_url, label)
         for name in _URLLIB3_LOGS:
             logging.getLogger(name).addFilter(self._redacting_filter)
@@ -130,14 +128,16 @@ class HttpClient:
     ) -> Response:
         """Send one request to `base_url + path`.
 
-        With `keep_bytes`, return that much of the body, and ignore errors while reading it: for
-        requests whose status is enough, as an error's always is.
+        With `keep_bytes`, return that much of the body, and ignore errors while reading it: the
+        status is enough, as it always is for an error.
 
         Raises NoConnectionError (the request certainly never left), NoResponseError (it may have
-        arrived), BadResponseError (the body could not be read), and ConfigurationError (the URL,
-        a header or a file for TLS is invalid).
+        arrived) and BadResponseError (the body could not be read).
         """
-        request = self._prepare(method, path, query)
+        request = self._prepared.copy()
+        request.method = method
+        if path or query:
+            request.prepare_url(self._base_url + path, dict(query) if query else None)
         request.headers.update(headers or {})
         request.prepare_body(body, None)
         started = time.perf_counter()
@@ -155,14 +155,14 @@ class HttpClient:
             raise self._explain(error, exchange) from None
         try:
             limit = MAX_BODY_BYTES if keep_bytes is None else keep_bytes
-            kept = _read(response, limit, exchange)
-            if kept.problem and keep_bytes is None and response.status_code < 400:
+            content, problem = _read(response, limit, exchange)
+            if problem and keep_bytes is None and response.status_code < 400:
                 self._log(method, path, f"{response.status_code}, body incomplete", started)
-                raise BadResponseError(f"The response of {self._peer} {kept.problem}.")
+                raise BadResponseError(f"The response of {self._peer} {problem}.")
         finally:
             response.close()
         self._log(method, path, str(response.status_code), started)
-        return Response(response.status_code, response.headers, kept.body)
+        return Response(response.status_code, response.headers, content)
 
     def close(self) -> None:
         """Close all connections."""
@@ -170,45 +170,16 @@ class HttpClient:
         for name in _URLLIB3_LOGS:
             logging.getLogger(name).removeFilter(self._redacting_filter)
 
-    def _prepare(
-        self, method: str, path: str, query: Mapping[str, str] | None
-    ) -> requests.PreparedRequest:
-        """Return a request without its body, a copy if it was prepared before."""
-        known = None if query else self._prepared.get((method, path))
-        if known is not None:
-            return known.copy()
-        request = requests.PreparedRequest()
-        try:
-            request.prepare(
-                method=method,
-                url=self._base_url + path,
-                params=dict(query) if query else None,
-                headers=self._headers,
-            )
-            for value in self._headers.values():
-                value.encode("latin-1")
-            if not self._host:
-                raise ValueError("no host")
-        except (requests.exceptions.RequestException, ValueError):
-            # The error quotes the URL or the header, which may be a secret.
-            raise ConfigurationError(
-                f"The URL of {self._host or 'a service'} or a credential for it is not valid in "
-                "HTTP.",
-                hint="Check both for line breaks, spaces and special characters.",
-            ) from None
-        if not query and not path:
-            self._prepared[method, path] = request
-        return request.copy()
-
     def _explain(self, error: Exception, exchange: Exchange) -> Exception:
-        """Return our error for one of requests or urllib3."""
+        """Return bc2ot's error for one of requests or urllib3."""
         if exchange.sent:
             return NoResponseError(f"Sent the request to {self._route} but got no response.")
         causes = list(_causes(error))
         refusal = next(filter(None, map(_PROXY_STATUS.search, map(str, causes))), None)
         if self._proxy and refusal:
             return NoConnectionError(
-                f"No connection to {self._peer}: the proxy {self._proxy} answered {refusal[1]}.",
+                f"No connection to {self._peer}: the proxy {self._proxy} responded with "
+                f"{refusal[1]}.",
                 hint=f"Check the user and password in {self._proxy.variable}."
                 if refusal[1] == "407"
                 else f"Check what the proxy allows, and {self._proxy.variable}.",
@@ -229,14 +200,8 @@ class HttpClient:
         _log.info("%s %s%s %s %.0f ms", method, self._label, path, outcome, elapsed_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class _Body:
-    body: bytes
-    problem: str
-
-
 class _RedactingFilter(logging.Filter):
-    """Masks the URL's path in urllib3's log records, because it may be a secret."""
+    """Masks the path of a URL, which may be a secret, in urllib3's log records."""
 
     def __init__(self, base_url: str, label: str) -> None:
         super().__init__()
@@ -250,14 +215,27 @@ class _RedactingFilter(logging.Filter):
         return True
 
 
-def user_agent() -> str:
-    """Return the tool's name and version, as BigCommerce asks of integrations."""
-    return f"bc2ot/{__version__} (Python {platform.python_version()})"
+def _prepare(url: str, headers: Mapping[str, str]) -> requests.PreparedRequest:
+    request = requests.PreparedRequest()
+    try:
+        request.prepare(method="GET", url=url, headers=dict(headers))
+        for value in headers.values():
+            value.encode("latin-1")
+        if not urlsplit(url).hostname:
+            raise ValueError("no host")
+    except (requests.exceptions.RequestException, ValueError):
+        # The error quotes the URL or the header, which may be a secret.
+        raise ConfigurationError(
+            f"The URL of {urlsplit(url).hostname or 'a service'} or a credential for it is not "
+            "valid in HTTP.",
+            hint="Check both for line breaks, spaces and special characters.",
+        ) from None
+    return request
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy as it may be shown, and the environment variable that names it."""
+    """A proxy's host and port, and the environment variable that sets it."""
 
     address: str
     variable: str
@@ -267,9 +245,9 @@ class Proxy:
 
 
 def find_proxy(url: str) -> Proxy | None:
-    """Return the proxy that requests to a URL go through.
+    """Return the proxy for requests to a URL, or None.
 
-    Raises ConfigurationError for one that cannot be used; its password is never quoted.
+    Raises ConfigurationError for an unusable one, without quoting its password.
     """
     parts = urlsplit(url)
     if is_loopback(parts.hostname or ""):
@@ -279,8 +257,8 @@ def find_proxy(url: str) -> Proxy | None:
     if not proxy:
         return None
     names = (f"{parts.scheme}_proxy", "all_proxy")
-    named = (n for n in os.environ if n.lower() in names and os.environ[n] == proxy)
-    variable = next(named, "the system's settings")
+    variables = (n for n in os.environ if n.lower() in names and os.environ[n] == proxy)
+    variable = next(variables, "the system's settings")
     try:
         parsed = parse_url(proxy if "://" in proxy else f"http://{proxy}")
         urlsplit(proxy)
@@ -302,7 +280,7 @@ def find_proxy(url: str) -> Proxy | None:
 
 
 def _check_files(verify: object) -> None:
-    """Raise ConfigurationError for a file named in the environment that TLS cannot use."""
+    """Raise ConfigurationError for a file in an environment variable that TLS cannot use."""
     variable, path = "SSLKEYLOGFILE", os.environ.get("SSLKEYLOGFILE", "")
     try:
         if path:
@@ -326,32 +304,30 @@ def _check_files(verify: object) -> None:
     )
 
 
-def _read(response: requests.Response, limit: int, exchange: Exchange) -> _Body:
-    """Read at most `limit` bytes, until the exchange's deadline."""
+def _read(response: requests.Response, limit: int, exchange: Exchange) -> tuple[bytes, str]:
+    """Read at most `limit` bytes, until the exchange's deadline. Return them, and any problem."""
     if exchange.cut:
-        return _Body(b"", "is incomplete")
+        return b"", "is incomplete"
     if "," in response.headers.get("Content-Encoding", ""):
         # Each layer can multiply the size by a thousand.
-        return _Body(b"", "is compressed more than once")
-    chunks: list[bytes] = []
-    size = 0
+        return b"", "is compressed more than once"
+    content = bytearray()
     try:
         while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > limit:
-                return _Body(b"".join(chunks)[:limit], "is too large")
+            content += chunk
+            if len(content) > limit:
+                return bytes(content[:limit]), "is too large"
     except (urllib3.exceptions.HTTPError, OSError):
         is_late = time.monotonic() >= exchange.give_up_at
-        return _Body(b"".join(chunks), "is too slow" if is_late else "is incomplete")
-    return _Body(b"".join(chunks), "")
+        return bytes(content), "is too slow" if is_late else "is incomplete"
+    return bytes(content), ""
 
 
 _PROXY_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and all that are behind it, however requests and urllib3 wrapped them."""
+    """Yield an error and its causes, which requests and urllib3 wrap in several ways."""
     seen: set[int] = set()
     queue: list[object] = [error]
     while queue:
@@ -363,7 +339,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _reason(causes: list[BaseException]) -> str:
-    """Return what this machine says of a failure, after a colon; empty if it says nothing."""
+    """Return the system's reason for a failure after a colon, or an empty text."""
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f": {cause.verify_message}"
@@ -373,4 +349,4 @@ def _reason(causes: list[BaseException]) -> str:
         if isinstance(cause, OSError) and cause.errno and not isinstance(cause, ssl.SSLError):
             return f": {os.strerror(cause.errno)}"
     timeouts = (urllib3.exceptions.TimeoutError, TimeoutError)
-    return ": no answer in time" if any(isinstance(c, timeouts) for c in causes) else ""
+    return ": no response in time" if any(isinstance(c, timeouts) for c in causes) else ""

@@ -1,4 +1,4 @@
-"""How fast to send requests: the store's quota, and how long to wait after a failure.
+"""Rate limits: the store's request quota, and how long to wait after a failure.
 
 BigCommerce gives each store one quota for all of its apps and reports in every response how much
 is left (`X-Rate-Limit-*`). The rate limiter subtracts the requests in flight from what was last
@@ -32,16 +32,16 @@ MAX_WAIT_S = 60.0
 """The longest backoff in seconds that bc2ot chooses itself."""
 
 MAX_IMPOSED_WAIT_S = 600.0
-"""The longest wait in seconds that a server can impose; then one request checks."""
+"""The longest wait in seconds that a server can impose. Then one request is sent."""
 
 PATIENCE_S = 120.0
-"""The longest wait in seconds of a run that is not a server: it ends rather than wait longer."""
+"""The longest wait in seconds of a run from the command line: rather than wait longer, it ends."""
 
 LONG_WAIT_S = 10.0
-"""From so many seconds on, a wait is reported."""
+"""Waits of at least this many seconds are reported."""
 
 LONG_IMPOSED_WAIT_S = 60.0
-"""A longer wait that a server imposes makes a receiver not ready."""
+"""A receiver is not ready during a longer wait that a server imposes."""
 
 _POLL_S = 0.02
 
@@ -49,8 +49,8 @@ _POLL_S = 0.02
 def full_jitter(attempt: int, chance: float) -> float:
     """Return the seconds to wait after attempt number `attempt` (from 1); `chance` is in [0, 1).
 
-    Evenly distributed over [0, 2^(attempt-1)) seconds, capped, so that clients that failed together
-    do not return together (Amazon's "full jitter").
+    They are evenly distributed over [0, 2^(attempt-1)), capped at MAX_WAIT_S, so that clients that
+    fail together do not retry together (Amazon's "full jitter").
     """
     return min(MAX_WAIT_S, 2.0 ** min(attempt - 1, 32)) * chance
 
@@ -73,20 +73,20 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
 
 
 class ImposedWait:
-    """The wait that a server asked for, if it is long and has not ended."""
+    """Whether a server asked for a long wait that has not ended."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._ends_at = 0.0
 
     def begin(self, seconds: float) -> None:
-        """Note a wait."""
+        """Record a wait."""
         if seconds > LONG_IMPOSED_WAIT_S:
             self._ends_at = max(self._ends_at, self._clock.monotonic() + seconds)
 
     @property
     def is_long(self) -> bool:
-        """Whether a long wait is under way."""
+        """Whether a long wait has not ended."""
         return self._clock.monotonic() < self._ends_at
 
 
@@ -150,8 +150,8 @@ class RateLimiter:
     def request(self) -> Iterator[Permit]:
         """Wait until one request may start, and count it while it is in flight.
 
-        Pass what is yielded to `observe`. A request without a response counts as used, because
-        the server may have counted it.
+        Pass the permit to `observe`. A request without a response counts as used, because the
+        server may have counted it.
         """
         while (wait_s := self._try_start()) > 0:
             if wait_s > self._patience_s:
@@ -184,7 +184,7 @@ class RateLimiter:
         return quota
 
     def pause(self, seconds: float) -> None:
-        """Start no request for so long, because the server asked for it."""
+        """Start no request for this long."""
         with self._lock:
             self._next_at = max(self._next_at, self._clock.monotonic() + seconds)
 

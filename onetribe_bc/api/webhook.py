@@ -48,7 +48,7 @@ _NOT_SENT = ("message/", "metafield/")
 class Callback:
     """One callback, safe to log.
 
-    `order_id` is the order to fetch, or None; then `ignored` has the reason, and `store_hash` may
+    `order_id` is the order to fetch; if it is None, `ignored` has the reason, and `store_hash` may
     be empty. `hash` identifies the event, and may be empty. `created_at` is aware UTC.
     """
 
@@ -185,7 +185,7 @@ def _quoted(value: object) -> str:
 
 
 class Verifier:
-    """Verify that a callback is from BigCommerce, by its signature, a shared secret or both.
+    """Verifies that callbacks are from BigCommerce, by their signature, a shared secret or both.
 
     Thread-safe.
     """
@@ -210,32 +210,30 @@ class Verifier:
         carries must be valid: leaving one out does not help a sender who lacks the other.
         """
         relevant = _relevant(headers)
-        has_signature = self._webhook is not None and SIGNATURE_HEADERS[-1] in relevant
-        has_secret = self._secret is not None and SECRET_HEADER.lower() in relevant
-        if not (has_signature or has_secret):
+        secret = relevant.get(SECRET_HEADER.lower())
+        is_authentic = False
+        if self._secret is not None and secret is not None:
+            # As bytes, because compare_digest refuses text outside ASCII.
+            if not hmac.compare_digest(secret.encode("utf-8", "surrogatepass"), self._secret):
+                raise NotAuthenticError("secret wrong")
+            is_authentic = True
+        if self._webhook is not None and SIGNATURE_HEADERS[-1] in relevant:
+            _check_signature(self._webhook, relevant, body)
+            is_authentic = True
+        if not is_authentic:
             raise NotAuthenticError(
                 "secret missing" if self._webhook is None else "signature missing"
             )
-        if has_secret:
-            self._check_secret(relevant[SECRET_HEADER.lower()])
-        if has_signature:
-            self._check_signature(relevant, body)
 
-    def _check_secret(self, value: str) -> None:
-        # As bytes, because compare_digest refuses text outside ASCII.
-        received = value.encode("utf-8", "surrogatepass")
-        if self._secret is None or not hmac.compare_digest(received, self._secret):
-            raise NotAuthenticError("secret wrong")
 
-    def _check_signature(self, headers: Mapping[str, str], body: bytes) -> None:
-        if self._webhook is None or not all(headers.get(name) for name in SIGNATURE_HEADERS):
-            raise NotAuthenticError("signature missing")
-        signature = {name: headers[name] for name in SIGNATURE_HEADERS}
-        try:
-            self._webhook.verify(body, signature, json_parse=False)
-        except Exception:  # noqa: BLE001 - the library lets all kinds out for malformed input
-            stale = _is_stale(headers["webhook-timestamp"])
-            raise NotAuthenticError("timestamp" if stale else "signature wrong") from None
+def _check_signature(webhook: Webhook, headers: Mapping[str, str], body: bytes) -> None:
+    if not all(headers.get(name) for name in SIGNATURE_HEADERS):
+        raise NotAuthenticError("signature missing")
+    try:
+        webhook.verify(body, dict(headers), json_parse=False)
+    except Exception:  # noqa: BLE001 - the library lets all kinds out for malformed input
+        stale = _is_stale(headers["webhook-timestamp"])
+        raise NotAuthenticError("timestamp" if stale else "signature wrong") from None
 
 
 def _is_stale(timestamp: str) -> bool:
