@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import json
-import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +24,7 @@ from onetribe_bc.api.webhook import (
 from onetribe_bc.errors import InputError, NotAuthenticError
 from onetribe_bc.order import MAX_ORDER_ID
 from onetribe_bc.secret import Secret
+from tests import callbacks
 
 # Parsing
 
@@ -70,23 +68,20 @@ def test_bigcommerces_examples_name_their_order(data: Path, name: str) -> None:
     assert callback.ignored == ""
 
 
-def test_a_refund_names_the_order_that_it_changes(data: Path) -> None:
-    callback = parse_callback((data / "callback_refund_created.json").read_bytes())
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scope": "store/order/refund/created"},
+        {"scope": "store/order/transaction/created", "data": TRANSACTION},
+        {"scope": "store/order/transaction/updated", "data": TRANSACTION},
+        {"scope": "store/channel/12/order/updated"},
+        {"scope": "store/order/unknown"},
+        {"data": {"type": "order", "id": "250"}},
+    ],
+)
+def test_an_order_is_named_by_any_event_about_its_content(changes: dict[str, Any]) -> None:
+    callback = parse_callback(body(**changes))
     assert (callback.order_id, callback.ignored) == (250, "")
-
-
-@pytest.mark.parametrize("event", ["created", "updated"])
-def test_a_transaction_names_its_order_under_another_key(event: str) -> None:
-    callback = parse_callback(body(scope=f"store/order/transaction/{event}", data=TRANSACTION))
-    assert callback.order_id == 250
-
-
-def test_a_channels_orders_are_orders() -> None:
-    assert parse_callback(body(scope="store/channel/12/order/updated")).order_id == 250
-
-
-def test_an_unknown_order_event_is_processed() -> None:
-    assert parse_callback(body(scope="store/order/shipped")).order_id == 250
 
 
 def test_messages_and_metafields_are_ignored(data: Path) -> None:
@@ -113,18 +108,17 @@ def test_events_about_other_things_are_ignored_whatever_their_data(scope: str) -
         assert (callback.order_id, callback.ignored) == (None, "it is not about orders")
 
 
-@pytest.mark.parametrize("store_id", [1025646, "1025646"])
-def test_the_store_id_is_a_number_or_a_string(store_id: object) -> None:
-    assert parse_callback(body(store_id=store_id)).store_id == 1025646
-
-
-@pytest.mark.parametrize("store_id", [None, True, "x", -1, 1.5, {}, ...])
-def test_an_invalid_store_id_is_ignored(store_id: object) -> None:
-    assert parse_callback(body(store_id=store_id)).store_id is None
-
-
-def test_the_order_id_may_be_a_string_of_digits() -> None:
-    assert parse_callback(body(data={"type": "order", "id": "250"})).order_id == 250
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("store_id", [None, True, "x", -1, 1.5, {}, ...]),
+        ("created_at", ["x", 10**18, -5, False, [], 1e300]),
+    ],
+)
+def test_an_invalid_store_id_or_time_is_ignored(field: str, values: list[object]) -> None:
+    for value in values:
+        assert getattr(parse_callback(body(**{field: value})), field) is None
+    assert parse_callback(body(hash="could forge\na log")).hash == ""
 
 
 def test_new_and_missing_fields_are_tolerated() -> None:
@@ -132,15 +126,6 @@ def test_new_and_missing_fields_are_tolerated() -> None:
         body(hash=..., created_at=..., store_id=..., channel_id=None, new={"a": [1, {"b": 2}]})
     )
     assert (callback.order_id, callback.hash, callback.created_at) == (250, "", None)
-
-
-@pytest.mark.parametrize("created_at", ["x", 10**18, -5, False, [], 1e300])
-def test_an_invalid_time_is_ignored(created_at: object) -> None:
-    assert parse_callback(body(created_at=created_at)).created_at is None
-
-
-def test_a_hash_that_could_forge_a_log_is_dropped() -> None:
-    assert parse_callback(body(hash="abc\ndef")).hash == ""
 
 
 def test_store_hashes_compare_without_case() -> None:
@@ -193,10 +178,6 @@ def test_an_invalid_callback_is_refused_with_the_reason(content: bytes, reason: 
     assert reason in refusal(content)
 
 
-def test_the_greatest_id_is_accepted() -> None:
-    assert parse_callback(body(data={"type": "order", "id": MAX_ORDER_ID})).order_id == MAX_ORDER_ID
-
-
 @given(st.text(min_size=1))
 @example("\x1b[31m" * 50)
 @example("\ud800" * 100)
@@ -230,7 +211,12 @@ def test_any_fields_are_refused_or_safe_to_use(
         assert text.isprintable()
 
 
-@given(st.integers(1, MAX_ORDER_ID), st.booleans(), st.integers(1, 2**40), st.booleans())
+@given(
+    st.integers(1, MAX_ORDER_ID) | st.just(MAX_ORDER_ID),
+    st.booleans(),
+    st.integers(1, 2**40),
+    st.booleans(),
+)
 def test_ids_are_read_as_they_were_sent(
     order_id: int, as_text: bool, store_id: int, store_as_text: bool
 ) -> None:
@@ -259,9 +245,6 @@ def test_a_callback_is_found_in_a_queues_envelope() -> None:
     assert parse_message(body()) == bare
     assert parse_message(event(CREATED)) == bare
     assert parse_message(push(base64.b64encode(body()).decode())) == bare
-
-
-def test_an_envelope_is_refused_as_a_request_body() -> None:
     assert "no scope" in refusal(event(CREATED))
 
 
@@ -298,23 +281,12 @@ def verifier(*, client: str | None = CLIENT, shared: str | None = SHARED) -> Ver
     )
 
 
-def signature(body: bytes, at: int, *, message: str = "msg_1", secret: str = CLIENT) -> str:
-    """By the Standard Webhooks specification, and not by the library that checks it."""
-    signed = f"{message}.{at}.".encode() + body
-    return "v1," + base64.b64encode(hmac.digest(secret.encode(), signed, hashlib.sha256)).decode()
-
-
-def signed(body: bytes = BODY, *, age_s: float = 0, secret: str = CLIENT) -> dict[str, str]:
-    at = int(time.time() - age_s)
-    return {
-        "webhook-id": "msg_1",
-        "webhook-timestamp": str(at),
-        "webhook-signature": signature(body, at, secret=secret),
-    }
+def signed(body: bytes = BODY, *, secret: str = CLIENT, **given: Any) -> dict[str, str]:
+    return callbacks.signed(body, secret=secret, **given)
 
 
 def with_secret(value: str = SHARED) -> dict[str, str]:
-    return {SECRET_HEADER: value}
+    return callbacks.with_secret(value)
 
 
 def reason(headers: object, body: bytes = BODY, by: Verifier | None = None) -> str:
@@ -361,18 +333,12 @@ def test_the_published_example_is_too_old_today() -> None:
 # Signatures
 
 
-def test_a_callback_signed_with_the_client_secret_is_authentic() -> None:
-    verifier(shared=None).check(signed(), BODY)
-
-
-@pytest.mark.parametrize("age_s", [290, -290])
+@pytest.mark.parametrize("age_s", [0, 290, -290, 310, -310, 10**6])
 def test_a_signature_is_valid_for_five_minutes_both_ways(age_s: int) -> None:
-    verifier().check(signed(age_s=age_s), BODY)
-
-
-@pytest.mark.parametrize("age_s", [310, -310, 10**6])
-def test_an_older_or_newer_signature_is_refused_for_its_timestamp(age_s: int) -> None:
-    assert reason(signed(age_s=age_s)) == "timestamp"
+    if abs(age_s) < 300:
+        verifier(shared=None).check(signed(age_s=age_s), BODY)
+    else:
+        assert reason(signed(age_s=age_s)) == "timestamp"
 
 
 def test_one_of_several_signatures_is_enough() -> None:
@@ -382,10 +348,7 @@ def test_one_of_several_signatures_is_enough() -> None:
     for line in (f"{other} {headers['webhook-signature']}", f"v2,AAAA v1a,x= {headers['webhook-signature']} {other}"):  # fmt: skip  # noqa: E501
         verifier().check({**headers, "webhook-signature": line}, BODY)
     assert reason({**headers, "webhook-signature": f"{other} {other}"}) == "signature wrong"
-
-
-def test_a_signature_with_another_secret_is_wrong() -> None:
-    assert reason(signed(secret="another")) == "signature wrong"
+    assert reason(signed(b"\xff"), b"\xff") == "signature wrong"
 
 
 @pytest.mark.parametrize("part", ["webhook-id", "webhook-timestamp"])
@@ -411,20 +374,12 @@ def test_a_malformed_timestamp_is_refused(at: str) -> None:
     assert reason({**signed(), "webhook-timestamp": at}) in ("signature wrong", "timestamp")
 
 
-def test_a_body_that_is_not_text_is_not_authentic() -> None:
-    assert reason(signed(b"\xff"), b"\xff") == "signature wrong"
-
-
 def test_header_names_ignore_case() -> None:
     verifier().check({name.title(): value for name, value in signed().items()}, BODY)
     verifier().check({SECRET_HEADER.upper(): SHARED}, BODY)
 
 
 # The shared secret
-
-
-def test_a_callback_with_the_shared_secret_is_authentic() -> None:
-    verifier(client=None).check(with_secret(), BODY)
 
 
 @pytest.mark.parametrize(
