@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from onetribe_bc.api.http import Timeouts
-from onetribe_bc.doctor import Level
-from onetribe_bc.doctor.receiver import Network, check_receiver, probe
+from onetribe_bc.doctor import Finding, Level
+from onetribe_bc.doctor.receiver import check_receiver
 from onetribe_bc.sandbox import Fault, Sandbox
 from onetribe_bc.sandbox.hooks import Hook
 from onetribe_bc.web.server import Server, listen
@@ -39,14 +38,6 @@ from tests.test_http import certificate, tls  # noqa: F401
 from tests.wire import WireServer, answer, hang_up
 
 
-def test_a_missing_hook_is_a_warning_since_cron_delivers_too(synced: Shell) -> None:
-    hook(synced, "store/cart/created")
-    hook(synced, foreign=True)
-    report = ask(synced)
-    report.shows("warn hooks.present: This token sees no webhook … from cron")
-    assert report.problems == {"hooks.present"}
-
-
 def test_the_hint_is_to_create_a_hook_if_one_can_be_created(synced: Shell) -> None:
     """The sandbox's One Tribe has no https URL, so no webhook can point to it."""
     ask(synced).finds("hooks.present", "warn", hint="no webhook can point to that onetribe.url")
@@ -68,15 +59,25 @@ def test_at_the_limit_the_hint_is_to_delete_a_hook_first(
     assert first["mend"].endswith(advice)
 
 
-def test_fix_enables_an_inactive_hook(synced: Shell) -> None:
-    made = hook(synced, is_active=False)
+def test_a_missing_hook_is_a_warning_since_cron_delivers_too(synced: Shell) -> None:
+    hook(synced, "store/cart/created")
+    hook(synced, foreign=True)
     report = ask(synced)
-    assert report.code == 1
-    row = report.finds(
-        "hooks.active", "fail", "inactive", code=1, hint=f"bc2ot hooks enable {made.id}"
-    )
-    assert row["fixable"]
-    assert not synced.sandbox.hooks.get(made.id).is_active
+    report.shows("warn hooks.present: This token sees no webhook … from cron")
+    assert report.problems == {"hooks.present"}
+
+
+@pytest.mark.parametrize(
+    ("deactivated", "words"), [(False, "inactive"), (True, "by BigCommerce … 90 days")]
+)
+def test_fix_enables_an_inactive_hook(synced: Shell, deactivated: bool, words: str) -> None:
+    made = hook(synced, is_active=deactivated)
+    if deactivated:
+        synced.sandbox.hooks.deactivate(made.id)
+    report = ask(synced)
+    report.shows(f"fail 1 hooks.active: {words} -> bc2ot hooks enable {made.id}")
+    assert report.rows("hooks.active", "fail")[0]["fixable"]
+    assert synced.sandbox.hooks.get(made.id).status != "active"
 
     fixed = fix(synced)
     assert fixed.code == 0
@@ -86,14 +87,6 @@ def test_fix_enables_an_inactive_hook(synced: Shell) -> None:
     assert first["text"].endswith("is enabled again.")
     assert (second["mended"], second["level"]) == (False, "ok")
     assert fixed.document["exit_code"] == 0
-    assert synced.sandbox.hooks.get(made.id).is_active
-
-
-def test_fix_enables_a_hook_that_bigcommerce_deactivated(synced: Shell) -> None:
-    made = hook(synced)
-    synced.sandbox.hooks.deactivate(made.id)
-    ask(synced).shows("fail 1 hooks.active: deactivated by BigCommerce … 90 days")
-    assert fix(synced).code == 0
     assert synced.sandbox.hooks.get(made.id).status == "active"
 
 
@@ -117,25 +110,21 @@ def test_fix_never_enables_a_hook_that_points_elsewhere(synced: Shell) -> None:
     assert not synced.sandbox.hooks.get(made.id).is_active
 
 
-def test_a_hook_to_another_path_of_the_same_merchant_is_a_failure(synced: Shell) -> None:
-    sandbox = synced.sandbox
-    other = sandbox.onetribe_url.replace("/direct/webhook/big-commerce/", "/direct/webhook/x/")
-    hook(synced, destination=other)
-    ask(synced).shows(
+@pytest.mark.parametrize("is_active", [True, False])
+def test_a_hook_to_another_path_of_the_same_merchant_is_a_failure_and_never_enabled(
+    synced: Shell, is_active: bool
+) -> None:
+    other = synced.sandbox.onetribe_url.replace(
+        "/direct/webhook/big-commerce/", "/direct/webhook/x/"
+    )
+    made = hook(synced, destination=other, is_active=is_active)
+    report = ask(synced, "--fix")
+    report.shows(
         "fail 1 hooks.destination: /direct/webhook/x/order/**** … different path "
         "-> bc2ot hooks create --scope 'store/order/created'"
     )
-
-
-def test_fix_does_not_enable_a_hook_to_another_path(
-    synced: Shell,
-) -> None:
-    other = synced.sandbox.onetribe_url.replace("/big-commerce/", "/x/")
-    made = hook(synced, destination=other, is_active=False)
-    report = ask(synced, "--fix")
-    assert report.code == 1
     assert report.problems == {"hooks.destination"}
-    assert not synced.sandbox.hooks.get(made.id).is_active
+    assert synced.sandbox.hooks.get(made.id).is_active is is_active
 
 
 def test_a_hook_with_another_merchant_key_is_a_failure(synced: Shell) -> None:
@@ -164,11 +153,20 @@ def test_a_hook_with_another_merchant_key_is_a_failure(synced: Shell) -> None:
         ("store/order/metafield/*", "store/order/metafield/updated"),
     ],
 )
-def test_duplicate_hooks_to_one_tribe_are_a_failure(synced: Shell, scopes: tuple[str, str]) -> None:
-    first, second = (hook(synced, scope) for scope in scopes)
-    ask(synced).shows(
-        f"fail 1 hooks.duplicate: Webhook {second.id} … duplicates webhook {first.id}. "
-        f"-> bc2ot hooks delete {second.id}"
+@pytest.mark.parametrize("path", ["/big-commerce/", "/x/"])
+def test_duplicate_hooks_to_one_merchant_are_a_failure(
+    synced: Shell, scopes: tuple[str, str], path: str
+) -> None:
+    first = hook(synced, scopes[0])
+    url = synced.sandbox.onetribe_url.replace("/big-commerce/", path)
+    second = hook(synced, scopes[1], url)
+    ask(synced).finds(
+        "hooks.duplicate",
+        "fail",
+        f"Webhook {second.id} ",
+        f"duplicates webhook {first.id}. ",
+        code=1,
+        hint=f"bc2ot hooks delete {second.id}",
     )
 
 
@@ -178,12 +176,6 @@ def test_hooks_of_different_events_are_no_duplicates(synced: Shell) -> None:
     hook(synced, "store/channel/7/order/archived")
     hook(synced, "store/channel/8/order/archived")
     assert ask(synced).problems == set()
-
-
-def test_another_path_of_the_same_merchant_is_a_duplicate(synced: Shell) -> None:
-    hook(synced)
-    hook(synced, destination=synced.sandbox.onetribe_url.replace("/big-commerce/", "/x/"))
-    ask(synced).finds("hooks.duplicate", "fail", code=1)
 
 
 def test_fix_does_not_enable_a_hook_that_another_one_covers(synced: Shell) -> None:
@@ -201,16 +193,12 @@ def test_ten_hooks_for_a_scope_are_the_limit(well: Shell) -> None:
 
 
 def test_a_blocked_domain_is_reported_with_its_time_left(well: Shell) -> None:
-    well.sandbox.hooks.block("127.0.0.1", 180)
-    ask(well).shows("fail 1 hooks.blocked: 127.0.0.1 for another 3 minutes … HTTP 500 -> 2xx")
-
-
-def test_a_blocked_domain_that_no_order_hook_points_to_is_a_note(well: Shell) -> None:
     well.sandbox.hooks.block("https://elsewhere.example.com/a", 60)
     well.sandbox.hooks.block("https://[broken", 60)
     report = ask(well)
-    assert report.code == 0
-    assert len(report.rows("hooks.blocked", "note")) == 2
+    assert (report.code, len(report.rows("hooks.blocked", "note"))) == (0, 2)
+    well.sandbox.hooks.block("127.0.0.1", 180)
+    ask(well).shows("fail 1 hooks.blocked: 127.0.0.1 for another 3 minutes … HTTP 500 -> 2xx")
 
 
 def test_without_the_list_of_deactivated_hooks_the_rest_is_checked(well: Shell) -> None:
@@ -294,16 +282,21 @@ def test_a_receiver_is_probed_over_tls(synced: Shell, receiver: Any) -> None:
     assert report.rows("hooks.secret") == []
 
 
-def test_an_untrusted_certificate_of_the_receiver_is_a_failure(
-    synced: Shell, receiver: Any
+@pytest.mark.parametrize(
+    ("destination", "finding"),
+    [
+        ("https://[broken", "fail 1 hooks.receiver: invalid URL -> hooks create --receiver"),
+        (RECEIVER, "fail 1 hooks.receiver: hooks.example.com … (DNS) -> DNS record"),
+    ],
+)
+def test_an_invalid_or_unknown_host_of_a_receiver_is_a_failure(
+    synced: Shell,
+    receiver: Any,
+    destination: str,
+    finding: str,
 ) -> None:
-    receiver(trusted=False)
-    ask(synced).shows("fail 1 hooks.receiver: TLS failed or its certificate -> CA certificates")
-
-
-def test_a_receiver_with_an_unknown_name_is_a_failure(synced: Shell, receiver: Any) -> None:
-    hook(synced, destination=RECEIVER, headers=HEADERS)
-    ask(synced).shows("fail 1 hooks.receiver: hooks.example.com … (DNS) -> DNS record")
+    hook(synced, destination=destination, headers=HEADERS)
+    ask(synced).shows(finding)
 
 
 @pytest.mark.parametrize(
@@ -314,14 +307,19 @@ def test_a_receiver_with_an_unknown_name_is_a_failure(synced: Shell, receiver: A
         ("405 Method Not Allowed", "fail 1 hooks.receiver: does not accept callbacks there"),
         ("200 OK", "warn hooks.receiver: verifies nothing -> bc2ot handle-callback"),
         ("403 Forbidden", "warn hooks.receiver: would respond with 401"),
+        ("", "fail 1 hooks.receiver: TLS failed or its certificate -> CA certificates"),
         ("502 Bad Gateway", "warn hooks.receiver: responds with 502 -> bc2ot serve"),
     ],
 )
-def test_unexpected_statuses_of_the_receiver_are_reported(
+def test_unexpected_statuses_and_an_untrusted_certificate_of_the_receiver_are_reported(
     synced: Shell, receiver: Any, status: str, finding: str
 ) -> None:
-    receiver(status)
+    receiver(status or "401 Unauthorized", trusted=bool(status))
     ask(synced).shows(finding)
+
+
+def check(url: str, address: str = "93.184.216.34") -> Finding:
+    return check_receiver(url, RECEIVER, Timeouts(), resolve=lambda _host: [address])
 
 
 def test_bc2ots_own_receiver_passes_the_check(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -332,15 +330,8 @@ def test_bc2ots_own_receiver_passes_the_check(sandbox: Sandbox, tmp_path: Path) 
         Server(service.application, bound) as server,
     ):
         for path, level in (("/", Level.OK), ("/elsewhere", Level.FAIL)):
-            probing = partial(probe, f"{server.url}{path}", Timeouts())
-            network = Network(lambda _host: ["93.184.216.34"], lambda _url: probing())  # noqa: B023
-            assert check_receiver(network, RECEIVER, RECEIVER).level is level
+            assert check(f"{server.url}{path}").level is level
     assert not site.states()
-
-
-def test_an_invalid_destination_is_reported(synced: Shell, receiver: Any) -> None:
-    hook(synced, destination="https://[broken", headers=HEADERS)
-    ask(synced).shows("fail 1 hooks.receiver: invalid URL -> hooks create --receiver")
 
 
 @pytest.mark.parametrize(
@@ -355,8 +346,7 @@ def test_a_receiver_at_a_private_address_is_a_warning(
     address: str, level: Level, words: str
 ) -> None:
     with WireServer([answer(b"", status="401 Unauthorized")]) as server:
-        network = Network(lambda _host: [address], lambda _url: probe(server.url, Timeouts()))
-        found = check_receiver(network, RECEIVER, RECEIVER)
+        found = check(server.url, address)
     assert found.level is level
     assert words in found.text
     assert server.requests[0].startswith(b"POST / HTTP/1.1")
@@ -365,10 +355,7 @@ def test_a_receiver_at_a_private_address_is_a_warning(
 
 def test_a_receiver_that_hangs_up_is_a_failure() -> None:
     with WireServer(hang_up) as server:
-        network = Network(
-            lambda _host: ["93.184.216.34"], lambda _url: probe(server.url, Timeouts())
-        )
-        found = check_receiver(network, RECEIVER, RECEIVER)
+        found = check(server.url)
     assert found.level is Level.FAIL
     assert f"127.0.0.1:{server.port}" in found.text
     assert "bc2ot serve" in found.hint

@@ -457,12 +457,13 @@ def test_a_callback_is_verified_with_a_secret_of_the_environment(shell: Shell) -
 def test_doctor_names_the_proxy_and_never_its_password(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, proxy: str, shown: str
 ) -> None:
-    from onetribe_bc.doctor.proxies import check_proxies
+    from onetribe_bc.doctor.configuration import check_configuration
 
     settings = desk.load(FULL)
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    found = [f"{finding.text} {finding.hint}" for finding in check_proxies(settings)]
+    _source, *proxies = check_configuration(settings)
+    found = [f"{finding.text} {finding.hint}" for finding in proxies]
     assert len(found) == 2
     assert all(shown in text and "pa55" not in text for text in found), found
     monkeypatch.setenv("NO_PROXY", "api.example.com,.bigcommerce.com")
-    assert list(check_proxies(settings)) == []
+    assert len(list(check_configuration(settings))) == 1

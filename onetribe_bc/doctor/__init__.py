@@ -1,7 +1,7 @@
-"""Check the settings, BigCommerce, webhooks, One Tribe and the ledger, and fix what is safe to fix.
+"""Check the settings, BigCommerce, webhooks, One Tribe and the ledger, and apply safe fixes.
 
-No check sends an order or deletes a webhook. To add a check, yield its findings from the module
-of its group.
+No check sends an order or deletes a webhook. To add a check, yield its findings in its group's
+module.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
 from onetribe_bc.api.bigcommerce import BigCommerceClient
 from onetribe_bc.api.http import Timeouts
 from onetribe_bc.clock import Clock
 from onetribe_bc.config import Settings
 from onetribe_bc.delivery.context import connect_bigcommerce
-from onetribe_bc.doctor.files import check_files
+from onetribe_bc.doctor.configuration import check_configuration
 from onetribe_bc.doctor.finding import (
     CHECK_ERRORS,
     Finding,
@@ -29,8 +30,6 @@ from onetribe_bc.doctor.finding import (
 from onetribe_bc.doctor.hooks import check_hooks
 from onetribe_bc.doctor.ledger import check_ledger, inspect_file, last_activity
 from onetribe_bc.doctor.onetribe import check_onetribe
-from onetribe_bc.doctor.proxies import check_proxies
-from onetribe_bc.doctor.receiver import Network
 from onetribe_bc.doctor.store import check_statuses, check_store
 from onetribe_bc.errors import ConfigurationError
 
@@ -38,8 +37,6 @@ __all__ = ["Finding", "Level", "examine", "failed", "worst"]
 
 ATTEMPTS = 2
 """Attempts for each request: a user is waiting."""
-
-_NEED_TOKEN = {"orders": "Order scope", "store": "Store name", "clock": "Clock"}
 
 
 def examine(settings: Settings, clock: Clock, *, fix: bool = False) -> Generator[Finding]:
@@ -83,32 +80,37 @@ class _Examination:
         self._store_problem = ""
         self._in_store: int | None = None
         self._ledger = inspect_file(settings)
-        self.groups = (self._files, self._store, self._hooks, self._onetribe, self._check_ledger)
+        self.groups: tuple[Callable[[], Iterator[Finding]], ...] = (
+            partial(check_configuration, settings),
+            self._check_store,
+            self._check_hooks,
+            partial(check_onetribe, settings, clock),
+            self._check_ledger,
+        )
 
     def close(self) -> None:
         if self._client is not None:
             self._client.close()
 
-    def _files(self) -> Iterator[Finding]:
-        yield from check_files(self._settings)
-        yield from check_proxies(self._settings)
-
-    def _store(self) -> Iterator[Finding]:
+    def _check_store(self) -> Iterator[Finding]:
         try:
             self._client = connect_bigcommerce(self._settings, self._clock, attempts=ATTEMPTS)
         except ConfigurationError as error:
             yield failed("bigcommerce.token", error)
             has_store = self._settings.bigcommerce.store_hash
             self._store_problem = "no token" if has_store else "no store hash"
-            for name, subject in _NEED_TOKEN.items():
+            for name, subject in (
+                ("orders", "Order scope"),
+                ("store", "Store name"),
+                ("clock", "Clock"),
+            ):
                 yield skipped(f"bigcommerce.{name}", subject, self._store_problem)
             return
-        found = yield from check_store(self._client, self._clock)
-        self._store_problem, self._in_store = found
+        self._store_problem, self._in_store = yield from check_store(self._client, self._clock)
         if not self._store_problem:
             yield from check_statuses(self._client, self._settings)
 
-    def _hooks(self) -> Iterator[Finding]:
+    def _check_hooks(self) -> Iterator[Finding]:
         if self._client is None or self._store_problem:
             return iter([skipped("hooks.list", "Webhooks", self._store_problem)])
         delivery = self._settings.delivery
@@ -117,13 +119,8 @@ class _Examination:
             self._settings,
             now=self._clock.now(),
             newest_order_at=last_activity(self._settings, self._ledger),
-            network=Network.of_machine(
-                Timeouts(delivery.connect_timeout_s, delivery.read_timeout_s)
-            ),
+            timeouts=Timeouts(delivery.connect_timeout_s, delivery.read_timeout_s),
         )
-
-    def _onetribe(self) -> Iterator[Finding]:
-        return check_onetribe(self._settings, self._clock)
 
     def _check_ledger(self) -> Iterator[Finding]:
         return check_ledger(self._settings, self._ledger, self._clock, in_store=self._in_store)

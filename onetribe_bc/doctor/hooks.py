@@ -21,11 +21,12 @@ from onetribe_bc.api.hooks import (
     same_destination,
     same_merchant,
 )
+from onetribe_bc.api.http import Timeouts
 from onetribe_bc.api.webhook import ORDER_SCOPE, SECRET_HEADER
 from onetribe_bc.commands.hooks import Listing, Wanted, Webhooks
 from onetribe_bc.config import Settings
-from onetribe_bc.doctor.finding import CHECK_ERRORS, Finding, Fix, fail, failed, note, ok, warn
-from onetribe_bc.doctor.receiver import Network, check_receiver
+from onetribe_bc.doctor.finding import CHECK_ERRORS, Finding, fail, failed, note, ok, warn
+from onetribe_bc.doctor.receiver import check_receiver
 from onetribe_bc.text import excerpt, span
 
 IDLE_LIMIT = timedelta(days=90)
@@ -71,11 +72,11 @@ def check_hooks(
     *,
     now: datetime,
     newest_order_at: datetime | None,
-    network: Network,
+    timeouts: Timeouts,
 ) -> Iterator[Finding]:
     """Check the webhooks that this token sees.
 
-    `newest_order_at` is when the ledger recorded its newest order: until then webhooks were in use.
+    `newest_order_at` is when the ledger recorded its newest order, which a webhook may have named.
     """
     try:
         listing = Webhooks(client).list()
@@ -89,7 +90,8 @@ def check_hooks(
         )
     hooks = _order_hooks(listing, settings)
     is_full = sum(hook.scope == ORDER_CREATED for hook in listing.hooks) >= HOOKS_PER_SCOPE
-    yield from _check_presence(hooks, settings, is_full=is_full)
+    if all(hook.target not in _USEFUL for hook in hooks):
+        yield _missing(settings, is_full=is_full)
     is_served = any(hook.is_useful for hook in hooks)
     for hook in hooks:
         yield from _check_destination(hook, is_served=is_served, is_full=is_full)
@@ -105,7 +107,7 @@ def check_hooks(
     receivers = (one for one in hooks if one.is_active and one.target is Target.RECEIVER)
     for destination in dict.fromkeys(one.hook.destination for one in receivers):
         shown = mask_destination(destination, settings.onetribe.url)
-        yield check_receiver(network, destination, shown)
+        yield check_receiver(destination, shown, timeouts)
 
 
 def _order_hooks(listing: Listing, settings: Settings) -> list[_OrderHook]:
@@ -159,18 +161,14 @@ def _includes(wide: str, narrow: str) -> bool:
     return wide == narrow or (wide.endswith("*") and narrow.startswith(wide[:-1]))
 
 
-def _check_presence(
-    hooks: Sequence[_OrderHook], settings: Settings, *, is_full: bool
-) -> Iterator[Finding]:
-    """Warn only: without a webhook, `sync` from cron still sends every order."""
-    if any(one.target in _USEFUL for one in hooks):
-        return
+def _missing(settings: Settings, *, is_full: bool) -> Finding:
+    """Return a warning only: without a webhook, `sync` from cron still sends every order."""
     hint = "bc2ot hooks create"
     if settings.onetribe.url is not None and hook_obstacle(settings.onetribe.url):
         hint = "Run `bc2ot sync` on a timer: no webhook can point to that onetribe.url."
     elif is_full:
         hint = f"Delete one of the {HOOKS_PER_SCOPE} first (bc2ot hooks delete ID), then: {hint}"
-    yield warn(
+    return warn(
         "hooks.present",
         "This token sees no webhook that points to One Tribe or your receiver. `bc2ot sync` from "
         "cron sends the orders, but later.",
@@ -203,7 +201,7 @@ def _check_destination(one: _OrderHook, *, is_served: bool, is_full: bool) -> It
 
 
 def _replacement(hook: Hook, *, is_full: bool) -> str:
-    """Return the commands that replace a webhook by one to One Tribe, in working order."""
+    """Return the commands that replace a webhook by one to One Tribe, in an order that works."""
     steps = ("bc2ot hooks create", f"bc2ot hooks delete {hook.id}")
     in_the_way = is_full and hook.scope == ORDER_CREATED
     return "; then ".join(reversed(steps) if in_the_way else steps)
@@ -231,7 +229,12 @@ def _check_activity(client: BigCommerceClient, one: _OrderHook) -> Iterator[Find
                 "callbacks kept failing"
             )
         hint = f"bc2ot hooks enable {hook.id}"
-        yield fail("hooks.active", f"{one.name} {why}.", hint, fix=_enable(client, one))
+
+        def enable() -> str:
+            Webhooks(client).update(hook.id, Wanted(is_active=True))
+            return f"{one.name} is enabled again."
+
+        yield fail("hooks.active", f"{one.name} {why}.", hint, fix=enable)
 
 
 def _duplicate(one: _OrderHook, other: Hook) -> Finding:
@@ -240,14 +243,6 @@ def _duplicate(one: _OrderHook, other: Hook) -> Finding:
     if one.target is Target.RECEIVER:
         return warn("hooks.duplicate", f"{text} bc2ot still sends each order once.", hint)
     return fail("hooks.duplicate", f"{text} BigCommerce calls One Tribe twice.", hint)
-
-
-def _enable(client: BigCommerceClient, one: _OrderHook) -> Fix:
-    def fix() -> str:
-        Webhooks(client).update(one.hook.id, Wanted(is_active=True))
-        return f"{one.name} is enabled again."
-
-    return fix
 
 
 def _check_idleness(

@@ -12,7 +12,7 @@ from onetribe_bc.api.onetribe import fingerprint
 from onetribe_bc.clock import Clock
 from onetribe_bc.config import Settings
 from onetribe_bc.delivery.context import policy_of
-from onetribe_bc.doctor.files import check_mode
+from onetribe_bc.doctor.configuration import check_mode
 from onetribe_bc.doctor.finding import CHECK_ERRORS, Finding, fail, failed, note, ok, skipped, warn
 from onetribe_bc.doctor.postgres import check_server
 from onetribe_bc.errors import Bc2otError, BusyError, ExitCode, LedgerError

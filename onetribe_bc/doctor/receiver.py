@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Collection
 from contextlib import closing
-from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import ip_address
 
@@ -20,21 +19,8 @@ _HTTPS = 443
 _CHECK_THERE = "Check that `bc2ot serve` runs, and read the proxy's log."
 
 
-@dataclass(frozen=True)
-class Network:
-    """How to reach a receiver: `resolve` returns a host's IP addresses, `probe` an HTTP status."""
-
-    resolve: Callable[[str], Collection[str]]
-    probe: Callable[[str], int]
-
-    @classmethod
-    def of_machine(cls, timeouts: Timeouts) -> Network:
-        """The network of this machine, which may see other addresses than BigCommerce does."""
-        return cls(resolve, lambda url: probe(url, timeouts))
-
-
 def resolve(host: str) -> tuple[str, ...]:
-    """Return the host's IP addresses; none if its name is unknown."""
+    """Return the host's IP addresses, as this machine sees them; none if its name is unknown."""
     try:
         found = socket.getaddrinfo(host, _HTTPS, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -42,30 +28,26 @@ def resolve(host: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-def probe(url: str, timeouts: Timeouts) -> int:
-    """Return the status of a POST without credentials, which a receiver rejects without effect.
-
-    Raises UnreachableError.
-    """
-    headers = {"Content-Type": "application/json"}
-    client = HttpClient(url, headers=headers, timeouts=timeouts, connections=1, label=f"/{MASK}")
-    with closing(client):
-        return client.request("POST", body=b"{}", keep_bytes=0).status
-
-
-def check_receiver(network: Network, destination: str, shown: str) -> Finding:
+def check_receiver(
+    destination: str,
+    shown: str,
+    timeouts: Timeouts,
+    *,
+    resolve: Callable[[str], Collection[str]] = resolve,
+) -> Finding:
     """Check that a receiver can be reached; `shown` is its URL, masked.
 
-    A 401 shows that requests arrive at the callback path.
+    A receiver rejects a POST without credentials, without effect: a 401 shows that requests arrive
+    at the callback path.
     """
     host = host_of(destination)
     unreachable = f"Cannot reach the receiver {shown}:"
     if not host:
         return fail(_CHECK, f"{unreachable} invalid URL.", "bc2ot hooks create --receiver URL")
     try:
-        status = network.probe(destination)
+        status = _probe(destination, timeouts)
     except NoConnectionError as error:
-        if network.resolve(host):
+        if resolve(host):
             return fail(_CHECK, f"{unreachable} {error}", error.hint)
         text = f"The name {host} of the receiver {shown} is unknown (DNS)."
         return fail(_CHECK, text, "Correct the DNS record, or the webhook's destination.")
@@ -73,13 +55,20 @@ def check_receiver(network: Network, destination: str, shown: str) -> Finding:
         return fail(_CHECK, f"{unreachable} {error}", _CHECK_THERE)
     if status != HTTPStatus.UNAUTHORIZED:
         return _judge(status, f"The receiver {shown} responds with {status}")
-    for address in network.resolve(host):
+    for address in resolve(host):
         if ip_address(address).is_private:
             text = f"The receiver {shown} responds at {address}, which is inside your own network."
             return warn(_CHECK, text, "Check that BigCommerce can reach it from the internet.")
     return ok(
         _CHECK, f"The receiver {shown} responds over TLS and rejects unauthenticated requests."
     )
+
+
+def _probe(url: str, timeouts: Timeouts) -> int:
+    headers = {"Content-Type": "application/json"}
+    client = HttpClient(url, headers=headers, timeouts=timeouts, connections=1, label=f"/{MASK}")
+    with closing(client):
+        return client.request("POST", body=b"{}", keep_bytes=0).status
 
 
 def _judge(status: int, text: str) -> Finding:

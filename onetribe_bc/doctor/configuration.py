@@ -1,4 +1,4 @@
-"""Check the configuration: its source, its warnings, and the permissions of secret files."""
+"""Check the configuration: its source, its warnings, secret files, and proxies."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import os
 import shlex
 import stat
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from onetribe_bc.api.http import find_proxy
 from onetribe_bc.config import Settings
-from onetribe_bc.doctor.finding import Finding, Fix, ok, warn
+from onetribe_bc.doctor.finding import Finding, note, ok, warn
+from onetribe_bc.errors import ConfigurationError
 
 
-def check_files(settings: Settings) -> Iterator[Finding]:
+def check_configuration(settings: Settings) -> Iterator[Finding]:
     source = "the environment alone" if settings.source is None else str(settings.source)
     store = "" if settings.store_name is None else f", store {settings.store_name}"
     overridden = ""
@@ -24,6 +28,7 @@ def check_files(settings: Settings) -> Iterator[Finding]:
             yield warn("configuration.setting", f"{warning.text}.", warning.sentence)
         else:
             yield check_mode("configuration.modes", warning.open_file)
+    yield from _check_proxies(settings)
 
 
 def check_mode(check: str, file: Path) -> Finding:
@@ -40,13 +45,30 @@ def check_mode(check: str, file: Path) -> Finding:
         check,
         f"{file} is open to other users of this machine (mode {stat.S_IMODE(found.st_mode):o}).",
         f"chmod 600 {shlex.quote(str(file))}" + ("" if owned else ", as its owner"),
-        fix=_restrict(file) if owned else None,
+        fix=partial(_restrict, file) if owned else None,
     )
 
 
-def _restrict(file: Path) -> Fix:
-    def fix() -> str:
-        file.chmod(stat.S_IRUSR | stat.S_IWUSR)
-        return f"{file} is readable only by its owner now (mode 600)."
+def _restrict(file: Path) -> str:
+    file.chmod(stat.S_IRUSR | stat.S_IWUSR)
+    return f"{file} is readable only by its owner now (mode 600)."
 
-    return fix
+
+def _check_proxies(settings: Settings) -> Iterator[Finding]:
+    """Report the proxy of each service: its host, port and variable, never its password."""
+    check = "configuration.proxy"
+    services = {"BigCommerce": settings.bigcommerce.api_url}
+    secret = {"One Tribe": settings.onetribe.url, "the monitor": settings.monitor.url}
+    services |= {name: url.reveal() for name, url in secret.items() if url}
+    for service, url in services.items():
+        try:
+            proxy = find_proxy(url)
+        except ConfigurationError as error:
+            yield warn(check, f"Requests to {service}: {error}", error.hint)
+            continue
+        if proxy is not None:
+            yield note(
+                check,
+                f"Requests to {service} go through the proxy {proxy}.",
+                f"To connect directly: NO_PROXY={urlsplit(url).hostname} (docs/proxies.md).",
+            )
