@@ -10,14 +10,12 @@ import pty
 import signal
 import socket
 import sqlite3
-import ssl
 import struct
 import subprocess
 import sys
 import termios
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +24,12 @@ import yaml
 
 from onetribe_bc.clock import SystemClock
 from onetribe_bc.config import load
-from onetribe_bc.doctor import Level, examine, worst
+from onetribe_bc.doctor import examine, worst
 from onetribe_bc.doctor.finding import fail
 from onetribe_bc.errors import WORST_FIRST, ExitCode
 from onetribe_bc.ledger.locks import locks_beside
 from onetribe_bc.ledger.schema import SCHEMA_VERSION
-from onetribe_bc.ledger.writer import Database
 from onetribe_bc.sandbox import Fault, FaultKind, Sandbox, Service
-from onetribe_bc.text import span
 from tests.conftest import SandboxFactory
 from tests.examining import (  # noqa: F401
     DAY_S,
@@ -50,7 +46,6 @@ from tests.examining import (  # noqa: F401
 from tests.shell import Shell, shell_fixture  # noqa: F401
 from tests.test_http import certificate, tls  # noqa: F401
 from tests.test_inspect import HALF_A_WRITE
-from tests.wire import WireServer, answer
 
 # All of it
 
@@ -185,28 +180,27 @@ def test_markup_in_remote_text_is_shown_as_it_is(well: Shell) -> None:
     report.finds("hooks.destination", "note", "store/order/[/red] to ")
 
 
-def test_durations_use_a_suitable_unit() -> None:
-    spans = [timedelta(days=3), timedelta(hours=47), timedelta(minutes=119), timedelta(seconds=1)]
-    assert [span(one) for one in spans] == ["3 days", "47 hours", "119 minutes", "1 second"]
-
-
 # Configuration
 
 
-def test_a_missing_configuration_is_the_only_finding(shell: Shell) -> None:
-    shell.unset_all()
+@pytest.mark.parametrize(
+    ("content", "finding"),
+    [
+        (None, "fail 3 configuration.file: No configuration found -> BC2OT_"),
+        ("bigcommerce:\n  store_hahs: abc\n", "fail 3 configuration.file: line 2 … store_hash"),
+    ],
+)
+def test_a_missing_or_invalid_configuration_is_the_only_finding(
+    shell: Shell, content: str | None, finding: str
+) -> None:
+    if content is None:
+        shell.unset_all()
+    else:
+        shell.write(content)
     report = ask(shell)
-    assert report.code == 3
-    report.finds("configuration.file", "fail", "No configuration found", code=3, hint="BC2OT_")
+    report.shows(finding)
     assert len(report.document["findings"]) == 1
     assert report.document["store_hash"] is None
-
-
-def test_a_configuration_that_cannot_be_loaded_is_the_only_finding(shell: Shell) -> None:
-    shell.write("bigcommerce:\n  store_hahs: abc\n")
-    report = ask(shell)
-    assert report.code == 3
-    report.finds("configuration.file", "fail", "line 2", "store_hash", code=3)
     assert report.text.err == "Problems found: 1 FAIL.\n"
 
 
@@ -276,6 +270,8 @@ def test_secret_files_that_others_can_read_are_reported_and_made_private(well: S
     assert "is readable only by its owner now (mode 600)" in fixed.out
     for path in (file, well.folder / "my token", well.ledger):
         assert path.stat().st_mode & 0o777 == 0o600
+    well.ledger.chmod(0o666)
+    assert "fixed: " in well.run("-q", "doctor", "--fix").says(0).out
     assert "fixed" not in well.run("doctor", "--fix").out
 
 
@@ -431,58 +427,7 @@ def test_a_service_that_is_down_is_tried_three_times(well: Shell) -> None:
     assert len(well.sandbox.requests) - before == 3
 
 
-# One Tribe
-
-
-def test_one_tribe_with_an_untrusted_certificate_is_unreachable(
-    well: Shell,
-    tls: ssl.SSLContext,  # noqa: F811
-) -> None:
-    with WireServer([answer()], tls) as server:
-        well.set(BC2OT_ONETRIBE_URL=f"{server.url}/direct/webhook/big-commerce/order/k")
-        report = ask(well)
-        assert server.requests == []
-    assert report.code == 5
-    report.finds("onetribe.address", "fail", "TLS failed or its certificate", code=5, hint="clock")
-
-
 # The ledger
-
-
-def test_it_creates_no_ledger(shell: Shell) -> None:
-    hook(shell)
-    report = ask(shell, "--fix")
-    assert report.code == 0
-    report.finds("ledger.file", "note", "There is no ledger", "The first run creates it")
-    assert not shell.ledger.exists()
-
-
-def test_an_empty_file_is_a_warning(shell: Shell) -> None:
-    shell.ledger.touch(0o600)
-    hook(shell)
-    report = ask(shell)
-    assert report.code == 0
-    report.finds("ledger.file", "warn", "is empty", hint="restore a backup")
-    assert shell.ledger.stat().st_size == 0
-
-
-def test_a_ledger_that_was_emptied_is_a_failure_as_in_every_run(well: Shell) -> None:
-    well.ledger.write_bytes(b"")
-    refused = well.run("sync").says(3)
-    report = ask(well, "--fix")
-    assert report.code == 3
-    row = report.finds("ledger.file", "fail", "is empty, although", code=3, hint="restore a copy")
-    assert row["text"] in refused.err
-    assert well.ledger.stat().st_size == 0
-
-
-def test_a_damaged_ledger_is_a_failure_and_left_as_it_is(well: Shell) -> None:
-    well.ledger.write_bytes(b"no database at all" * 300)
-    before = well.ledger.read_bytes()
-    report = ask(well, "--fix")
-    assert report.code == 3
-    report.finds("ledger.file", "fail", "is damaged", code=3, hint="restore a copy")
-    assert well.ledger.read_bytes() == before
 
 
 def test_a_ledger_with_an_interrupted_write_is_left_for_the_next_run(well: Shell) -> None:
@@ -524,6 +469,13 @@ def sql(*statements: str) -> Damage:
     return damage
 
 
+def put_older_copy_back(shell: Shell) -> None:
+    copy = shell.ledger.read_bytes()
+    shell.sandbox.store.add(status_id=11)
+    shell.run("sync").says(0, "1 delivered")
+    shell.ledger.write_bytes(copy)
+
+
 def hold_unknown(shell: Shell) -> None:
     owe(shell, "unknown")
     shell.configure(delivery={"on_unknown": "hold"})
@@ -537,6 +489,18 @@ LEDGERS: dict[str, tuple[Damage, Sequence[str]]] = {
             "ok ledger.sync: seconds ago",
             "ok ledger.owed: No order is owed",
         ],
+    ),
+    "emptied": (
+        lambda shell: shell.ledger.write_bytes(b""),
+        ["fail 3 ledger.file: is empty, although -> restore a copy"],
+    ),
+    "damaged": (
+        lambda shell: shell.ledger.write_bytes(b"no database at all" * 300),
+        ["fail 3 ledger.file: is damaged -> restore a copy"],
+    ),
+    "an older copy": (
+        put_older_copy_back,
+        ["fail 3 ledger.file: is an older copy -> bc2ot ledger accept"],
     ),
     "large": (
         sql("CREATE TABLE padding (x)", "INSERT INTO padding VALUES (zeroblob(2500000))"),
@@ -582,18 +546,24 @@ LEDGERS: dict[str, tuple[Damage, Sequence[str]]] = {
 def test_the_ledgers_condition_is_reported(well: Shell, condition: str) -> None:
     damage, findings = LEDGERS[condition]
     damage(well)
-    ask(well).shows(*findings)
+    before = well.ledger.read_bytes()
+    ask(well, "--fix").shows(*findings)
+    assert well.ledger.read_bytes() == before
 
 
-def test_an_older_copy_put_back_is_a_failure_until_it_is_accepted(well: Shell) -> None:
-    copy = well.ledger.read_bytes()
-    well.sandbox.store.add(status_id=11)
-    well.run("sync").says(0, "1 delivered")
-    well.ledger.write_bytes(copy)
-    ask(well).shows("fail 3 ledger.file: is an older copy -> bc2ot ledger accept")
-    assert well.ledger.read_bytes() == copy
-    well.run("ledger", "accept").says(0)
-    assert ask(well).rows("ledger.file", "fail") == []
+def test_a_missing_ledger_is_a_note_and_an_empty_one_a_warning(shell: Shell) -> None:
+    hook(shell)
+    ask(shell, "--fix").shows("note ledger.file: There is no ledger … The first run creates it")
+    assert not shell.ledger.exists()
+    shell.ledger.touch(0o600)
+    ask(shell, "--fix").shows("warn ledger.file: is empty -> restore a backup")
+    assert shell.ledger.stat().st_size == 0
+    shell.ledger.unlink()
+    shell.run("backfill").says(0)
+    url = shell.sandbox.onetribe_url
+    shell.set(BC2OT_ONETRIBE_URL=f"{url.rpartition('/')[0]}/another-key-of-a-merchant")
+    (found,) = ask(shell).rows("ledger.address", "warn")
+    assert "for another One Tribe URL" in found["text"]
 
 
 def test_orders_owed_for_long_without_a_sync_are_a_failure(shell: Shell) -> None:
@@ -607,12 +577,6 @@ def test_orders_owed_for_long_without_a_sync_are_a_failure(shell: Shell) -> None
     report.finds("ledger.owed", "fail", "2 orders owed", "known for 2 days", code=1)
 
 
-def test_quiet_still_reports_fixes(well: Shell) -> None:
-    well.ledger.chmod(0o666)
-    assert "fixed: " in well.run("-q", "doctor", "--fix").says(0).out
-    assert well.run("-q", "doctor", "--fix").says(0).out == ""
-
-
 def test_variables_that_override_the_file_are_listed(well: Shell) -> None:
     configured(well)
     well.set(BC2OT_WORKERS="3")
@@ -622,16 +586,12 @@ def test_variables_that_override_the_file_are_listed(well: Shell) -> None:
 
 def test_a_killed_run_is_a_note(well: Shell) -> None:
     change(well, "UPDATE runs SET ended_at = NULL, outcome = 'running', id = 'killed'")
-    (locks_beside(well.ledger) / "run-killed.lock").touch()
+    for run in ("killed", "0123456789abcdef"):
+        (locks_beside(well.ledger) / f"run-{run}.lock").touch()
     report = ask(well)
     assert report.code == 0
     report.finds("ledger.runs", "note", "1 run ended unexpectedly", "settles")
     well.run("push-order", str(well.sandbox.store.ids()[0]))
-    assert ask(well).rows("ledger.runs") == []
-
-
-def test_a_lock_of_no_run_of_the_store_is_ignored(well: Shell) -> None:
-    (locks_beside(well.ledger) / "run-0123456789abcdef.lock").touch()
     assert ask(well).rows("ledger.runs") == []
 
 
@@ -685,16 +645,6 @@ def test_a_store_whose_settings_cannot_be_loaded_has_one_finding(well: Shell) ->
     assert "UK_TOKEN" not in report.err
 
 
-def test_a_ledger_of_another_process_stays_usable_beside_doctor(well: Shell) -> None:
-    with closing(Database(well.ledger)) as database:
-        assert ask(well).code == 0
-        database.check_writable()
-
-
-def test_levels_differ_without_color() -> None:
-    assert [level.value for level in Level] == ["ok", "note", "warn", "FAIL"]
-
-
 @pytest.mark.skipif(
     os.access("/proc/self", os.W_OK), reason="needs a folder that nobody can write to"
 )
@@ -704,13 +654,3 @@ def test_a_ledger_that_cannot_be_created_is_reported(shell: Shell) -> None:
     assert report.code == 3
     assert "cannot create it" in report.out
     assert shell.run("sync").code == 3
-
-
-def test_orders_of_another_one_tribe_url_are_reported(shell: Shell) -> None:
-    shell.run("backfill").says(0)
-    url = shell.sandbox.onetribe_url
-    shell.set(BC2OT_ONETRIBE_URL=f"{url.rpartition('/')[0]}/another-key-of-a-merchant")
-    report = shell.run("doctor", "--json").json
-    (found,) = [one for one in report["findings"] if one["check"] == "ledger.address"]
-    assert found["level"] == "warn"
-    assert "for another One Tribe URL" in found["text"]
