@@ -95,7 +95,7 @@ def test_an_order_that_lags_behind_its_callback_is_found(
 @responses.activate
 def test_a_different_order_than_requested_is_an_error(client: BigCommerceClient) -> None:
     responses.get(f"{API}/v2/orders/7", body=b'{"id":8}')
-    with pytest.raises(BadResponseError, match="answered with order 8, not 7"):
+    with pytest.raises(BadResponseError, match="responded with order 8, not 7"):
         client.get_order(7)
 
 
@@ -162,7 +162,7 @@ def test_the_last_page_is_a_204_without_a_body(
 NOT_THE_API = "not the API's own response"
 MESSAGES: list[tuple[int, str, type[Bc2otError], str]] = [
     (401, '[{"message":"Unauthorized"}]', CredentialsError,
-     "Orders: BigCommerce answered 401 (Unauthorized). The access token is not valid"),
+     "Orders: BigCommerce responded with 401 (Unauthorized). The access token is not valid"),
     (401, "<h1>Sign in to the proxy</h1>", RefusedError, "Sign in to the proxy"),
     (403, '[{"message":"Store is suspended"}]', RefusedError, "suspended"),
     (403, '{"title":"IP address not allowed"}', RefusedError, "IP address not allowed"),

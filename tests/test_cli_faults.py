@@ -38,7 +38,7 @@ def test_a_wrong_url_stops_the_run_and_all_orders_stay_owed(shell: Shell, status
     location = (("Location", "/direct/elsewhere"),)
     shell.sandbox.faults.add(Fault("onetribe", "status", status=status, headers=location))
     result = shell.run("backfill", "--workers", "2")
-    result.says(4, f"One Tribe answered {status}", "onetribe.url", "stay owed", "still owed")
+    result.says(4, f"One Tribe responded with {status}", "onetribe.url", "stay owed", "still owed")
     assert shell.states()["pending"] == shell.eligible
     assert len(shell.sandbox.onetribe.received) <= 2
     assert not [r for r in shell.sandbox.onetribe.requests if r.method != "POST"]
@@ -49,7 +49,7 @@ def test_a_wrong_url_stops_the_run_and_all_orders_stay_owed(shell: Shell, status
 def test_an_order_that_is_refused_does_not_stop_the_others(shell: Shell, status: int) -> None:
     shell.sandbox.faults.add(f"onetribe:status@{status}#218")
     result = shell.run("backfill")
-    result.says(1, f"Order 218 failed: One Tribe answered {status}: it refuses this order")
+    result.says(1, f"Order 218 failed: One Tribe responded with {status}: it refuses this order")
     assert (shell.state(218)["state"], shell.state(218)["answer_status"]) == ("failed", status)
     assert shell.states()["delivered"] == shell.eligible - 1
     shell.sandbox.faults.clear()
@@ -60,7 +60,7 @@ def test_500_for_one_order_is_reported_after_the_last_attempt(shell: Shell) -> N
     shell.configure(delivery={"attempts": 3})
     shell.sandbox.faults.add("onetribe:status@500#218")
     result = shell.run("backfill")
-    result.says(1, "Order 218 failed: One Tribe answered 500, to each of 3 attempts")
+    result.says(1, "Order 218 failed: One Tribe responded with 500, to each of 3 attempts")
     assert len([r for r in shell.sandbox.onetribe.received if r.order_id == 218]) == 3
     shell.sandbox.faults.clear()
     shell.run("push-order", "218").says(0, "1 delivered")

@@ -97,7 +97,10 @@ def test_one_invalid_order_does_not_stop_the_others(shell: Shell) -> None:
     good = _sound(shell.sandbox, 1)[0]
     result = shell.run("push-order", "218", str(good))
     result.says(
-        1, "Order 218 failed: One Tribe answered 422", "1 delivered, 1 failed", "Failed orders"
+        1,
+        "Order 218 failed: One Tribe responded with 422",
+        "1 delivered, 1 failed",
+        "Failed orders",
     )
     assert shell.sandbox.onetribe.counts() == {good: 1}
 

@@ -252,7 +252,12 @@ def test_quiet_is_silent_on_success(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("fault", "arguments", "code", "words"),
     [
-        ("onetribe:status@422#218", ["backfill"], 1, "Order 218 failed: One Tribe answered 422"),
+        (
+            "onetribe:status@422#218",
+            ["backfill"],
+            1,
+            "Order 218 failed: One Tribe responded with 422",
+        ),
         ("onetribe:status@422", ["backfill"], 1, ", and "),
         ("onetribe:status@401", ["backfill"], 4, "Compare onetribe.url"),
         ("bigcommerce:status@401", ["backfill"], 4, "Check store_hash"),
@@ -292,11 +297,11 @@ def test_verbose_shows_each_request(shell: Shell) -> None:
         (Fault("bigcommerce", "status", status=500, times=1), "Trying again in 0.0 s"),
         (
             Fault("onetribe", "status", status=503, times=1),
-            "Order 218: One Tribe answered 503. Retrying in 0.0 s.",
+            "Order 218: One Tribe responded with 503. Retrying in 0.0 s.",
         ),
         (
             Fault("onetribe", "status", status=429, times=1, headers=(("Retry-After", "0"),)),
-            "One Tribe answered 429 and asks to wait (order 218): no order is sent for 0.0 s.",
+            "One Tribe responded with 429 and asks to wait (order 218): no order is sent for 0.0 s",
         ),
     ],
 )

@@ -58,6 +58,10 @@ def nested(name: str, value: str) -> str:
         ("ledger", "~other/x", "starts with a ~ that cannot be resolved"),
         ("bigcommerce.store_hash", "abc-123", "must be a store hash such as abc123, or the API"),
         ("bigcommerce.api_url", "https://h/stores/abc/v3", "must end before /stores"),
+        *(
+            ("onetribe.url", url, "lacks the merchant key")
+            for url in ("https://h", "https://h/", ONETRIBE, ONETRIBE.rstrip("/"))
+        ),
         ("bigcommerce.access_token", '"a\\nb"', "contains a space, a line break or a non-ASCII"),
         ("bigcommerce.access_token", "a b", "contains a space, a line break or a non-ASCII"),
         ("bigcommerce.access_token", "tökén", "contains a space, a line break or a non-ASCII"),
@@ -84,6 +88,7 @@ def test_an_invalid_value_is_an_error_with_file_line_key_and_the_valid_form(
         ("delivery.timeout.read", "600"),
         ("delivery.on_unknown", "hold"),
         ("orders.resend", "on-change"),
+        ("delivery", "{workers: &n 3, attempts: *n}"),
     ],
 )
 def test_values_at_the_limits_are_accepted(desk: Desk, name: str, value: str) -> None:
@@ -96,24 +101,21 @@ def test_statuses_are_names_or_ids_and_the_merchants_own_names_are_kept(desk: De
 
 
 @pytest.mark.parametrize(
-    "pasted",
+    ("pasted", "store_hash"),
     [
-        "https://api.bigcommerce.com/stores/abc123/v3/",
-        "stores/abc123",
-        "https://store-abc123.mybigcommerce.com/manage",
-        "store-abc123",
-        "store-abc123-1.mybigcommerce.com",
+        ("https://api.bigcommerce.com/stores/abc123/v3/", "abc123"),
+        ("stores/abc123", "abc123"),
+        ("https://store-abc123.mybigcommerce.com/manage", "abc123"),
+        ("store-abc123", "abc123"),
+        ("store-abc123-1.mybigcommerce.com", "abc123"),
+        *((digits, digits) for digits in ("0123", "1e5", "0x1f", "123456")),
     ],
 )
-def test_the_store_hash_is_extracted_from_a_url_or_path(desk: Desk, pasted: str) -> None:
+def test_the_store_hash_is_text_or_part_of_a_url_or_path(
+    desk: Desk, pasted: str, store_hash: str
+) -> None:
     loaded = desk.load(nested("bigcommerce.store_hash", pasted))
-    assert loaded.need_store_hash() == "abc123"
-
-
-def test_a_store_hash_of_digits_stays_text(desk: Desk) -> None:
-    for hash_ in ("0123", "1e5", "0x1f", "123456"):
-        loaded = desk.load(nested("bigcommerce.store_hash", hash_))
-        assert loaded.need_store_hash() == hash_
+    assert loaded.need_store_hash() == store_hash
 
 
 @pytest.mark.parametrize(
@@ -163,11 +165,6 @@ def test_https_anywhere_and_http_on_loopback_are_accepted(desk: Desk, url: str) 
     assert loaded.need_onetribe_url().reveal() == url
     loaded = desk.load(nested("bigcommerce.api_url", url))
     assert loaded.bigcommerce.api_url == url
-
-
-@pytest.mark.parametrize("url", ["https://h", "https://h/", ONETRIBE, ONETRIBE.rstrip("/")])
-def test_one_tribes_url_must_end_in_the_merchant_key(desk: Desk, url: str) -> None:
-    assert "lacks the merchant key" in desk.refusal(nested("onetribe.url", url))
 
 
 @pytest.mark.parametrize(
@@ -319,11 +316,6 @@ def test_an_unknown_key_is_an_error_with_file_line_and_the_nearest_key(
     desk: Desk, content: str, line: int, key: str
 ) -> None:
     assert f"{desk.file}, line {line}: {key}" in desk.refusal(content)
-
-
-def test_an_alias_stands_for_what_it_names(desk: Desk) -> None:
-    loaded = desk.load("delivery: {workers: &n 3, attempts: *n}")
-    assert (loaded.delivery.workers, loaded.delivery.attempts) == (3, 3)
 
 
 @pytest.mark.parametrize(

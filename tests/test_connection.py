@@ -24,6 +24,7 @@ from tests.wire import (  # noqa: F401
     Serve,
     WireServer,
     answer,
+    free_port,
     hang_up,
     read_request,
     reset,
@@ -315,22 +316,12 @@ def test_connections_are_kept_alive_by_the_system(
 # Proxies
 
 
-def through(monkeypatch: pytest.MonkeyPatch, proxy: str, variable: str = "HTTPS_PROXY") -> None:
-    monkeypatch.setenv(variable, proxy)
-
-
-def nobody() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
 def test_through_a_proxy_that_is_not_there_the_request_never_left(
     monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    port = nobody()
-    through(monkeypatch, f"http://user:hunter2@127.0.0.1:{port}", variable)
+    port = free_port()
+    monkeypatch.setenv(variable, f"http://user:hunter2@127.0.0.1:{port}")
     with pytest.raises(NoConnectionError) as caught:
         post(connect("https://api.example.com"))
     text = f"{caught.value} {caught.value.hint}"
@@ -353,7 +344,7 @@ def test_what_a_proxy_refuses_never_left(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, script: Any
 ) -> None:
     server = serve(script)
-    through(monkeypatch, f"http://user:hunter2@127.0.0.1:{server.port}")
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:hunter2@127.0.0.1:{server.port}")
     with pytest.raises(NoConnectionError) as caught:
         post(connect("https://api.example.com", read_s=1.0))
     assert f"127.0.0.1:{server.port} (HTTPS_PROXY)" in str(caught.value)
@@ -364,7 +355,7 @@ def test_a_proxys_endless_response_ends_at_the_deadline(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = serve(endless(b"X-A: b\r\n", before=b"HTTP/1.1 200 OK\r\n"))
-    through(monkeypatch, server.url)
+    monkeypatch.setenv("HTTPS_PROXY", server.url)
     started = time.monotonic()
     with pytest.raises(NoConnectionError):
         post(connect("https://api.example.com", read_s=0.3))
@@ -386,7 +377,7 @@ def test_a_proxy_that_cannot_be_used_is_a_configuration_error_without_its_passwo
     monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    through(monkeypatch, proxy)
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
     with pytest.raises(ConfigurationError, match="HTTPS_PROXY") as caught:
         post(connect("https://api.example.com"))
     text = f"{caught.value} {caught.value.hint}"

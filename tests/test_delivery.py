@@ -263,7 +263,7 @@ def test_an_order_fails_after_its_last_attempt(desk: Desk) -> None:
     assert run.error is None
     assert run.dispositions == {Disposition.FAILED: 1, Disposition.DELIVERED: 11}
     [report] = [report for report in run.reports if report.disposition is Disposition.FAILED]
-    assert report.reason == "One Tribe answered 503, to each of 3 attempts"
+    assert report.reason == "One Tribe responded with 503, to each of 3 attempts"
     assert attempts(desk, first(desk)) == ["pending", "pending", "failed"]
 
 

@@ -8,7 +8,6 @@ import json
 import os
 import pty
 import signal
-import socket
 import sqlite3
 import struct
 import subprocess
@@ -46,6 +45,7 @@ from tests.examining import (  # noqa: F401
 from tests.shell import Shell, shell_fixture  # noqa: F401
 from tests.test_http import certificate, tls  # noqa: F401
 from tests.test_inspect import HALF_A_WRITE
+from tests.wire import free_port
 
 # All of it
 
@@ -323,11 +323,6 @@ def slow_clock(seconds: int) -> Damage:
     return lambda shell: setattr(shell.sandbox, "clock.offset_s", seconds)
 
 
-def unused_url() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"http://127.0.0.1:{server.getsockname()[1]}"
-
-
 SERVICES: dict[str, tuple[Damage, Sequence[str]]] = {
     "expired token": (
         lambda shell: shell.set(BC2OT_ACCESS_TOKEN="an-old-token"),
@@ -358,7 +353,7 @@ SERVICES: dict[str, tuple[Damage, Sequence[str]]] = {
         ["fail 4 bigcommerce.store: another, not sandbox1 -> api_url"],
     ),
     "no connection": (
-        lambda shell: shell.set(BC2OT_API_URL=unused_url()),
+        lambda shell: shell.set(BC2OT_API_URL=f"http://127.0.0.1:{free_port()}"),
         [
             "fail 5 bigcommerce.reach: No connection -> firewall",
             "note bigcommerce.store: skipped: no usable response from BigCommerce",
@@ -394,7 +389,9 @@ SERVICES: dict[str, tuple[Damage, Sequence[str]]] = {
         ["fail 4 onetribe.address: 301 … redirect -> onetribe.url"],
     ),
     "no connection to One Tribe": (
-        lambda shell: shell.set(BC2OT_ONETRIBE_URL=f"{unused_url()}/direct/webhook/order/k"),
+        lambda shell: shell.set(
+            BC2OT_ONETRIBE_URL=f"http://127.0.0.1:{free_port()}/direct/webhook/order/k"
+        ),
         ["fail 5 onetribe.address: No connection"],
     ),
     "One Tribe is down": (
@@ -469,13 +466,6 @@ def sql(*statements: str) -> Damage:
     return damage
 
 
-def put_older_copy_back(shell: Shell) -> None:
-    copy = shell.ledger.read_bytes()
-    shell.sandbox.store.add(status_id=11)
-    shell.run("sync").says(0, "1 delivered")
-    shell.ledger.write_bytes(copy)
-
-
 def hold_unknown(shell: Shell) -> None:
     owe(shell, "unknown")
     shell.configure(delivery={"on_unknown": "hold"})
@@ -497,10 +487,6 @@ LEDGERS: dict[str, tuple[Damage, Sequence[str]]] = {
     "damaged": (
         lambda shell: shell.ledger.write_bytes(b"no database at all" * 300),
         ["fail 3 ledger.file: is damaged -> restore a copy"],
-    ),
-    "an older copy": (
-        put_older_copy_back,
-        ["fail 3 ledger.file: is an older copy -> bc2ot ledger accept"],
     ),
     "large": (
         sql("CREATE TABLE padding (x)", "INSERT INTO padding VALUES (zeroblob(2500000))"),
@@ -549,6 +535,16 @@ def test_the_ledgers_condition_is_reported(well: Shell, condition: str) -> None:
     before = well.ledger.read_bytes()
     ask(well, "--fix").shows(*findings)
     assert well.ledger.read_bytes() == before
+
+
+def test_an_older_copy_put_back_is_a_failure_until_it_is_accepted(well: Shell) -> None:
+    copy = well.ledger.read_bytes()
+    well.sandbox.store.add(status_id=11)
+    well.run("sync").says(0, "1 delivered")
+    well.ledger.write_bytes(copy)
+    ask(well).shows("fail 3 ledger.file: is an older copy -> bc2ot ledger accept")
+    well.run("ledger", "accept").says(0)
+    assert ask(well).rows("ledger.file", "fail") == []
 
 
 def test_a_missing_ledger_is_a_note_and_an_empty_one_a_warning(shell: Shell) -> None:

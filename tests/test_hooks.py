@@ -372,7 +372,7 @@ def test_a_probable_typo_in_a_scope_about_orders_is_reported(
     result = cli("hooks", "create", "--scope", scope).says(code)
 
     assert ("did you mean store/order/created?" in result.err) is is_typo
-    assert ("BigCommerce answered 422" in result.err) is is_typo
+    assert ("BigCommerce responded with 422" in result.err) is is_typo
 
 
 @pytest.mark.parametrize("scope", ["order/created", "junk", "store/", "store/order/created\n", ""])

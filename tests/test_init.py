@@ -210,10 +210,10 @@ def test_a_refused_token_is_asked_for_again_with_the_store(shell: Shell, open_in
     with open_init() as terminal:
         terminal.answers(HASH, "another1")
         terminal.answers(HOW, "1").answers_hidden(TOKEN, shell.sandbox.access_token)
-        terminal.sees("BigCommerce answered 401").sees("not valid for this store")
+        terminal.sees("BigCommerce responded with 401").sees("not valid for this store")
         terminal.answers(HOW, "").answers_hidden("Enter keeps the previous one", WRONG_TOKEN)
         terminal.answers(f"{HASH} [another1]", shell.sandbox.store_hash)
-        terminal.sees("BigCommerce answered 401")
+        terminal.sees("BigCommerce responded with 401")
         shell.sandbox.scopes.discard(ORDERS_SCOPE)
         terminal.answers(HOW, shell.sandbox.access_token)
         terminal.answers(f"{HASH} [{shell.sandbox.store_hash}]", "")
@@ -232,7 +232,7 @@ def test_a_wrong_url_is_asked_for_again(shell: Shell, open_init: Open) -> None:
         give_onetribe(terminal, "https://api.example.com/direct/webhook/big-commerce/order/")
         terminal.sees("Not accepted: the value lacks the merchant key")
         give_onetribe(terminal, f"{server.url}/{KEY}")
-        terminal.sees("One Tribe answered 302, a redirect: the URL is wrong")
+        terminal.sees("One Tribe responded with 302, a redirect: the URL is wrong")
         terminal.answers(HOW, "").answers_hidden(
             "Enter keeps the previous one", shell.sandbox.onetribe_url
         )
@@ -270,7 +270,7 @@ def test_a_secret_pasted_one_question_early_is_accepted_and_not_shown(
 ) -> None:
     with open_init() as terminal:
         terminal.answers(HASH, shell.sandbox.store_hash)
-        terminal.answers(HOW, WRONG_TOKEN).sees("BigCommerce answered 401")
+        terminal.answers(HOW, WRONG_TOKEN).sees("BigCommerce responded with 401")
         terminal.answers(HOW, shell.sandbox.access_token).answers(HASH, "").sees("OK: the store")
         terminal.answers(HOW, shell.sandbox.onetribe_url).sees(
             "Written, readable only by you"

@@ -166,7 +166,7 @@ def test_any_other_4xx_is_about_this_order_only(status: int) -> None:
     error = refused("said so", status=status)
     assert isinstance(error, OrderRefusedError)
     assert (error.status, error.text) == (status, "said so")
-    assert str(error) == f"One Tribe answered {status}: it refuses this order"
+    assert str(error) == f"One Tribe responded with {status}: it refuses this order"
 
 
 def test_without_a_response_the_order_may_have_arrived(

@@ -120,7 +120,7 @@ def test_status_shows_what_a_stopped_run_did_and_why_it_stopped(shell: Shell) ->
 
 def test_history_shows_every_attempt(varied: Shell) -> None:
     result = varied.run("history", "218")
-    assert "Order 218: failed (One Tribe answered 422" in result.out
+    assert "Order 218: failed (One Tribe responded with 422" in result.out
     assert "422" in result.out.splitlines()[-1]
     found = varied.run("history", "218", "--json").json
     assert [(one["number"], one["result"]) for one in found["history"]] == [(1, "failed")]

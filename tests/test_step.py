@@ -137,12 +137,15 @@ def test_one_step_settles_the_last_order_and_claims_the_next(ledger: Ledger, pat
 def test_an_attempt_is_recorded_for_each_request_that_was_sent(ledger: Ledger) -> None:
     with ledger.run("backfill"):
         recorded(ledger, 1)
-        for outcome in (Outcome(State.PENDING, "One Tribe answered 503", 503, "busy"), DELIVERED):
+        for outcome in (
+            Outcome(State.PENDING, "One Tribe responded with 503", 503, "busy"),
+            DELIVERED,
+        ):
             ledger.step(0, Settlement(claim(ledger, 1), RELEASED))
             ledger.step(0, Settlement(claim(ledger, 1), outcome))
     kept = [(a.number, a.result, a.reason, a.answer_status, a.answer) for a in ledger.attempts(1)]
     assert kept == [
-        (1, "pending", "One Tribe answered 503", 503, "busy"),
+        (1, "pending", "One Tribe responded with 503", 503, "busy"),
         (2, "delivered", "", 200, ""),
     ]
 

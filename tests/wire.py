@@ -135,6 +135,13 @@ class WireServer:
         return play
 
 
+def free_port() -> int:
+    """Return a port on which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
 Serve = Callable[..., WireServer]
 
 

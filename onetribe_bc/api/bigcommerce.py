@@ -409,7 +409,7 @@ class BigCommerceClient:
         # The response may quote what was sent.
         secrets = {self._access_token.reveal(), *_secrets_in(body or {})}
         words = error_text(response.body, secrets=secrets)
-        message = f"{what}: BigCommerce answered {response.status}{words and f' ({words})'}."
+        message = f"{what}: BigCommerce responded with {response.status}{words and f' ({words})'}."
         if not _is_missing(response):
             return _error(response, message, words, scope=scope, now=self._clock.now())
         if missing:
@@ -503,7 +503,7 @@ def _error(
 
 
 def _is_missing(response: Response) -> bool:
-    """Whether BigCommerce itself answered 404, which it does in JSON.
+    """Whether this is a 404 from BigCommerce itself, which is JSON.
 
     A 404 from anything in between must not make an order look gone.
     """
@@ -530,7 +530,7 @@ def _is_over_quota(error: UnreachableError) -> bool:
 def _order(response: Response, order_id: int) -> Order:
     order = parse_order(response.body)
     if order.id != order_id:
-        raise BadResponseError(f"BigCommerce answered with order {order.id}, not {order_id}.")
+        raise BadResponseError(f"BigCommerce responded with order {order.id}, not {order_id}.")
     return order
 
 

@@ -112,7 +112,7 @@ def fingerprint(url: Secret) -> str:
 def _error(response: Response, *, text: str, now: datetime) -> Bc2otError:
     """Return the error for a response to one order that is not 2xx."""
     status = response.status
-    message = f"One Tribe answered {status}"
+    message = f"One Tribe responded with {status}"
     if 300 <= status < 400:
         return _redirect(status)
     if status in (401, 403, 404, 405, 410):
@@ -125,7 +125,7 @@ def _error(response: Response, *, text: str, now: datetime) -> Bc2otError:
 
 def _redirect(status: int) -> OneTribeUrlError:
     return OneTribeUrlError(
-        f"One Tribe answered {status}, a redirect: the URL is wrong. Redirects are never "
+        f"One Tribe responded with {status}, a redirect: the URL is wrong. Redirects are never "
         "followed, because that would deliver nothing.",
         hint=_URL_HINT,
     )

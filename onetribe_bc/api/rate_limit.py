@@ -139,7 +139,7 @@ class RateLimiter:
         self._reserve = reserve
         self._lock = threading.Lock()
         self._in_flight = 0
-        self._answered = False
+        self._has_responded = False
         self._quota: Quota | None = None
         self._left = self._lost = 0
         self._resets_at = 0.0
@@ -177,7 +177,7 @@ class RateLimiter:
         """Learn from the headers of a permitted request's response; return their quota."""
         quota = Quota.from_headers(headers)
         with self._lock:
-            self._answered = True
+            self._has_responded = True
             if quota is not None:
                 self._learn(quota, permit.started_at, self._clock.monotonic())
                 permit.observed = True
@@ -211,7 +211,7 @@ class RateLimiter:
             now = self._clock.monotonic()
             if now < self._next_at:
                 return self._next_at - now
-            if not self._answered and self._in_flight:
+            if not self._has_responded and self._in_flight:
                 # Send one request; the others wait for its quota headers.
                 return _POLL_S
             wait_s = 0.0 if self._quota is None else self._wait_for_quota(self._quota, now)
