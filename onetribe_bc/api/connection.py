@@ -1,8 +1,8 @@
-"""Connections that requests and urllib3 use here, stricter than their own.
+"""Stricter connections for requests and urllib3.
 
-One deadline covers an exchange, interim responses are read past, a status line that was read is a
-response however odd its headers, and a connection is reused only if nothing is left to read on it
-and it was used in the last few seconds.
+One deadline covers an exchange. Interim responses are skipped. Once a status line is read, there is
+a response, however malformed its headers. A connection is reused only if it has no unread bytes and
+was used in the last few seconds.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from urllib3 import PoolManager
 from urllib3.connection import HTTPConnection
 
 MAX_IDLE_S = 4.0
-"""After so many idle seconds, a connection may be dead without a sign of it: NAT and load
-balancers forget it silently, and a POST into it would be in doubt."""
+"""After this many idle seconds, a connection is not reused: NAT and load balancers may have dropped
+it silently, and a POST on it may or may not arrive."""
 
 _MAX_LINE = 64 * 1024
 _MAX_HEAD = 16 * 1024 * 1024
@@ -37,7 +37,7 @@ _USED = frozenset(
     b"transfer-encoding x-rate-limit-requests-left x-rate-limit-requests-quota "
     b"x-rate-limit-time-reset-ms x-rate-limit-time-window-ms x-retry-after".split()
 )
-"""The headers that matter here; of all others the first few are kept."""
+"""The headers that bc2ot reads; of all others, only the first few are kept."""
 
 
 @dataclass(slots=True)
@@ -46,9 +46,9 @@ class Exchange:
 
     give_up_at: float
     sent: bool = False
-    """Whether the first byte went to a connection that was up: only then is it in doubt."""
+    """Whether the first byte was sent on an established connection: then it may have arrived."""
     cut: bool = False
-    """Whether it is unclear where the response's head or body ends: there is no body then."""
+    """Whether it is unclear where the head or body ends; then the response has no body."""
     connection: _Connection | None = None
 
 
@@ -74,7 +74,7 @@ def _keepalive() -> list[tuple[int, int, int]]:
 
 
 class Adapter(HTTPAdapter):
-    """requests' adapter, over connections of this module, direct and through proxies."""
+    """requests' adapter with this module's connections, direct and through proxies."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, socket_options=_SOCKET_OPTIONS, **options)
@@ -92,7 +92,7 @@ _SOCKET_OPTIONS = [*HTTPConnection.default_socket_options, *_keepalive()]
 
 
 def _use_connections(manager: PoolManager) -> None:
-    """Let a manager's pools, which may be those of a SOCKS proxy, make stricter connections."""
+    """Make the pools of a manager, which may be a SOCKS proxy's, use this module's connections."""
     pools: dict[str, Any] = {}
     for scheme, pool in dict[str, Any](manager.pool_classes_by_scheme).items():
         connection = type("Connection", (_Connection, pool.ConnectionCls), {})
@@ -101,7 +101,7 @@ def _use_connections(manager: PoolManager) -> None:
 
 
 class _Response(http.client.HTTPResponse):
-    """A response whose head is read here, and parsed by http.client."""
+    """A response whose head this module reads before http.client parses it."""
 
     def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
@@ -125,7 +125,7 @@ class _Connection(HTTPConnection):
     _connecting = False
     _used_at = 0.0
     is_spoiled = False
-    """Whether there is something left to read that belongs to no request."""
+    """Whether it has unread bytes, which belong to no request."""
 
     def connect(self) -> None:
         self._connecting = True  # what goes out now is a proxy's or TLS's, not the request
@@ -189,7 +189,7 @@ class _Timed(io.RawIOBase):
 
     @contextmanager
     def polling(self) -> Iterator[None]:
-        """Read only what is there already."""
+        """Read without waiting."""
         self._polls = True
         try:
             yield
@@ -197,13 +197,13 @@ class _Timed(io.RawIOBase):
             self._sock.settimeout(self._timeout_s)
 
     def spoil(self) -> None:
-        """Keep the connection from being used again."""
+        """Prevent the connection from being reused."""
         if self._exchange.connection is not None:
             self._exchange.connection.is_spoiled = True
 
 
 class _Stream(io.BufferedReader):
-    """A response's bytes. At its end, anything left spoils the connection."""
+    """The bytes of a response. Bytes left at its end spoil the connection."""
 
     raw: _Timed
 
@@ -216,9 +216,9 @@ class _Stream(io.BufferedReader):
 
 
 def _read_head(stream: _Stream) -> bytes:
-    """Return the head of the first response that is not interim, as http.client takes it.
+    """Return the head of the first response that is not interim, in a form for http.client.
 
-    Once the status line was read, nothing that follows is an error.
+    Once the status line is read, no error in the headers is raised.
     """
     while True:
         line = stream.readline(_MAX_LINE)
@@ -247,9 +247,9 @@ _NO_BODY: tuple[list[tuple[bytes, bytes]], ...] = ([], [(b"content-length", b"0"
 
 
 def _read_headers(stream: _Stream) -> tuple[list[tuple[bytes, bytes]], bool]:
-    """Return names in lower case and values, and whether the head came to its end.
+    """Return the headers, with names in lower case, and whether the head is complete.
 
-    Few enough of them are kept for http.client, which refuses more than a hundred.
+    Keep few enough headers for http.client, which refuses more than a hundred.
     """
     headers: list[tuple[bytes, bytes]] = []
     counts: Counter[bytes] = Counter()
@@ -272,7 +272,7 @@ def _read_headers(stream: _Stream) -> tuple[list[tuple[bytes, bytes]], bool]:
 
 
 def _has_one_end(framing: list[tuple[bytes, bytes]]) -> bool:
-    """Whether it is certain where a response with these headers ends."""
+    """Whether these headers say unambiguously where the response ends."""
     if len(framing) > 1:
         return False
     return all(

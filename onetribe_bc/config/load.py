@@ -31,6 +31,7 @@ from onetribe_bc.config.sources import (
     variables_in,
 )
 from onetribe_bc.errors import ConfigurationError
+from onetribe_bc.secret import Secret
 from onetribe_bc.text import decode_utf8, excerpt
 
 _MAX_SECRET_BYTES = 16 * 1024
@@ -69,25 +70,9 @@ def load(
     reader = Reader(environ, directories, [*file.warnings])
     values = {name: reader.read(source, name) for name, source in sources.items()}
     ledger = values.setdefault("ledger", directories.state / "ledger.db")
-    if isinstance(ledger, Path) and not ledger.is_absolute():
-        raise ConfigurationError(
-            "There is no home directory for the ledger.",
-            hint="Set ledger in the configuration file, or BC2OT_LEDGER.",
-        )
-    store_hash = values.get("bigcommerce.store_hash")
-    secret_problem = None
-    if isinstance(ledger, Path):
-        secret_file = None
-        if store_hash and "receiver.secret" not in values:
-            secret_file = receiver_secret_file(ledger, store_hash)
-        _refuse_foreign_ledger(ledger, secret_file, environ)
-        if secret_file is not None:
-            secret, warnings = read_receiver_secret(secret_file, environ)
-            reader.warnings += warnings
-            if isinstance(secret, Notice):
-                secret_problem = secret
-            else:
-                values["receiver.secret"] = secret
+    secret = _read_beside(ledger, values, reader) if isinstance(ledger, Path) else None
+    if isinstance(secret, Secret):
+        values["receiver.secret"] = secret
     return build(
         Settings,
         values,
@@ -97,21 +82,35 @@ def load(
         stores=tuple(file.stores),
         filled_in=frozenset(reader.filled_in),
         warnings=tuple(reader.warnings),
-        secret_problem=secret_problem,
+        secret_problem=secret if isinstance(secret, Notice) else None,
         skip_statuses_at=sources[_SKIP].where if _SKIP in sources else "",
     )
 
 
-def _refuse_foreign_ledger(
-    ledger: Path, secret_file: Path | None, environ: Mapping[str, str]
-) -> None:
-    """Raise ConfigurationError if another user made the ledger, its locks or the secret."""
-    if os.geteuid() == 0:  # root may work on any user's ledger
-        return
-    refuse_foreign("The ledger", ledger, environ)
-    refuse_foreign("The directory", ledger.with_name(f"{ledger.name}.locks"), environ)
-    if secret_file is not None:
-        refuse_foreign("The receiver's secret", secret_file, environ)
+def _read_beside(ledger: Path, values: Mapping[str, Any], reader: Reader) -> Secret | Notice | None:
+    """Return the receiver's secret next to the ledger, unless set, or why it cannot be used.
+
+    Raises ConfigurationError if another user made the ledger, its locks or the secret.
+    """
+    if not ledger.is_absolute():
+        raise ConfigurationError(
+            "There is no home directory for the ledger.",
+            hint="Set ledger in the configuration file, or BC2OT_LEDGER.",
+        )
+    files = {"The ledger": ledger, "The directory": ledger.with_name(f"{ledger.name}.locks")}
+    store_hash = values.get("bigcommerce.store_hash")
+    secret_file = receiver_secret_file(ledger, store_hash or "")
+    if is_read := store_hash and "receiver.secret" not in values:
+        files["The receiver's secret"] = secret_file
+    if os.geteuid() != 0:  # root may work on any user's ledger
+        for what, file in files.items():
+            refuse_foreign(what, file, reader.environ)
+    secret = read_receiver_secret(secret_file) if is_read else None
+    if isinstance(secret, Notice):
+        reader.warnings.append(secret)
+    elif secret is not None:
+        reader.warnings += access_warnings(secret_file, reader.environ)
+    return secret
 
 
 def store_names(

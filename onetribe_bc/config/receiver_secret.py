@@ -5,20 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from onetribe_bc.config.kinds import CREDENTIAL
-from onetribe_bc.config.paths import access_warnings, read_file
+from onetribe_bc.config.paths import read_file
 from onetribe_bc.config.settings import Notice
 from onetribe_bc.errors import ConfigurationError
 from onetribe_bc.files import give_to_owner, make_directories, write_atomically
 from onetribe_bc.secret import Secret
 from onetribe_bc.text import decode_utf8
 
-SECRET_BYTES = 32
-"""The random bytes in a secret."""
-
+_SECRET_BYTES = 32
 _MAX_BYTES = 1024
 _HINT = (
     "make the user who runs bc2ot the owner of the file and its directory, or set receiver.secret"
@@ -30,33 +28,25 @@ def receiver_secret_file(ledger: Path, store_hash: str) -> Path:
     return ledger.parent / f"receiver-secret-{store_hash}"
 
 
-def read_receiver_secret(
-    file: Path, environ: Mapping[str, str]
-) -> tuple[Secret | Notice | None, tuple[Notice, ...]]:
-    """Return the secret in `file`, None without a file, or why it cannot be used; and warnings.
-
-    A problem is only a warning for most commands, which do not need the secret.
-    """
+def read_receiver_secret(file: Path) -> Secret | Notice | None:
+    """Return the secret in `file`, why it cannot be used, or None if there is no file."""
     try:
-        secret = CREDENTIAL.read(decode_utf8(read_file(file, most=_MAX_BYTES)).rstrip("\r\n"))
-        return secret, access_warnings(file, environ)
+        return CREDENTIAL.read(decode_utf8(read_file(file, most=_MAX_BYTES)).rstrip("\r\n"))
     except FileNotFoundError:
-        return None, ()
+        return None
     except OSError as error:
-        text = f"Cannot read the receiver's secret in {file} ({error.strerror})"
-        problem = Notice(text, _HINT)
+        return Notice(f"Cannot read the receiver's secret in {file} ({error.strerror})", _HINT)
     except ValueError:
         hint = "delete it, and create a new one with `bc2ot hooks create --receiver URL`"
-        problem = Notice(f"{file} does not contain a secret on one line", hint)
-    return problem, (problem,)
+        return Notice(f"{file} does not contain a secret on one line", hint)
 
 
 def make_receiver_secret(file: Path, token: Callable[[int], str]) -> Secret:
-    """Write a secret of `token(SECRET_BYTES)` to `file`, readable only by its owner.
+    """Write a secret, `token(number of random bytes)`, to `file`, readable only by its owner.
 
-    Never overwrites a file. Raises ConfigurationError.
+    Raises ConfigurationError, also if the file exists.
     """
-    secret = token(SECRET_BYTES)
+    secret = token(_SECRET_BYTES)
     try:
         make_directories(file.parent)
         write_atomically(file, f"{secret}\n".encode())
