@@ -363,27 +363,11 @@ def test_with_an_untrusted_certificate_the_request_never_left(
     assert server.requests == []
 
 
-def test_ca_certificates_of_the_environment_are_used_on_loopback(
+def test_ca_certificates_of_the_environment_are_used(
     serve: Serve, connect: Connect, trusted: ssl.SSLContext
 ) -> None:
     server = serve([answer(b"{}")], trusted)
     assert connect(server.url).request("GET").status == 200
-
-
-def test_ca_certificates_of_the_environment_are_used_for_other_hosts(
-    serve: Serve, connect: Connect, trusted: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NO_PROXY", "*")
-    address = socket.getaddrinfo("127.0.0.1", None)[0][0]
-    server = serve([answer()], trusted)
-
-    def resolve(host: str, port: int, *_rest: object) -> list[tuple[Any, ...]]:
-        return [(address, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))]
-
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    with pytest.raises(NoConnectionError, match="No secure connection"):
-        # It is trusted, but made out to another host.
-        connect(f"https://api.example.com:{server.port}").request("GET")
 
 
 @pytest.mark.parametrize("content", [None, "", "not a certificate"])

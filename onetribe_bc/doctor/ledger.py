@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,11 +26,11 @@ from onetribe_bc.ledger.writer import Database
 from onetribe_bc.text import plural, span
 
 STALE = timedelta(days=1)
-"""An older sync, or an order owed for longer, is a failure: the schedule may be broken."""
+"""If the last sync is older, or an order owed for longer, the schedule may be broken: a failure."""
 
 
 def inspect_file(settings: Settings) -> Inspection | Bc2otError | None:
-    """Return what the ledger's file is, or why that cannot be told; None if there is none."""
+    """Inspect the ledger's file. Return the error if that fails, and None if there is no file."""
     if not isinstance(settings.ledger, Path):
         return None
     try:
@@ -39,10 +39,10 @@ def inspect_file(settings: Settings) -> Inspection | Bc2otError | None:
         return error
 
 
-def last_activity(settings: Settings, look: Inspection | Bc2otError | None) -> datetime | None:
-    """Return when the ledger last recorded an order of the store, if that is known."""
-    if isinstance(look, Inspection):
-        return look.newest_order_at
+def last_activity(settings: Settings, found: Inspection | Bc2otError | None) -> datetime | None:
+    """Return when the ledger last recorded an order of the store, if known."""
+    if isinstance(found, Inspection):
+        return found.newest_order_at
     if isinstance(settings.ledger, Path):
         return None
     try:
@@ -53,68 +53,77 @@ def last_activity(settings: Settings, look: Inspection | Bc2otError | None) -> d
 
 def check_ledger(
     settings: Settings,
-    look: Inspection | Bc2otError | None,
+    found: Inspection | Bc2otError | None,
     clock: Clock,
     *,
     in_store: int | None = None,
 ) -> Iterator[Finding]:
-    """Check the file as `look` found it, or the server, and the contents; change nothing.
+    """Check the ledger, its file as `found` by `inspect_file`, without changing anything.
 
     `in_store` is how many orders the store has, if known.
     """
-    path = settings.ledger
-    if not isinstance(path, Path):
-        if (yield from check_server(path, clock)):
-            yield from _check_contents(settings, f"version {SCHEMA_VERSION}", clock.now(), in_store)
-        return
-    if isinstance(look, BusyError):
-        yield skipped("ledger.file", "Ledger", str(look))
-        return
-    if isinstance(look, Bc2otError):
-        yield failed("ledger.file", look)
-        return
-    if look is None:
+    location, described = settings.ledger, ""
+    if isinstance(location, Path):
+        described = yield from _check_file(location, found)
+        if found is None:
+            yield from _compare(0, in_store)
+    elif (yield from check_server(location, clock)):
+        described = f"version {SCHEMA_VERSION}"
+    if described:
+        yield from _check_contents(settings, described, clock.now(), in_store)
+
+
+def _check_file(path: Path, found: Inspection | Bc2otError | None) -> Generator[Finding, None, str]:
+    """Yield the findings. Return version and size, or "" if the contents cannot be read."""
+    if found is None:
         yield _not_yet(path)
-        yield from _compare(0, in_store)
-        return
+        return ""
+    if isinstance(found, Bc2otError):
+        yield _unreadable(found)
+        return ""
     yield check_mode("ledger.mode", path)
     try:
         check_locks(path)
     except LedgerError as error:
         yield failed("ledger.locks", error)
-    if look.interrupted:
+    if found.interrupted:
         yield note(
             "ledger.file",
             f"The ledger {path} has an interrupted write. The next run rolls it back; until "
             "then the ledger cannot be read.",
             "bc2ot status",
         )
-        return
-    if look.version is None:
+    elif found.version is None:
         yield warn(
             "ledger.file",
             f"The ledger {path} is empty: every order counts as new.",
             "If orders were sent before, restore a backup.",
         )
-        return
-    if look.version < SCHEMA_VERSION:
+    elif found.version < SCHEMA_VERSION:
         yield note(
             "ledger.file",
-            f"The ledger {path} ({_size(look.size)}) has version {look.version}. The next run "
+            f"The ledger {path} ({_size(found.size)}) has version {found.version}. The next run "
             f"backs it up and upgrades it to version {SCHEMA_VERSION}. Its contents were not "
             "checked.",
         )
-        return
-    described = f"version {look.version}, {_size(look.size)}"
-    yield from _check_contents(settings, described, clock.now(), in_store)
+    else:
+        return f"version {found.version}, {_size(found.size)}"
+    return ""
+
+
+def _unreadable(error: Bc2otError) -> Finding:
+    if isinstance(error, BusyError):
+        return skipped("ledger.file", "Ledger", str(error))
+    return failed("ledger.file", error)
 
 
 def _not_yet(path: Path) -> Finding:
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not os.access(folder, os.W_OK | os.X_OK):
+    directory = next(parent for parent in path.absolute().parents if parent.exists())
+    if not os.access(directory, os.W_OK | os.X_OK):
         return fail(
             "ledger.file",
-            f"There is no ledger {path}, and this user cannot create it: {folder} is not writable.",
+            f"There is no ledger {path}, and this user cannot create it: {directory} is not "
+            "writable.",
             "Make the directory writable for the user that runs bc2ot, or set `ledger` "
             "(BC2OT_LEDGER) to a file elsewhere.",
             exit_code=ExitCode.CONFIGURATION,
@@ -129,8 +138,7 @@ def _check_contents(
     settings: Settings, described: str, now: datetime, in_store: int | None
 ) -> Iterator[Finding]:
     if not settings.bigcommerce.store_hash or settings.onetribe.url is None:
-        problem = "the store or One Tribe's URL is not set"
-        yield skipped("ledger.file", "Ledger contents", problem)
+        yield skipped("ledger.file", "Ledger", "the store or One Tribe's URL is not set")
         return
     try:
         with closing(Database(settings.ledger, lock_timeout_s=SILENT_S, retry_for_s=0)) as database:
@@ -142,18 +150,13 @@ def _check_contents(
             )
             ledger.check_newest()
             status, elsewhere, held = ledger.status(), ledger.known_elsewhere(), ledger.held()
-    except BusyError as error:
-        yield skipped("ledger.file", "Ledger contents", str(error))
-        return
     except CHECK_ERRORS as error:
-        yield failed("ledger.file", error)
+        yield _unreadable(error)
         return
     known = sum(status.states.values())
     number = plural(known, "order")
-    yield ok(
-        "ledger.file",
-        f"The ledger {settings.ledger} is sound: {described}, {number} of this store.",
-    )
+    text = f"The ledger {settings.ledger} is sound: {described}, {number} of this store."
+    yield ok("ledger.file", text)
     if elsewhere and status.synced_until is None:
         yield warn(
             "ledger.address",

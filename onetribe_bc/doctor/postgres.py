@@ -15,7 +15,7 @@ from onetribe_bc.location import PostgresUrl
 from onetribe_bc.text import plural, span
 
 CONNECTIONS_PER_PROCESS = 3
-"""One writes, one renews the lease, one reads."""
+"""To write, to renew the lease, and to read."""
 
 _FEW_CONNECTIONS = 4 * CONNECTIONS_PER_PROCESS
 
@@ -43,7 +43,7 @@ def check_server(location: PostgresUrl, clock: Clock) -> Generator[Finding, None
 
 
 def _tls(location: PostgresUrl, server: Server) -> Finding:
-    """A remote host without a verified certificate is refused before this."""
+    """Check TLS. A remote host without a verified certificate is refused earlier."""
     check = "ledger.tls"
     if not location.is_remote:
         how = "with TLS" if server.uses_tls else "without TLS"
