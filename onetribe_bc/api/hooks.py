@@ -36,7 +36,7 @@ ORDER_SCOPES = (
     "store/order/metafield/deleted",
 )
 
-KEY_CHARACTERS = 16
+_KEY_CHARACTERS = 16
 """A path segment of at least this length may be a key, and is masked."""
 
 _LONGEST_BLOCK_S = 365 * 86_400
@@ -259,7 +259,7 @@ def _last(parts: SplitResult) -> str:
 
 
 def _secret_segments(parts: SplitResult, onetribe: Secret | None) -> set[str]:
-    secrets = {s for s in parts.path.split("/") if len(s) >= KEY_CHARACTERS}
+    secrets = {s for s in parts.path.split("/") if len(s) >= _KEY_CHARACTERS}
     configured = _split(onetribe.reveal()) if onetribe else None
     key = _last(configured) if configured else ""
     if key:

@@ -172,9 +172,10 @@ def _mask_personal(text: str, personal: Iterable[str]) -> str:
         is_short = value.isascii() and len(value) < _SHORT
         start = squeezed.find(value)
         while start >= 0:
-            first, last = places[start], places[start + len(value) - 1]
-            if not is_short or _stands_alone(text, first, last):
-                hidden.update(range(first, last + 1))
+            first, end = places[start], places[start + len(value) - 1] + 1
+            neighbors = text[max(0, first - 1) : first], text[end : end + 1]
+            if not (is_short and any(char.isalnum() for char in neighbors)):
+                hidden.update(range(first, end))
             start = squeezed.find(value, start + 1)
     shown = "".join("\0" if i in hidden else char for i, char in enumerate(text))
     return re.sub("\0+", MASK, shown)
@@ -201,11 +202,6 @@ def _squeeze(text: str) -> tuple[str, list[int]]:
                 letters.append(letter)
                 places.append(place)
     return "".join(letters), places
-
-
-def _stands_alone(text: str, first: int, last: int) -> bool:
-    before, after = text[max(0, first - 1) : first], text[last + 1 : last + 2]
-    return not (before.isalnum() or after.isalnum())
 
 
 def _unescape(text: str) -> str:

@@ -22,7 +22,7 @@ from onetribe_bc.errors import UnreachableError
 
 _log = logging.getLogger(__name__)
 
-SPREAD_BELOW = 0.25
+_SPREAD_BELOW = 0.25
 """Below this share of the quota, spread the rest over the window."""
 
 RESET_MARGIN_S = 0.05
@@ -40,7 +40,7 @@ PATIENCE_S = 120.0
 LONG_WAIT_S = 10.0
 """Waits of at least this many seconds are reported."""
 
-LONG_IMPOSED_WAIT_S = 60.0
+_LONG_IMPOSED_WAIT_S = 60.0
 """A receiver is not ready during a longer wait that a server imposes."""
 
 _POLL_S = 0.02
@@ -81,7 +81,7 @@ class ImposedWait:
 
     def begin(self, seconds: float) -> None:
         """Record a wait."""
-        if seconds > LONG_IMPOSED_WAIT_S:
+        if seconds > _LONG_IMPOSED_WAIT_S:
             self._ends_at = max(self._ends_at, self._clock.monotonic() + seconds)
 
     @property
@@ -232,6 +232,6 @@ class RateLimiter:
         if usable <= 0:
             # Requests in flight may be counted twice, here and in `left`; their responses tell.
             return min(until_reset, _POLL_S) if self._in_flight else until_reset
-        if usable < quota.requests * SPREAD_BELOW:
+        if usable < quota.requests * _SPREAD_BELOW:
             self._next_at = now + until_reset / (usable + 1)
         return 0.0

@@ -72,17 +72,13 @@ def read_configuration(path: Path | None, environ: Mapping[str, str]) -> Configu
     document = parse_document(path, data)
     if document is None:
         return ConfigurationFile(path, warnings=warnings)
-    return ConfigurationFile(path, _from_section(document), _from_stores(document), warnings)
-
-
-def _from_stores(document: Entry) -> dict[str, Sources]:
     stores = document.entries().get(STORES)
-    sources: dict[str, Sources] = {}
-    for name, entry in stores.entries().items() if stores else ():
+    named = stores.entries() if stores else {}
+    for entry in named.values():
         if MASKED_KEY in entry.name:
             raise entry.error("must be a store's name: letters, digits, -, _ and . (up to 30)")
-        sources[name] = _from_section(entry)
-    return sources
+    of_stores = {name: _from_section(entry) for name, entry in named.items()}
+    return ConfigurationFile(path, _from_section(document), of_stores, warnings)
 
 
 def _from_section(top: Entry) -> dict[str, Source]:
