@@ -1,7 +1,7 @@
-"""A configuration file as YAML nodes that know their line.
+"""A configuration file as YAML nodes with line numbers.
 
-Nodes are read along known keys only: no objects are constructed, tags are ignored, and aliases,
-even recursive ones, cost nothing. Errors never quote the file, since any line may hold a secret.
+Only nodes of known keys are read: no objects are constructed, tags are ignored, and aliases, even
+recursive ones, cost nothing. Errors never quote the file, because any line may hold a secret.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MASKED_KEY = "**** (a key that may be a secret)"
 
 _YAML_TAG = "tag:yaml.org,2002:"
-# Keys and store names that errors may show: a pasted token would have digits or be longer.
+# Keys and store names that errors may show; a pasted token has digits or is longer.
 _KEY = re.compile(r"<<|[A-Za-z][A-Za-z_.-]{0,29}")
 _STORE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,29}")
 # PyYAML's messages may quote the file, so they are matched and never shown.

@@ -1,4 +1,4 @@
-"""The kinds of values: each reads text and returns a checked value.
+"""The kinds of values that settings have: each parses and validates text.
 
 `Kind.read` raises ValueError with a phrase that follows the key ("must be …"). The phrase never
 quotes the text, which may be a secret pasted under the wrong key.
@@ -161,10 +161,6 @@ def _api_url(raw: Raw) -> str:
     return url.rstrip("/")
 
 
-def _secret_url(raw: Raw) -> Secret:
-    return Secret(_url(raw).rstrip("/"))
-
-
 def _onetribe_url(raw: Raw) -> Secret:
     url = _url(raw).rstrip("/")
     path = urlsplit(url).path
@@ -222,7 +218,7 @@ LEDGER = Kind("a path or a `postgresql://` URL", _ledger, secret=True)
 STORE_HASH = Kind("letters and digits", _store_hash)
 CREDENTIAL = Kind("text", _credential, secret=True)
 API_URL = Kind("a URL", _api_url)
-SECRET_URL = Kind("a URL", _secret_url, secret=True)
+SECRET_URL = Kind("a URL", lambda raw: Secret(_url(raw).rstrip("/")), secret=True)
 ONETRIBE_URL = Kind("a URL", _onetribe_url, secret=True)
 STATUS_LIST = Kind("a list of names or ids", _statuses)
 TIMEZONE = Kind("a time zone", _timezone)

@@ -132,7 +132,7 @@ def store_names(
 class Reader:
     """Reads values: expands variables, reads secrets from files, resolves paths.
 
-    Collects `warnings` about files that other users can read, and the names of the variables that
+    It collects `warnings` about files that other users can access, and the names of variables that
     it `filled_in`.
     """
 

@@ -20,7 +20,7 @@ from onetribe_bc.files import user_name
 class UserDirectories:
     """bc2ot's directories `config` and `state`, and the user's `home`, for `~`.
 
-    A directory that cannot be determined is a relative path, and is not used.
+    A directory that cannot be determined is a relative path, which is not used.
     """
 
     config: Path
@@ -153,13 +153,14 @@ def access_warnings(file: Path, environ: Mapping[str, str]) -> tuple[Notice, ...
 
 
 def refuse_foreign(what: str, file: Path, environ: Mapping[str, str], hint: str = "") -> None:
-    """Raise ConfigurationError for a file that nobody named and another user owns: it was perhaps
-    planted there. The link at its name counts, too.
+    """Raise ConfigurationError for a file in a default location that another user owns.
+
+    The other user may have planted it. This also applies to a symbolic link.
     """
     for follow in (False, True):
         try:
             found = file.stat(follow_symlinks=follow)
-        except OSError:  # missing, or reported by who opens it
+        except OSError:  # missing, or reported when the file is opened
             return
         if not _is_trusted(found, environ):
             user = user_name(os.geteuid())

@@ -28,8 +28,8 @@ _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]
 class Source:
     """A value as it was set, and where.
 
-    Relative paths start at `directory`; None allows none. `names_file` marks a path to a file that
-    holds the value, `has_variables` a value in which `${NAME}` stands for an environment variable.
+    Relative paths start at `directory`; with None, they are errors. `names_file` marks the path of
+    a file that holds the value, `has_variables` a value with `${NAME}` for variables.
     """
 
     key: str

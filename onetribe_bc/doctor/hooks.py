@@ -209,16 +209,18 @@ def _replacement(hook: Hook, *, is_full: bool) -> str:
 
 def _check_activity(client: BigCommerceClient, one: _OrderHook) -> Iterator[Finding]:
     hook, other = one.hook, one.covered_by
-    if other is not None and one.is_active:
-        yield _duplicate(one, other)
+    delete = f"bc2ot hooks delete {hook.id}"
+    if other is not None and not one.is_active:
+        text = f"{one.name} is {one.status}, and not needed: webhook {other.id} covers its events."
+        yield note("hooks.active", text, delete)
     elif other is not None:
-        yield note(
-            "hooks.active",
-            f"{one.name} is {one.status}, and not needed: webhook {other.id} covers its events.",
-            f"bc2ot hooks delete {hook.id}",
-        )
+        text = f"{one.name} duplicates webhook {other.id}."
+        if one.target is Target.RECEIVER:
+            yield warn("hooks.duplicate", f"{text} bc2ot still sends each order once.", delete)
+        else:
+            yield fail("hooks.duplicate", f"{text} BigCommerce calls One Tribe twice.", delete)
     elif one.target is Target.OTHER_PATH:
-        return  # to be corrected before it is enabled
+        return  # it must be corrected before it is enabled
     elif one.is_active:
         yield ok("hooks.active", f"{one.name} is active.")
     else:
@@ -235,14 +237,6 @@ def _check_activity(client: BigCommerceClient, one: _OrderHook) -> Iterator[Find
             return f"{one.name} is enabled again."
 
         yield fail("hooks.active", f"{one.name} {why}.", hint, fix=enable)
-
-
-def _duplicate(one: _OrderHook, other: Hook) -> Finding:
-    text = f"{one.name} duplicates webhook {other.id}."
-    hint = f"bc2ot hooks delete {one.hook.id}"
-    if one.target is Target.RECEIVER:
-        return warn("hooks.duplicate", f"{text} bc2ot still sends each order once.", hint)
-    return fail("hooks.duplicate", f"{text} BigCommerce calls One Tribe twice.", hint)
 
 
 def _check_idleness(
