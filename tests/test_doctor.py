@@ -136,18 +136,6 @@ def test_ctrl_c_ends_it(well: Shell) -> None:
     assert [row["check"] for row in report.json["findings"]] == ["configuration.file"]
 
 
-def test_sigterm_while_it_waits_to_retry_ends_it(well: Shell) -> None:
-    well.sandbox.faults.add(
-        Fault("bigcommerce", "status", status=503, headers=(("Retry-After", "60"),))
-    )
-    process = well.start("-vv", "doctor")
-    assert process.stderr is not None
-    while b"trying again" not in process.stderr.readline():
-        assert process.poll() is None
-    process.terminate()
-    assert well.finish(process).code == 130
-
-
 def test_the_worst_finding_decides_in_the_order_of_all_commands(well: Shell) -> None:
     assert worst([]) is ExitCode.DONE
     for worse, better in itertools.pairwise(WORST_FIRST):

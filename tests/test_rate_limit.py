@@ -107,23 +107,6 @@ def test_a_wait_beyond_the_patience_is_an_error_instead(clock: FakeClock) -> Non
     assert clock.slept == []
 
 
-def test_the_reserve_is_left_to_the_stores_other_apps(clock: FakeClock) -> None:
-    limiter = RateLimiter(clock, reserve=0.1)
-    with limiter.request() as permit:
-        limiter.observe(headers(100, 10, 7.0), permit)
-
-    with limiter.request():
-        assert clock.monotonic() == pytest.approx(7.0 + RESET_MARGIN_S)
-
-
-def test_a_quota_smaller_than_its_reserve_still_lets_one_request_go(clock: FakeClock) -> None:
-    limiter = RateLimiter(clock, reserve=0.9)
-    for n in range(3):
-        with limiter.request() as permit:
-            limiter.observe(headers(1, 0, 30.0), permit)
-        assert clock.monotonic() == pytest.approx(n * (30.0 + RESET_MARGIN_S))
-
-
 def test_a_small_rest_is_spread_over_the_window(clock: FakeClock) -> None:
     limiter = after_response(clock, left=4, reset_s=10.0)
     began = []
