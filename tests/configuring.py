@@ -1,4 +1,4 @@
-"""A desk to try configurations on: its own working directory, homes and environment."""
+"""Load configurations in a working directory, home and environment of their own."""
 
 from __future__ import annotations
 

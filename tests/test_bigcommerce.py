@@ -47,7 +47,7 @@ ALL = OrderQuery()
 
 @pytest.fixture
 def client(clock: FakeClock) -> BigCommerceClient:
-    """A client of BigCommerce's own address, for answers made up by `responses`."""
+    """A client for BigCommerce's own URL, to which `responses` responds."""
     return BigCommerceClient(store_hash="abc123", access_token=Secret("t0ken-value"), clock=clock)
 
 
@@ -332,7 +332,7 @@ def test_a_bare_429_backs_off_with_jitter_and_pauses_all_requests(
 def test_240_orders_by_8_threads_on_a_small_quota(
     clock: FakeClock, make_bigcommerce: ClientFactory, others: int
 ) -> None:
-    """Alone, no request meets a 429; with another app that eats as much, all come all the same."""
+    """Alone, no request gets a 429; with another app that uses as much, all are fetched, too."""
     quota = Quota(60, 30.0)
     with Sandbox(240, seed=7, now=SERVER_NOW, quota=quota, monotonic=clock.monotonic) as sandbox:
         client = make_bigcommerce(sandbox, reserve=0.1)
@@ -393,7 +393,7 @@ def test_each_page_starts_after_the_last_id_without_page_numbers(
 def test_ids_that_do_not_ascend_in_the_requested_range_are_refused(
     client: BigCommerceClient, rows: list[int]
 ) -> None:
-    """A row out of place would make the next page start in the wrong place, or for ever anew."""
+    """A row out of order would make the next page start in the wrong place, or forever again."""
     responses.get(f"{API}/v2/orders", json=[{"id": n} for n in rows])
     with pytest.raises(BadResponseError, match=f"at id {rows[1] if rows[0] > 3 else 3}:"):
         client.list_orders(OrderQuery(min_id=4, max_id=20))

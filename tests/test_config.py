@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from onetribe_bc.config import (
+from onetribe_bc.config import UserDirectories, load
+from onetribe_bc.config.settings import (
+    SETTINGS,
     BigCommerceSettings,
     DeliverySettings,
     OrderSettings,
-    UserDirectories,
-    load,
 )
-from onetribe_bc.config.settings import SETTINGS
 from onetribe_bc.errors import ConfigurationError, ExitCode, InputError
 from tests.configuring import FULL, Desk, desk_fixture  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""What comes over the wire in odd forms: each with the response that the client makes of it."""
+"""Unusual and malformed responses, and what the client makes of them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def post(client: HttpClient, number: int = 0) -> int:
 
 
 def play(*pieces: bytes | float) -> Callable[[socket.socket], None]:
-    """After each request, send the pieces, and wait where a number stands between them."""
+    """Send the pieces after each request; a number is a pause in seconds."""
 
     def one(connection: socket.socket) -> None:
         while read_request(connection):

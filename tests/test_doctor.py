@@ -622,7 +622,7 @@ def test_a_store_whose_settings_cannot_be_loaded_has_one_finding(well: Shell) ->
 
 
 @pytest.mark.skipif(
-    os.access("/proc/self", os.W_OK), reason="needs a folder that nobody can write to"
+    os.access("/proc/self", os.W_OK), reason="needs a directory that no user can write to"
 )
 def test_a_ledger_that_cannot_be_created_is_reported(shell: Shell) -> None:
     shell.set(BC2OT_LEDGER="/proc/self/nowhere/ledger.db")

@@ -60,13 +60,13 @@ def connect() -> Iterator[Connect]:
 
 
 def test_a_response_has_status_headers_and_body(serve: Serve, connect: Connect) -> None:
-    server = serve([answer(b'{"a":1}', "X-Told: Yes", status="418 I'm a teapot")])
+    server = serve([answer(b'{"a":1}', "X-Sent: Yes", status="418 I'm a teapot")])
 
     got = connect(server.url).request("GET", "/x", query={"min_id": "1", "sort": "id:asc"})
 
     assert (got.status, got.body) == (418, b'{"a":1}')
     assert "a" not in repr(got).partition("body")[2]
-    assert got.headers["x-told"] == "Yes"
+    assert got.headers["x-sent"] == "Yes"
     assert f"User-Agent: bc2ot/{version('onetribe-bc')} ".encode() in server.requests[0]
     assert server.requests[0].startswith(f"GET /orders/{KEY}/x?min_id=1&sort=id%3Aasc ".encode())
 
@@ -93,7 +93,7 @@ def test_a_body_and_its_headers_are_sent_with_their_own_request_only(
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_never_followed(serve: Serve, connect: Connect, status: int) -> None:
-    """A followed redirect of a POST is a GET that answers 200 and delivers nothing."""
+    """A followed redirect of a POST is a GET whose 200 delivers nothing."""
     elsewhere = serve([answer()])
     server = serve([answer(b"", f"Location: {elsewhere.url}/", status=f"{status} Moved")])
 
@@ -320,7 +320,7 @@ def test_what_is_not_valid_in_http_is_a_configuration_error_and_not_quoted(
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate that nobody signed, for 127.0.0.1, and its key, in one file."""
+    """A self-signed certificate for 127.0.0.1, and its key, in one file."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
     path = tmp_path_factory.mktemp("tls") / "server.pem"
@@ -348,7 +348,7 @@ def tls(certificate: Path) -> ssl.SSLContext:
 def trusted(
     tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> ssl.SSLContext:
-    """A server's certificate that the environment vouches for."""
+    """A TLS context whose certificate the environment trusts."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     return tls
 

@@ -156,16 +156,16 @@ def test_a_wrong_url_or_key_stops_the_run(status: int) -> None:
 def test_an_overloaded_one_tribe_is_retried_when_it_says(
     status: int, retry_after: str, wait_s: float | None
 ) -> None:
-    error = refused("said so", status=status, Retry_After=retry_after)
+    error = refused("its reason", status=status, Retry_After=retry_after)
     assert isinstance(error, RetryLaterError)
-    assert (error.status, error.text, error.retry_after_s) == (status, "said so", wait_s)
+    assert (error.status, error.text, error.retry_after_s) == (status, "its reason", wait_s)
 
 
 @pytest.mark.parametrize("status", [400, 402, 406, 409, 413, 415, 418, 422, 451])
 def test_any_other_4xx_is_about_this_order_only(status: int) -> None:
-    error = refused("said so", status=status)
+    error = refused("its reason", status=status)
     assert isinstance(error, OrderRefusedError)
-    assert (error.status, error.text) == (status, "said so")
+    assert (error.status, error.text) == (status, "its reason")
     assert str(error) == f"One Tribe responded with {status}: it refuses this order"
 
 

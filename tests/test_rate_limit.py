@@ -139,13 +139,13 @@ def test_only_one_request_goes_out_until_the_first_response(clock: FakeClock) ->
         with limiter.request() as permit:
             with lock:
                 in_flight += 1
-                most = max(most, in_flight) if not answered.is_set() else most
+                most = max(most, in_flight) if not responded.is_set() else most
             limiter.observe({}, permit)
-            answered.set()
+            responded.set()
             with lock:
                 in_flight -= 1
 
-    answered = threading.Event()
+    responded = threading.Event()
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(go, range(40)))
 
@@ -270,12 +270,12 @@ class LimitedClient(RuleBasedStateMachine):
         self.started += 1
 
         def arrive() -> None:
-            answer = self._count()
-            self.clock.after(down_s, lambda: finish(answer))
+            response = self._count()
+            self.clock.after(down_s, lambda: finish(response))
 
-        def finish(answer: dict[str, str]) -> None:
+        def finish(response: dict[str, str]) -> None:
             if not lost:
-                self.limiter.observe(answer, permit)
+                self.limiter.observe(response, permit)
             context.__exit__(None, None, None)
             self.in_flight -= 1
             self.finished += 1

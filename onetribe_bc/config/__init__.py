@@ -5,21 +5,6 @@
 
 from onetribe_bc.config.load import load, store_names
 from onetribe_bc.config.paths import UserDirectories
-from onetribe_bc.config.settings import (
-    BigCommerceSettings,
-    DeliverySettings,
-    OneTribeSettings,
-    OrderSettings,
-    Settings,
-)
+from onetribe_bc.config.settings import Settings
 
-__all__ = [
-    "BigCommerceSettings",
-    "DeliverySettings",
-    "OneTribeSettings",
-    "OrderSettings",
-    "Settings",
-    "UserDirectories",
-    "load",
-    "store_names",
-]
+__all__ = ["Settings", "UserDirectories", "load", "store_names"]

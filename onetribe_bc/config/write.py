@@ -53,13 +53,9 @@ def render(sources: Sources) -> str:
                 lines.append(f"{'  ' * depth}{section}:")
         opened = sections
         indent = "  " * len(sections)
-        lines += textwrap.wrap(
-            _comment(setting),
-            _COLUMNS,
-            initial_indent=f"{indent}# ",
-            subsequent_indent=f"{indent}# ",
-            break_on_hyphens=False,
-        )
+        width = _COLUMNS - len(f"{indent}# ")
+        comment = textwrap.wrap(_comment(setting), width, break_on_hyphens=False)
+        lines += [f"{indent}# {line}" for line in comment]
         source = sources.get(setting.name)
         if source is None:
             lines.append(f"{indent}# {own_name}: {setting.default_text}".rstrip())
