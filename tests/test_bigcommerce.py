@@ -515,7 +515,12 @@ ROWS: list[dict[str, object]] = [
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [(b"", 204), (b'{"data":[]}', 200), (b'{"data":[],"meta":{"pagination":7}}', 200)],
+    [
+        (b"", 204),
+        (b'{"data":[]}', 200),
+        (b'{"data":[],"meta":{"pagination":7}}', 200),
+        (b'{"data":[],"meta":{"pagination":{"total_pages":Infinity}}}', 200),
+    ],
 )
 @responses.activate
 def test_a_list_without_webhooks_is_empty(

@@ -597,7 +597,7 @@ def _hook_page(response: Response, api_version: ApiVersion) -> tuple[list[Hook],
         raise UnexpectedResponseError("BigCommerce's response is not a list of webhooks.")
     try:
         pages = int(_json(response)["meta"]["pagination"]["total_pages"])
-    except (LookupError, TypeError, ValueError):
+    except (LookupError, OverflowError, TypeError, ValueError):
         pages = 1
     return [parse_hook(row) for row in rows if isinstance(row, dict)], pages
 
