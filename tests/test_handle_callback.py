@@ -298,8 +298,8 @@ def test_a_callback_of_a_different_store_is_refused(shell: Shell) -> None:
         (("--trusted", "--header", "a:b"), "--trusted verifies nothing"),
         (("--trusted", "--headers-file", "h"), "--trusted verifies nothing"),
         (("--headers-file", "-"), "both come from stdin"),
-        (("--header", "webhook-id"), "has no name or no colon"),
-        (("--header", ":v"), "has no name or no colon"),
+        (("--header", "webhook-id"), "a header without a name or a colon"),
+        (("--header", ":v"), "a header without a name or a colon"),
     ],
 )
 def test_wrong_usage_is_reported(shell: Shell, arguments: tuple[str, ...], why: str) -> None:
@@ -341,9 +341,9 @@ def test_a_header_that_names_a_variable_of_the_configuration_is_not_expanded(
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("POST / HTTP/1.1", "has no name or no colon"),
+        ("POST / HTTP/1.1", "a header without a name or a colon"),
         ("\0a:b", "is UTF-16, not UTF-8"),
-        ("[]", "has no name or no colon"),
+        ("[]", "a header without a name or a colon"),
         ('{"a": ["b"]}', "not a string"),
         ('{"a": null}', "not a string"),
         ('{"a": ', "starts like a JSON object"),

@@ -96,7 +96,7 @@ def test_create_creates_a_webhook_to_one_tribe(sandbox: Sandbox, cli: Cli, versi
     (hook,) = sandbox.hooks.all()
     assert result.code == 0
     assert (hook.scope, hook.destination, hook.is_active) == (CREATED, ONETRIBE, True)
-    assert result.out == f"created: hook {hook.id}, {CREATED} to {MASKED}\n"
+    assert result.out == f"created: webhook {hook.id}, {CREATED} to {MASKED}\n"
     assert "a minute" in result.err
     assert "bc2ot backfill" in result.err
     assert "Check Integration" in result.err
@@ -109,7 +109,7 @@ def test_create_again_changes_nothing(sandbox: Sandbox, cli: Cli, version: str) 
     result = cli("hooks", "create", "--api-version", version)
 
     assert result.code == 0
-    assert result.out.startswith("unchanged: hook ")
+    assert result.out.startswith("unchanged: webhook ")
     assert result.err == ""
     assert len(sandbox.hooks.all()) == 1
     assert posts(sandbox, "POST", "PUT") == 1
@@ -134,7 +134,7 @@ def test_create_to_another_destination_does_not_mention_the_integration_check(
 ) -> None:
     result = cli("hooks", "create", "--destination", OWN)
 
-    assert result.out == f"created: hook {sandbox.hooks.all()[0].id}, {CREATED} to {OWN}\n"
+    assert result.out == f"created: webhook {sandbox.hooks.all()[0].id}, {CREATED} to {OWN}\n"
     assert "Check Integration" not in result.err
 
 
@@ -207,7 +207,7 @@ def test_webhooks_to_a_receiver_are_created_once_and_keep_their_secret(
     secret = kept_secret(sandbox, state)
     result = cli("hooks", "create", "--receiver", OWN)
 
-    assert result.out.count("unchanged: hook") == 2
+    assert result.out.count("unchanged: webhook") == 2
     assert result.err == ""
     assert kept_secret(sandbox, state) == secret
     assert posts(sandbox, "POST", "PUT") == 2
@@ -276,7 +276,7 @@ def test_create_enables_a_deactivated_webhook(sandbox: Sandbox, cli: Cli, versio
     sandbox.hooks.deactivate(hook.id)
     result = cli("hooks", "create", "--api-version", version)
 
-    assert result.out.startswith(f"updated: hook {hook.id}")
+    assert result.out.startswith(f"updated: webhook {hook.id}")
     assert sandbox.hooks.get(hook.id).status == "active"
 
 
@@ -299,7 +299,11 @@ def test_a_returned_destination_that_differs_is_reported_and_corrected_by_the_ne
     result = cli("hooks", "create")
 
     shown = "https://api.onetribe.example/api/direct/webhook/shopify/order/****"
-    result.says(1, f"asked for the destination {MASKED} and returned {shown}.", "hooks update")
+    result.says(
+        1,
+        f"asked BigCommerce for the destination {MASKED}, and it returned {shown}.",
+        "hooks update",
+    )
     assert result.out.startswith("created")
     again = cli("hooks", "create").says(0)
     assert "(changed: destination)" in again.out
@@ -558,7 +562,7 @@ def test_a_failure_of_the_admin_endpoint_does_not_hide_the_webhooks(
 
     assert result.code == 0
     assert OWN in result.out
-    assert "Warning: deactivated hooks may be shown as inactive" in result.err
+    assert "Warning: deactivated webhooks may be shown as inactive" in result.err
 
 
 def test_an_empty_list_mentions_other_accounts_hooks(sandbox: Sandbox, cli: Cli) -> None:
@@ -700,7 +704,7 @@ def test_a_hook_that_stays_inactive_is_reported(cli: Cli, stores: str) -> None:
     responses.get(f"{stores}/v2/hooks/7", json=hook)
     responses.put(f"{stores}/v2/hooks/7", json=hook)
     cli("hooks", "enable", "7", "--api-version", "v2").says(
-        1, "asked for the is_active True and returned False"
+        1, "asked BigCommerce for the is_active True, and it returned False"
     )
 
 
@@ -742,14 +746,14 @@ def test_delete_shows_and_asks_first(
     type_in("n\n")
     result = cli(*arguments)
     assert result.code == 0
-    assert f"hook {hook.id}, {CREATED} to {MASKED}" in result.err
+    assert f"webhook {hook.id}, {CREATED} to {MASKED}" in result.err
     assert "Nothing was deleted" in result.err
     assert sandbox.hooks.all() == (hook,)
 
     type_in("y\n")
     result = cli(*arguments)
     assert result.code == 0
-    assert result.out == f"deleted: hook {hook.id}, {CREATED} to {MASKED}\n"
+    assert result.out == f"deleted: webhook {hook.id}, {CREATED} to {MASKED}\n"
     assert sandbox.hooks.all() == ()
 
 

@@ -5,22 +5,24 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import platform
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from onetribe_bc.cli import discard
-from onetribe_bc.cli.completers import COMPLETION_VARIABLE
 from onetribe_bc.cli.context import Context
-from onetribe_bc.cli.options import GLOBAL_OPTIONS
+from onetribe_bc.cli.options import COMPLETION_VARIABLE, GLOBAL_OPTIONS
 from onetribe_bc.cli.registry import COMMANDS, GROUPS
-from onetribe_bc.errors import Bc2otError, BusyError, ExitCode, InterruptedRunError
+from onetribe_bc.errors import Bc2otError, ExitCode
 from onetribe_bc.version import __version__
 
 if TYPE_CHECKING:
@@ -75,8 +77,10 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except Bc2otError as error:
-            _show_error(error, ctx.obj)
-            return error.exit_code
+            from onetribe_bc.cli.console import Console
+
+            console = Console(quiet=ctx.obj.quiet, log_format=ctx.obj.log_format)
+            return console.failure(error)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -93,14 +97,6 @@ class _Commands(click.Group):
             raise
 
 
-def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
-    if not wanted or ctx.resilient_parsing:
-        return
-    python = ".".join(map(str, sys.version_info[:3]))
-    click.echo(f"bc2ot {__version__} (Python {python})")
-    ctx.exit()
-
-
 @click.group(
     cls=_Commands,
     params=list(GLOBAL_OPTIONS),
@@ -112,12 +108,9 @@ def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -
     To send existing orders:     bc2ot backfill --since 30d
     """,
 )
-@click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_print_version,
+@click.version_option(
+    __version__,
+    message=f"bc2ot %(version)s (Python {platform.python_version()})",
     help="Print the versions of bc2ot and Python.",
 )
 @click.pass_context
@@ -133,10 +126,8 @@ def run(arguments: Sequence[str]) -> int:
     crashed: list[BaseException] = []
 
     def report_crash(error: BaseException) -> None:
-        from onetribe_bc.cli.crash import crash_report
-
         crashed.append(error)
-        write(crash_report(error, arguments))
+        write(_crash_report(error, arguments))
 
     try:
         with _thread_crashes(report_crash):
@@ -151,10 +142,12 @@ def run(arguments: Sequence[str]) -> int:
         discard(sys.stdout)
         return ExitCode.DONE
     except Exception as error:  # noqa: BLE001 - the last resort
-        if _is_interrupt(error):
+        causes = _causes(error)
+        # Python may wrap a KeyboardInterrupt during an import.
+        if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
             write("bc2ot: Interrupted.")
             return ExitCode.INTERRUPTED
-        if problem := next(filter(None, map(_of_the_system, _causes(error))), ""):
+        if problem := next(filter(None, map(_system_limit, causes)), ""):
             write(f"bc2ot: {problem}")
             return ExitCode.CONFIGURATION
         report_crash(error)
@@ -189,19 +182,15 @@ def _thread_crashes(report: Callable[[BaseException], None]) -> Iterator[None]:
         threading.excepthook = before
 
 
-def _is_interrupt(error: BaseException) -> bool:
-    """Whether Ctrl-C caused the error: during an import Python may wrap KeyboardInterrupt."""
-    return any(isinstance(cause, KeyboardInterrupt) for cause in _causes(error))
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return the error and what caused it."""
+    causes = [error]
+    while cause := causes[-1].__cause__ or causes[-1].__context__:
+        causes.append(cause)
+    return causes
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield the error and what caused it."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _of_the_system(error: BaseException) -> str:
+def _system_limit(error: BaseException) -> str:
     """Return which limit of the system ended the command; "" if none did."""
     if isinstance(error, OSError) and error.errno in _UNWRITABLE:
         discard(sys.stdout)
@@ -224,17 +213,21 @@ def _wants_json(arguments: Sequence[str]) -> bool:
     return "--log-format=json" in arguments or ("--log-format", "json") in pairwise(arguments)
 
 
-def _show_error(error: Bc2otError, context: Context) -> None:
-    from onetribe_bc.cli.console import Console
+def _crash_report(error: BaseException, arguments: Sequence[str]) -> str:
+    """Return a bug's type and location.
 
-    console = Console(quiet=context.quiet, log_format=context.log_format)
-    if isinstance(error, InterruptedRunError):
-        hint = "Undelivered orders stay owed: run the command again to continue."
-        console.error("bc2ot: Interrupted.", hint)
-    elif isinstance(error, BusyError):
-        console.busy(error, f"bc2ot: {error}")
-    else:
-        console.error(f"bc2ot: {error}", error.hint)
+    The texts of exceptions, causes included, and the values of arguments are left out: any of
+    them may hold a secret.
+    """
+    command = " ".join(word for word in arguments if word in COMMANDS) or "?"
+    frames = traceback.extract_tb(error.__traceback__)
+    shown = [frame for frame in frames[:-1] if "onetribe_bc" in frame.filename] + frames[-1:]
+    return (
+        "bc2ot: This is a bug in bc2ot. Nothing is lost: undelivered orders stay owed. Please "
+        "report it with these lines:\n"
+        f"  bc2ot {__version__}, Python {platform.python_version()}, {sys.platform}, "
+        f"command {command}, {type(error).__name__}"
+    ) + "".join(f"\n  {Path(at.filename).name}:{at.lineno} {at.name}" for at in shown)
 
 
 def _write(message: str | click.ClickException, *, as_json: bool) -> None:

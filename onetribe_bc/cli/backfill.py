@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 import click
 
-from onetribe_bc.cli.completers import complete_statuses
 from onetribe_bc.cli.context import Context
 from onetribe_bc.cli.options import (
+    COMPLETION_VARIABLE,
     WHEN,
     Whole,
     command,
@@ -26,6 +27,15 @@ from onetribe_bc.commands.backfill import backfill as run_backfill
 from onetribe_bc.commands.backfill import preview
 from onetribe_bc.delivery.context import open_context, policy_of
 from onetribe_bc.delivery.selection import OrderFilter, select
+from onetribe_bc.statuses import STATUSES
+
+
+def _complete_statuses(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    found = [name for name in STATUSES.values() if name.lower().startswith(incomplete.lower())]
+    if os.environ.get(COMPLETION_VARIABLE, "").startswith("bash"):
+        # bash inserts completions unquoted.
+        return [f'"{name}"' if " " in name else name for name in found]
+    return found
 
 
 @command(
@@ -65,7 +75,7 @@ from onetribe_bc.delivery.selection import OrderFilter, select
     "statuses",
     multiple=True,
     metavar="STATUS",
-    shell_complete=complete_statuses,
+    shell_complete=_complete_statuses,
     help="Only orders with this status, by name or ID. Repeatable.",
 )
 @click.option(
@@ -100,9 +110,8 @@ def backfill(
 ) -> int:
     console = cli.console(json=as_json)
     settings = cli.settings(console, {"delivery.workers": workers} if workers else None)
-    ranges = (
-        () if ids is None else read_ids([ids])
-    )  # before signals are handled: reading stdin may block
+    # Before signals are handled: reading stdin may block.
+    ranges = () if ids is None else read_ids([ids])
     with interruptible(console) as clock:
         bounds = window_bounds(since, until, now=clock.now(), timezone=settings.timezone)
         order_filter = OrderFilter(

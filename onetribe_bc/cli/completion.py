@@ -5,9 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from onetribe_bc.cli.completers import COMPLETION_VARIABLE
 from onetribe_bc.cli.context import Context
-from onetribe_bc.cli.options import command
+from onetribe_bc.cli.options import COMPLETION_VARIABLE, command
 
 
 @command(

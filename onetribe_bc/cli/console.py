@@ -27,7 +27,13 @@ from onetribe_bc.cli import discard
 from onetribe_bc.cli.logs import json_line
 from onetribe_bc.cli.summary import progress_text
 from onetribe_bc.delivery.report import Summary
-from onetribe_bc.errors import BusyError, ConfigurationError
+from onetribe_bc.errors import (
+    Bc2otError,
+    BusyError,
+    ConfigurationError,
+    ExitCode,
+    InterruptedRunError,
+)
 from onetribe_bc.secret import mask_secrets
 
 Row = TypeVar("Row")
@@ -62,7 +68,7 @@ class Console:
         self.quiet = quiet
         self.as_json = json
         self._json_log = log_format == "json"
-        self._print_json = print_json or self._write_json
+        self._print_json = print_json
         self._out = _rich(sys.stdout)
         self._err = _rich(sys.stderr)
         self._reader_left = False
@@ -90,11 +96,22 @@ class Console:
         text = f"{message}{separator}{hint}" if hint else message
         self._log(self._folded(text) if fold else text, "error")
 
-    def busy(self, error: BusyError, message: str) -> None:
-        """Print who holds the store; with -q only once that has lasted."""
-        if self.quiet and error.since and datetime.now(UTC) - error.since < LASTING:
-            return
-        self.error(message, error.hint)
+    def failure(self, error: Bc2otError, where: str = "") -> ExitCode:
+        """Print the error that ended a command, after `where`, and return its exit code.
+
+        With -q, say who holds the store only once that has lasted.
+        """
+        if isinstance(error, InterruptedRunError):
+            hint = "Undelivered orders stay owed: run the command again to continue."
+            self.error(f"bc2ot: {where}Interrupted.", hint)
+        elif not (
+            self.quiet
+            and isinstance(error, BusyError)
+            and error.since
+            and datetime.now(UTC) - error.since < LASTING
+        ):
+            self.error(f"bc2ot: {where}{error}", error.hint)
+        return error.exit_code
 
     def notify_from_signal(self, text: str) -> None:
         """Print a message from a signal handler: without rich, whose lock the signal may have
@@ -142,10 +159,10 @@ class Console:
 
     def json(self, value: object) -> None:
         """Print JSON."""
-        self._print_json(value)
-
-    def _write_json(self, value: object) -> None:
-        self.text(json_text(value, indent=2) + "\n")
+        if self._print_json is None:
+            self.text(json_text(value, indent=2) + "\n")
+        else:
+            self._print_json(value)
 
     def text(self, text: str) -> None:
         """Write text as it is, but no secret that this process knows."""
@@ -246,16 +263,14 @@ class Console:
             if (answer := pasted(given)) or may_be_empty:
                 return answer
 
-    def choose(self, question: str, choices: Sequence[str], *, default: int = 0) -> int:
+    def choose(self, question: str, choices: Sequence[str]) -> int:
         """Ask for one of `choices` by its number; returns its index."""
         numbers = self._number(choices)
-        while (answer := self.ask(question, default=str(default + 1))) not in numbers:
+        while (answer := self.ask(question, default="1")) not in numbers:
             self.error(f"Answer with a number from 1 to {len(choices)}.")
         return numbers.index(answer)
 
-    def choose_or_paste(
-        self, question: str, choices: Sequence[str], *, default: int = 0
-    ) -> int | str:
+    def choose_or_paste(self, question: str, choices: Sequence[str], default: int) -> int | str:
         """Ask the same, hidden, as the answer may be a secret that was pasted one question early:
         any text but a number is returned unchanged.
         """
@@ -274,16 +289,8 @@ class Console:
 
 
 def json_text(value: object, *, indent: int | None = None) -> str:
-    """Return JSON in which control characters and marks of direction are escaped."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False, default=str)
-    if text.replace("\n", "").isprintable():
-        return text
-    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
-
-
-def _escaped(character: str) -> str:
-    units = character.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
+    """Return JSON in ASCII, in which a terminal interprets nothing."""
+    return json.dumps(value, indent=indent, default=str).replace("\x7f", "\\u007f")
 
 
 def printable(text: str) -> str:

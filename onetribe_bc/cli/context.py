@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from onetribe_bc.errors import ConfigurationError
 
@@ -27,17 +27,17 @@ class Context:
     no_input: bool = False
     warns: bool = True
 
-    def for_store(self, name: str | None) -> Context:
-        """Return the same options for another store."""
-        return replace(self, store=name)
-
-    def console(self, *, json: bool = False) -> Console:
+    def console(
+        self, *, json: bool = False, print_json: Callable[[Any], None] | None = None
+    ) -> Console:
         """Return where to write, and send the package's log there."""
         from onetribe_bc.cli.console import Console
         from onetribe_bc.cli.logs import set_up_logging
 
         set_up_logging(self.verbose, self.log_format, quiet=self.quiet)
-        return Console(quiet=self.quiet, json=json, log_format=self.log_format)
+        return Console(
+            quiet=self.quiet, json=json, log_format=self.log_format, print_json=print_json
+        )
 
     def settings(self, console: Console, overrides: Mapping[str, object] | None = None) -> Settings:
         """Load the configuration. Raises ConfigurationError."""

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import click
 
-from onetribe_bc.api.webhook import MAX_CALLBACK_BYTES, SECRET_HEADER, Callback, Verifier
+from onetribe_bc.api.webhook import MAX_CALLBACK_BYTES, SECRET_HEADER, Callback
 from onetribe_bc.cli.console import Console
 from onetribe_bc.cli.context import Context
-from onetribe_bc.cli.options import command, fill_in, json_option
+from onetribe_bc.cli.options import command, fill_in, json_option, warn_visible
 from onetribe_bc.cli.running import show_run
 from onetribe_bc.cli.signals import interruptible
 from onetribe_bc.cli.summary import summary_json
@@ -38,10 +38,6 @@ _HINTS = {
     "header given twice": "A header that authenticates it was passed twice, with different values.",
 }
 """By the reason of a NotAuthenticError."""
-
-_HEADERS_FILE_HINT = (
-    """Write lines of NAME: VALUE, or a JSON object such as {"webhook-id": "msg_…"}."""
-)
 
 
 @command(
@@ -108,21 +104,17 @@ def handle_callback(
             hint="Set bigcommerce.client_secret or receiver.secret; or pass --trusted, if only "
             "BigCommerce can write to the queue.",
         )
-    callback = _take(body, passed, verifier, settings.need_store_hash())
-    return _deliver(console, settings, callback, as_json=as_json)
-
-
-def _take(
-    body: bytes, headers: Iterable[tuple[str, str]], verifier: Verifier | None, store_hash: str
-) -> Callback:
     try:
-        return take_callback(body, headers, verifier=verifier, store_hash=store_hash)
+        callback = take_callback(
+            body, passed, verifier=verifier, store_hash=settings.need_store_hash()
+        )
     except NotAuthenticError as error:
         error.hint = _HINTS.get(error.reason, "")
         raise
+    return _deliver(console, settings, callback)
 
 
-def _deliver(console: Console, settings: Settings, callback: Callback, *, as_json: bool) -> int:
+def _deliver(console: Console, settings: Settings, callback: Callback) -> int:
     facts = {
         "store_hash": callback.store_hash,
         "scope": callback.scope,
@@ -132,7 +124,7 @@ def _deliver(console: Console, settings: Settings, callback: Callback, *, as_jso
     }
     if callback.order_id is None:
         console.info(f"Ignored {callback.scope}: {callback.ignored}.")
-        if as_json:
+        if console.as_json:
             console.json({**facts, "complete": True, "ended_by": None, **summary_json(Summary())})
         return 0
     console.info(f"Store {callback.store_hash}, {callback.scope}, order {callback.order_id}.")
@@ -140,18 +132,22 @@ def _deliver(console: Console, settings: Settings, callback: Callback, *, as_jso
         interruptible(console) as clock,
         open_context(settings, clock, policy_of(settings, retry_failed=False)) as context,
     ):
-        reports = deliver_callback(context, callback.order_id)
-        return show_run(console, reports, expected=None, facts=facts if as_json else None)
+        return show_run(console, deliver_callback(context, callback.order_id), facts)
+
+
+# No error quotes the value of a header. Errors in what the caller wrote are ConfigurationErrors:
+# the callback may be valid.
 
 
 def _parse_options(
     console: Console, texts: Iterable[str], of_configuration: Collection[str]
 ) -> Iterator[tuple[str, str]]:
-    """Yield headers from NAME:VALUE. Raises InputError for a malformed one, and ConfigurationError
-    for an unset variable; neither quotes a value.
-    """
     for text in texts:
-        name, value = _split(text)
+        try:
+            name, value = _split(text)
+        except ValueError as problem:
+            hint = "Write NAME:VALUE, as in HTTP."
+            raise InputError(f"The option --header {problem}.", hint=hint) from None
         for variable in variables_in(value):
             if variable.startswith("BC2OT_") or variable in of_configuration:
                 # Otherwise, a client that sends this reference as its header would be accepted.
@@ -161,59 +157,43 @@ def _parse_options(
                     "--headers-file.",
                 )
         if name.lower() == SECRET_HEADER.lower() and "${" not in value:
-            console.warning(
-                f"other users of this machine can see the value of the header {SECRET_HEADER} in "
-                f"the list of processes. Better: --header '{SECRET_HEADER}:${{NAME}}', with single "
-                "quotes, or --headers-file."
-            )
+            better = f"--headers-file, or --header '{SECRET_HEADER}:${{NAME}}'"
+            warn_visible(console, f"the value of the header {SECRET_HEADER}", better)
         try:
-            filled = fill_in(value, os.environ)
+            yield name, fill_in(value, os.environ)
         except InputError as error:
             raise ConfigurationError(str(error), hint=error.hint) from None
-        yield name, filled
 
 
-def _read_headers(file: str) -> Iterator[tuple[str, str]]:
-    """Yield headers from a file. Raises ConfigurationError, which quotes no value: the caller
-    wrote the file, so the callback may be valid.
-    """
+def _read_headers(file: str) -> list[tuple[str, str]]:
     try:
-        text = decode_utf8(_read(file, "headers file"))
+        return _parse_headers(decode_utf8(_read(file, "headers file")))
     except ValueError as problem:
-        raise ConfigurationError(f"The headers file {problem}.", hint=_HEADERS_FILE_HINT) from None
+        hint = 'Write lines of NAME: VALUE, or a JSON object such as {"webhook-id": "msg_…"}.'
+        raise ConfigurationError(f"The headers file {problem}.", hint=hint) from None
+
+
+def _parse_headers(text: str) -> list[tuple[str, str]]:
     if not text.lstrip().startswith("{"):
-        try:
-            yield from [_split(line) for line in text.splitlines() if line.strip()]
-        except InputError as error:
-            raise ConfigurationError(
-                f"Invalid headers file. {error}", hint=_HEADERS_FILE_HINT
-            ) from None
-        return
+        return [_split(line) for line in text.splitlines() if line.strip()]
     try:
         headers = json.loads(text)
     except (ValueError, RecursionError):
-        raise ConfigurationError(
-            "The headers file starts like a JSON object but is not one.", hint=_HEADERS_FILE_HINT
-        ) from None
-    for name, value in headers.items():
-        if not isinstance(value, str):
-            raise ConfigurationError(
-                "The headers file has a value that is not a string.", hint=_HEADERS_FILE_HINT
-            )
-        yield name, value
+        raise ValueError("starts like a JSON object but is not one") from None
+    if not all(isinstance(value, str) for value in headers.values()):
+        raise ValueError("has a value that is not a string")
+    return list(headers.items())
 
 
 def _split(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
-        raise InputError("A header has no name or no colon.", hint="Write NAME:VALUE, as in HTTP.")
+        raise ValueError("has a header without a name or a colon")
     return name.strip(), value.strip()
 
 
 def _read(file: str, what: str) -> bytes:
-    """Read a file or stdin, up to one byte more than a callback may have. Raises
-    ConfigurationError, since the callback may be valid.
-    """
+    """Read a file or stdin, up to one byte more than a callback may have."""
     try:
         if file == "-":
             return sys.stdin.buffer.read(MAX_CALLBACK_BYTES + 1)

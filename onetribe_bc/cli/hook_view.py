@@ -37,14 +37,14 @@ class HookView:
         return mask_destination(destination, self.settings.onetribe.url)
 
     def is_onetribe(self, hook: Hook) -> bool:
-        """Whether the hook points to the configured One Tribe URL."""
+        """Whether the webhook points to the configured One Tribe URL."""
         url = self.settings.onetribe.url
         return url is not None and same_destination(url.reveal(), hook.destination)
 
     def line(self, hook: Hook) -> str:
-        """Describe a hook in one line."""
+        """Describe a webhook in one line."""
         activity = "" if hook.is_active else ", inactive"
-        return f"hook {hook.id}, {hook.scope} to {self.masked(hook.destination)}{activity}"
+        return f"webhook {hook.id}, {hook.scope} to {self.masked(hook.destination)}{activity}"
 
     # Outcomes
 
@@ -90,8 +90,8 @@ class HookView:
                 asked, returned = self.masked(asked), self.masked(returned)
             unseen = " (they differ in what is masked)" if asked == returned else ""
             self.console.error(
-                f"Hook {hook.id}: BigCommerce was asked for the {name} {asked} and returned "
-                f"{returned}{unseen}."
+                f"Webhook {hook.id}: bc2ot asked BigCommerce for the {name} {asked}, and it "
+                f"returned {returned}{unseen}."
             )
         if outcome.differs:
             self.console.info(
@@ -110,32 +110,39 @@ class HookView:
             **self._hook_json(hook, "active" if hook.is_active else "inactive"),
         }
 
-    # Hooks
+    # Webhooks
 
     def print_hook(self, listing: Listing) -> None:
-        """Print the one hook of the listing, with all of its fields."""
+        """Print the one webhook of the listing, with all of its fields."""
         (hook,) = listing.hooks
-        status = listing.status(hook)
+        facts = self._hook_json(hook, listing.status(hook))
         if self.console.as_json:
-            self.console.json(self._hook_json(hook, status))
+            self.console.json(facts)
         else:
-            headers = ", ".join(f"{name}={MASK}" for name in hook.headers) or "none"
-            for name, value in (
-                ("id", hook.id),
-                ("scope", hook.scope),
-                ("destination", self.masked(hook.destination)),
-                ("status", status),
-                ("headers", headers),
-                ("created", self._local(hook.created_at)),
-                ("updated", self._local(hook.updated_at)),
-            ):
-                self.console.data(f"{name:<12} {value}")
+            for name in ("id", "scope", "destination", "status"):
+                self.console.data(f"{name:<12} {facts[name]}")
+            headers = ", ".join(f"{name}={MASK}" for name in hook.headers)
+            self.console.data(f"headers      {headers or 'none'}")
+            self.console.data(f"created      {self._local(hook.created_at)}")
+            self.console.data(f"updated      {self._local(hook.updated_at)}")
         self._print_state(listing)
 
     def print_listing(self, listing: Listing) -> None:
-        """Print a table of the hooks."""
+        """Print a table of the webhooks."""
         if self.console.as_json:
-            self.console.json(self._listing_json(listing))
+            blocked = [
+                {**asdict(each), "destination": self.masked(each.destination)}
+                for each in listing.blocked
+            ]
+            self.console.json(
+                {
+                    "store_hash": self.settings.bigcommerce.store_hash,
+                    "hooks": [
+                        self._hook_json(hook, listing.status(hook)) for hook in listing.hooks
+                    ],
+                    "blocked_domains": blocked,
+                }
+            )
         elif listing.hooks:
             columns: dict[str, Callable[[Hook], object]] = {
                 "ID": lambda hook: hook.id,
@@ -149,16 +156,6 @@ class HookView:
         else:
             self.console.info(f"No webhook found. {INVISIBLE}")
         self._print_state(listing)
-
-    def _listing_json(self, listing: Listing) -> Mapping[str, object]:
-        return {
-            "store_hash": self.settings.bigcommerce.store_hash,
-            "hooks": [self._hook_json(hook, listing.status(hook)) for hook in listing.hooks],
-            "blocked_domains": [
-                {**asdict(each), "destination": self.masked(each.destination)}
-                for each in listing.blocked
-            ],
-        }
 
     def _hook_json(self, hook: Hook, status: str) -> Mapping[str, object]:
         return {
@@ -174,7 +171,7 @@ class HookView:
         }
 
     def _print_state(self, listing: Listing) -> None:
-        """Print what BigCommerce itself has deactivated or blocked, and the fix."""
+        """Print which webhooks BigCommerce itself has deactivated or blocked, and the fix."""
         off = [str(hook.id) for hook in listing.hooks if hook.id in listing.deactivated]
         if off:
             self.console.info(
@@ -188,7 +185,9 @@ class HookView:
                 f"{blocked.time_left_s} s: too many callbacks failed{reasons}."
             )
         if listing.problem:
-            self.console.warning(f"deactivated hooks may be shown as inactive: {listing.problem}")
+            self.console.warning(
+                f"deactivated webhooks may be shown as inactive: {listing.problem}"
+            )
 
     def _local(self, time: datetime | None) -> str:
         return "" if time is None else format_time(time, self.settings.timezone)

@@ -16,6 +16,7 @@ import click
 from onetribe_bc.api.bigcommerce import ApiVersion
 from onetribe_bc.api.hooks import (
     ORDER_CREATED,
+    ORDER_SCOPES,
     check_destination,
     check_header,
     check_scope,
@@ -23,17 +24,23 @@ from onetribe_bc.api.hooks import (
     nearest_scope,
 )
 from onetribe_bc.api.webhook import SECRET_HEADER
-from onetribe_bc.cli.completers import complete_scopes
 from onetribe_bc.cli.console import Console
 from onetribe_bc.cli.context import Context
 from onetribe_bc.cli.hook_view import HookView
-from onetribe_bc.cli.options import Group, Whole, command, fill_in, json_option
+from onetribe_bc.cli.options import (
+    Group,
+    Whole,
+    command,
+    fill_in,
+    json_option,
+    warn_visible,
+)
 from onetribe_bc.cli.signals import interruptible
 from onetribe_bc.clock import Clock
 from onetribe_bc.commands.hooks import INVISIBLE, Change, Outcome, Wanted, Webhooks
 from onetribe_bc.config.receiver_secret import make_receiver_secret, receiver_secret_file
 from onetribe_bc.delivery.context import connect_bigcommerce
-from onetribe_bc.errors import ConfigurationError, InputError
+from onetribe_bc.errors import ConfigurationError, ExitCode, InputError
 from onetribe_bc.text import plural
 
 DEFAULT_SCOPES = (ORDER_CREATED,)
@@ -70,10 +77,18 @@ hooks = Group(
 )
 
 
+def _complete_scopes(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    return [scope for scope in ORDER_SCOPES if scope.startswith(incomplete)]
+
+
 def _scope_option(text: str, **attributes: Any) -> Callable[[Any], Any]:
     return click.option(
-        "--scope", metavar="SCOPE", shell_complete=complete_scopes, help=text, **attributes
+        "--scope", metavar="SCOPE", shell_complete=_complete_scopes, help=text, **attributes
     )
+
+
+def _destination_option(text: str) -> Callable[[Any], Any]:
+    return click.option("--destination", metavar="URL", help=f"{text} '${{NAME}}' works.")
 
 
 def _hooks_command(
@@ -117,11 +132,7 @@ def _hooks_command(
         "store/order/updated, too]",
         multiple=True,
     ),
-    click.option(
-        "--destination",
-        metavar="URL",
-        help="URL to call: https, port 443. '${NAME}' works here, too.  [default: One Tribe's URL]",
-    ),
+    _destination_option("URL to call: https, port 443 (default: One Tribe's URL)."),
     click.option(
         "--receiver",
         metavar="URL",
@@ -152,8 +163,7 @@ def create(
         wanted_headers = _with_secret(view, url, wanted_headers)
     adds_headers = receiver is not None and not headers
     wanted = Wanted(None, url, not inactive, wanted_headers, adds_headers)
-    with _connect(view) as (webhooks, clock):
-        done, code = view.follow(webhooks.create(scopes, wanted), clock)
+    done, code = _change(view, lambda webhooks: webhooks.create(scopes, wanted))
     _print_next_step(view, done, to_receiver=receiver is not None)
     return code
 
@@ -172,9 +182,7 @@ def create(
       bc2ot hooks list --destination '${BC2OT_ONETRIBE_URL}' --json
     """,
     _scope_option("Only webhooks with this scope."),
-    click.option(
-        "--destination", metavar="URL", help="Only webhooks to this URL. '${NAME}' works."
-    ),
+    _destination_option("Only webhooks to this URL."),
     _activity_option,
 )
 def list_(
@@ -214,7 +222,7 @@ def show(view: HookView, hook_id: int) -> int:
     """,
     _id_argument,
     _scope_option("Event to subscribe to."),
-    click.option("--destination", metavar="URL", help="URL to call. '${NAME}' works here, too."),
+    _destination_option("URL to call."),
     _header_option,
     _activity_option,
 )
@@ -234,9 +242,7 @@ def update(
     wanted = Wanted(scope, url, is_active, _parse_headers(view.console, headers))
     wanted.check()
     _check_scopes(view.console, [scope] if scope else [])
-    with _connect(view) as (webhooks, clock):
-        _, code = view.follow([webhooks.update(hook_id, wanted)], clock)
-    return code
+    return _change(view, lambda webhooks: [webhooks.update(hook_id, wanted)])[1]
 
 
 @_hooks_command(
@@ -252,7 +258,7 @@ def update(
     _ids_argument,
 )
 def enable(view: HookView, ids: tuple[int, ...]) -> int:
-    return _switch(view, ids, is_active=True)
+    return _change(view, lambda webhooks: webhooks.switch(ids, is_active=True))[1]
 
 
 @_hooks_command(
@@ -268,7 +274,7 @@ def enable(view: HookView, ids: tuple[int, ...]) -> int:
     _ids_argument,
 )
 def disable(view: HookView, ids: tuple[int, ...]) -> int:
-    return _switch(view, ids, is_active=False)
+    return _change(view, lambda webhooks: webhooks.switch(ids, is_active=False))[1]
 
 
 @_hooks_command(
@@ -294,9 +300,7 @@ def delete(view: HookView, ids: tuple[int, ...], every: bool, yes: bool) -> int:
         raise click.UsageError("`hooks delete` asks first and needs a terminal; or pass --yes.")
     if every or not yes:
         ids = _choose(view, ids, every=every, yes=yes)
-    with _connect(view) as (webhooks, clock):
-        _, code = view.follow(webhooks.delete(ids), clock)
-    return code
+    return _change(view, lambda webhooks: webhooks.delete(ids))[1]
 
 
 @contextmanager
@@ -308,17 +312,15 @@ def _connect(view: HookView) -> Iterator[tuple[Webhooks, Clock]]:
         yield Webhooks(client, view.api_version), clock
 
 
-def _switch(view: HookView, ids: tuple[int, ...], *, is_active: bool) -> int:
+def _change(
+    view: HookView, change: Callable[[Webhooks], Iterable[Outcome]]
+) -> tuple[list[Outcome], ExitCode]:
     with _connect(view) as (webhooks, clock):
-        _, code = view.follow(webhooks.switch(ids, is_active=is_active), clock)
-    return code
+        return view.follow(change(webhooks), clock)
 
 
 def _choose(view: HookView, ids: tuple[int, ...], *, every: bool, yes: bool) -> tuple[int, ...]:
-    """Show the webhooks to delete, ask, and return their IDs.
-
-    An ID that the token cannot see stays among them, to be reported like the others.
-    """
+    """Show the webhooks to delete, ask, and return their IDs, with those that do not exist."""
     with _connect(view) as (webhooks, _):
         visible = webhooks.client.list_hooks(api_version=view.api_version)
     found = [hook for hook in visible if every or hook.id in ids]
@@ -355,7 +357,6 @@ def _print_next_step(view: HookView, outcomes: Iterable[Outcome], *, to_receiver
 
 
 def _onetribe_url(view: HookView) -> str:
-    """Return the configured URL. Raises InputError if BigCommerce could not call it."""
     url = view.settings.need_onetribe_url().reveal()
     try:
         check_destination(url)
@@ -370,10 +371,7 @@ def _onetribe_url(view: HookView) -> str:
 
 def _fill_in_destination(console: Console, text: str) -> str:
     if "${" not in text and destination_secrets(text):
-        console.warning(
-            "the destination seems to hold a key, which other users of this machine can see in "
-            "the list of processes. Better: --destination '${NAME}', with single quotes."
-        )
+        warn_visible(console, "what seems to be the destination's key", "--destination '${NAME}'")
     return fill_in(text, os.environ)
 
 
@@ -387,10 +385,7 @@ def _parse_headers(console: Console, texts: Iterable[str]) -> Mapping[str, str] 
         if name.lower() in (known.lower() for known in headers):
             raise InputError(f"The header {name} is given twice.")
         if "${" not in given:
-            console.warning(
-                f"the value of the header {name} can be seen by other users of this machine in "
-                f"the list of processes. Better: --header '{name}=${{NAME}}', with single quotes."
-            )
+            warn_visible(console, f"the value of the header {name}", f"--header '{name}=${{NAME}}'")
         headers[name] = value
     return headers or None
 
@@ -398,10 +393,7 @@ def _parse_headers(console: Console, texts: Iterable[str]) -> Mapping[str, str] 
 def _with_secret(
     view: HookView, receiver: str, headers: Mapping[str, str] | None
 ) -> Mapping[str, str]:
-    """Add the header that the receiver verifies; create its secret if there is none.
-
-    Raises InputError and ConfigurationError.
-    """
+    """Add the header that the receiver verifies; create its secret if there is none."""
     check_destination(receiver)
     headers = headers or {}
     if SECRET_HEADER.lower() in (name.lower() for name in headers):

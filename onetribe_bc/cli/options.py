@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from onetribe_bc.cli.completers import complete_stores
 from onetribe_bc.cli.context import Context
 from onetribe_bc.errors import InputError
 
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
+    from onetribe_bc.cli.console import Console
     from onetribe_bc.ids import IdRange
+
+
+COMPLETION_VARIABLE = "_BC2OT_COMPLETE"
+"""Set by a shell that requests completions."""
 
 
 # The global options, which every command accepts
@@ -47,6 +52,14 @@ def _store_in_context(ctx: click.Context, option: click.Parameter, value: Any) -
         raise click.UsageError("-v and -q contradict each other.")
 
 
+def _complete_stores(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    from onetribe_bc.config import store_names
+
+    path = None if ctx.obj is None else ctx.obj.config
+    names = store_names(path=path, environ=os.environ, cwd=Path.cwd())
+    return [name for name in names if name.startswith(incomplete)]
+
+
 GLOBAL_OPTIONS = (
     _GlobalOption(
         "--config",
@@ -57,7 +70,7 @@ GLOBAL_OPTIONS = (
     _GlobalOption(
         "--store",
         metavar="NAME",
-        shell_complete=complete_stores,
+        shell_complete=_complete_stores,
         help="Store to use, by its name in the file.  [default: the one at the top]",
     ),
     _GlobalOption("-v", "--verbose", count=True, help="Show each request; -vv also shows waits."),
@@ -166,22 +179,18 @@ WHEN = (
 def read_ids(texts: Sequence[str]) -> list[IdRange]:
     """Parse IDs and ranges; `-` stands for the content of stdin. Raises InputError."""
     from onetribe_bc.ids import merge, parse_id_lines, parse_ids
+    from onetribe_bc.text import decode_utf8
 
     ranges = parse_ids(text for text in texts if text != "-")
     if "-" in texts:
-        ranges = merge([*ranges, *parse_id_lines(_read_stdin())])
+        try:
+            lines = decode_utf8(sys.stdin.buffer.read())
+        except ValueError as problem:
+            raise InputError(f"The list of IDs on stdin {problem}.") from None
+        ranges = merge([*ranges, *parse_id_lines(lines)])
     if not ranges:
         raise InputError("No order ID was given.", hint="Pass IDs such as 218, or - for stdin.")
     return ranges
-
-
-def _read_stdin() -> str:
-    from onetribe_bc.text import decode_utf8
-
-    try:
-        return decode_utf8(sys.stdin.buffer.read())
-    except ValueError as problem:
-        raise InputError(f"The list of IDs on stdin {problem}.") from None
 
 
 def window_bounds(
@@ -194,6 +203,14 @@ def window_bounds(
     last = None if until is None else parse_time(until, now=now, timezone=timezone, end=True)
     Window(first, last)
     return first, last
+
+
+def warn_visible(console: Console, what: str, better: str) -> None:
+    """Warn about a secret that is part of the command line."""
+    console.warning(
+        f"other users of this machine can see {what} in the list of processes. Better: {better}, "
+        "with single quotes."
+    )
 
 
 def fill_in(text: str, environ: Mapping[str, str]) -> str:

@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from onetribe_bc.cli.completers import complete_states
 from onetribe_bc.cli.console import Console, json_text
 from onetribe_bc.cli.context import Context
 from onetribe_bc.cli.options import all_stores_option, command, json_option
@@ -165,6 +164,10 @@ def history(cli: Context, order_id: int, as_json: bool) -> int:
     return ExitCode.DONE
 
 
+def _complete_states(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    return [state for state in State if state.startswith(incomplete.lower())]
+
+
 @command(
     "export",
     help="""Write one line per order to stdout: its state, the SHA-256 of what was sent, when, and
@@ -189,7 +192,7 @@ def history(cli: Context, order_id: int, as_json: bool) -> int:
     "states",
     multiple=True,
     metavar="STATE",
-    shell_complete=complete_states,
+    shell_complete=_complete_states,
     help="Only orders in this state: pending, sending, delivered, unknown, failed, skipped or "
     "gone. Repeatable.  [default: all]",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -11,7 +12,7 @@ import click
 from onetribe_bc.cli.console import Console
 from onetribe_bc.cli.context import Context, working_directory
 from onetribe_bc.config import Settings, load, store_names
-from onetribe_bc.errors import WORST_FIRST, Bc2otError, BusyError, ConfigurationError, ExitCode
+from onetribe_bc.errors import WORST_FIRST, Bc2otError, ConfigurationError, ExitCode
 
 Work = Callable[[Console, Settings], int]
 
@@ -38,7 +39,7 @@ def for_stores(
     results: list[dict[str, object]] = []
     codes = [ExitCode.DONE]
     for name in _names(cli):
-        result = _run_store(cli.for_store(name), work, console, unusable)
+        result = _run_store(replace(cli, store=name), work, console, unusable)
         results.append(result)
         codes.append(ExitCode(result["exit_code"]))
         if codes[-1] is ExitCode.INTERRUPTED:
@@ -54,30 +55,20 @@ def _run_store(
     console: Console,
     unusable: Callable[[Console, ConfigurationError], int] | None,
 ) -> dict[str, Any]:
-    """Run `work` for one store of several; returns its exit code, error and JSON output."""
     title = f"Store {cli.store or '(top of the file)'}"
     console.info(f"{title}:")
     printed: dict[str, Any] = {}
-    own = Console(
-        quiet=cli.quiet,
-        json=console.as_json,
-        log_format=cli.log_format,
-        print_json=printed.update,
-    )
+    own = cli.console(json=console.as_json, print_json=printed.update)
     message = settings = None
     try:
         settings = cli.settings(console)
         code = work(own, settings)
     except Bc2otError as error:
         message = str(error)
-        if isinstance(error, BusyError):
-            console.busy(error, f"bc2ot: {title}: {error}")
-            code = error.exit_code
-        elif unusable and settings is None and isinstance(error, ConfigurationError):
+        if unusable and settings is None and isinstance(error, ConfigurationError):
             code = unusable(own, error)
         else:
-            console.error(f"bc2ot: {title}: {error}", error.hint)
-            code = error.exit_code
+            code = console.failure(error, f"{title}: ")
     return {"store": cli.store, "exit_code": code, "error": message, **printed}
 
 
