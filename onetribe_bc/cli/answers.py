@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,14 +51,15 @@ class Answers:
     `unchecked` has the names of settings whose environment variable is kept although unset here.
     """
 
+    console: Console
     environ: Mapping[str, str]
     cwd: Path
     directories: UserDirectories
     sources: dict[str, Source] = field(default_factory=dict)
     unchecked: set[str] = field(default_factory=set)
 
-    def value(self, setting: Setting, console: Console | None = None) -> Any:
-        """Return the value of `setting`; warnings about its file go to `console`.
+    def value(self, setting: Setting, *, warn: bool = False) -> Any:
+        """Return the value of `setting`; with `warn`, show warnings about its file.
 
         Raises InputError; ConfigurationError for what a file contains and for BC2OT_API_URL.
         """
@@ -66,9 +68,8 @@ class Answers:
             return setting.default
         reader = Reader(self.environ, self.directories)
         value = reader.read(source, setting.name)
-        if console is not None:
-            for warning in reader.warnings:
-                console.warning(str(warning))
+        for warning in reader.warnings if warn else ():
+            self.console.warning(str(warning))
         return value
 
     def variables(self) -> list[str]:
@@ -78,16 +79,15 @@ class Answers:
 
     def overridden(self) -> list[str]:
         """Return the variables whose value here differs from the file, which they override."""
-        reader = Reader(self.environ, self.directories)
         found = []
         for name, variable in from_environment(self.environ).items():
             if name in self.sources and name not in self.unchecked:
-                try:
-                    differs = reader.read(variable, name) != self.value(SETTINGS[name])
-                except Bc2otError:
-                    differs = True
-                if differs:
-                    found.append(SETTINGS[name].variable)
+                setting = SETTINGS[name]
+                with suppress(Bc2otError):
+                    own = Reader(self.environ, self.directories).read(variable, name)
+                    if own == self.value(setting):
+                        continue
+                found.append(setting.variable)
         return found
 
     # Options and the environment
@@ -122,20 +122,20 @@ class Answers:
 
     # Questions
 
-    def ask_store_hash(self, console: Console) -> None:
+    def ask_store_hash(self) -> None:
         """Prompt until the store hash is valid."""
         before = self.sources.get(STORE_HASH.name)
         default = str(before.raw) if before else ""
         while True:
-            self._set_store_hash(console.ask("Store hash or API path", default=default), _REFUSED)
+            text = self.console.ask("Store hash or API path", default=default)
+            self._set_store_hash(text, _REFUSED)
             try:
                 self.value(STORE_HASH)
-            except InputError as error:
-                console.error(str(error), fold=True)
-            else:
                 return
+            except InputError as error:
+                self.console.error(str(error), fold=True)
 
-    def ask_secret(self, secret: SecretQuestion, console: Console) -> None:
+    def ask_secret(self, secret: SecretQuestion) -> None:
         """Prompt for a secret, or where it is, until it is valid.
 
         A variable that is not set may be kept; its setting is then in `unchecked`.
@@ -144,35 +144,34 @@ class Answers:
         self.unchecked.discard(name)
         while True:
             try:
-                source = self._ask_source(secret, self.sources.get(name), console)
+                source = self._ask_source(secret.label, self.sources.get(name))
                 self.sources[name] = source
                 if not source.has_variables or self.environ.get(_variable_name(source)):
-                    self.value(secret.setting, console)
+                    self.value(secret.setting, warn=True)
                     return
             except (InputError, ConfigurationError) as error:  # the latter for a file's content
-                console.error(str(error), fold=True)
+                self.console.error(str(error), fold=True)
             else:
-                if console.confirm("It is not set here. Keep it unchecked?"):
+                if self.console.confirm("It is not set here. Keep it unchecked?"):
                     self.unchecked.add(name)
                     return
 
-    def _ask_source(
-        self, secret: SecretQuestion, before: Source | None, console: Console
-    ) -> Source:
-        way = console.choose_or_paste("How", _WAYS, default=_way(before))
+    def _ask_source(self, label: str, before: Source | None) -> Source:
+        ask = self.console.ask
+        way = self.console.choose_or_paste("How", _WAYS, _way(before))
         if isinstance(way, str):
             return self._source(way)
         again = before if _way(before) == way else None
         if way == _VARIABLE:
             default = _variable_name(again) if again else ""
-            return self._in_variable(console.ask("Name of the variable", default=default))
+            return self._in_variable(ask("Name of the variable", default=default))
         if way == _FILE:
-            default = str(again.raw) if again else ""
-            return self._in_file(console.ask("Path of the file", default=default))
-        keeps = "; Enter keeps the previous one" if again else ""
-        question = f"{secret.label} (hidden{keeps})"
-        text = console.ask(question, hidden=True, may_be_empty=again is not None)
-        return self._source(text) if text or not again else again
+            return self._in_file(ask("Path of the file", default=str(again.raw) if again else ""))
+        if again is None:
+            return self._source(ask(f"{label} (hidden)", hidden=True))
+        question = f"{label} (hidden; Enter keeps the previous one)"
+        text = ask(question, hidden=True, may_be_empty=True)
+        return self._source(text) if text else again
 
     # Sources; `where` is how errors begin
 

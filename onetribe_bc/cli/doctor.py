@@ -23,11 +23,8 @@ from onetribe_bc.config import Settings
 from onetribe_bc.doctor import Finding, Level, examine, failed, worst
 from onetribe_bc.errors import ConfigurationError, ExitCode
 
-_INDENT = 2
-_MARK = 4
-"""The width of the level before each finding."""
-_NARROWEST = 30
-"""On narrower terminals, leave wrapping to the terminal."""
+_UNWRAPPED = 1_000_000
+"""The width of lines in a pipe or a file."""
 
 
 @command(
@@ -83,8 +80,7 @@ class _Report:
         self._store_hash = store_hash
         self._as_json = as_json
         self._found: list[Finding] = []
-        width = shutil.get_terminal_size().columns if console.is_terminal else 0
-        self._width = width if width >= _NARROWEST else 0
+        self._width = shutil.get_terminal_size().columns if console.is_terminal else _UNWRAPPED
 
     def run(self, findings: Iterable[Finding], *, offer_fix: bool) -> int:
         """Print the findings as they are found, and return the exit code."""
@@ -109,25 +105,19 @@ class _Report:
             if title:
                 self._console.data(title)
                 title = ""
-            self._print_line(f"{finding.level:<{_MARK}}", finding.text)
+            self._print_line(finding.level, finding.text)
             if finding.hint:
-                self._print_line(" " * _MARK, f"-> {finding.hint}")
+                self._print_line("", f"-> {finding.hint}")
 
     def _print_line(self, mark: str, text: str) -> None:
-        """Print `text` after `mark`, wrapped on a terminal."""
-        begin = f"{' ' * _INDENT}{mark}  "
-        line = " ".join(text.split())
-        if self._width:
-            line = textwrap.fill(
-                line,
-                self._width,
-                initial_indent=begin,
-                subsequent_indent=" " * len(begin),
-                break_on_hyphens=False,
-                break_long_words=False,
-            )
-        else:
-            line = begin + line
+        line = textwrap.fill(
+            " ".join(text.split()),
+            self._width,
+            initial_indent=f"  {mark:<4}  ",
+            subsequent_indent=" " * 8,
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
         self._console.data(line)
 
     def _document(self, *, complete: bool) -> dict[str, object]:

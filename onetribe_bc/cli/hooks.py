@@ -43,7 +43,6 @@ from onetribe_bc.delivery.context import connect_bigcommerce
 from onetribe_bc.errors import ConfigurationError, ExitCode, InputError
 from onetribe_bc.text import plural
 
-DEFAULT_SCOPES = (ORDER_CREATED,)
 RECEIVER_SCOPES = (ORDER_CREATED, "store/order/updated")
 """The first reports a new order, even an incomplete one; the second each change of it."""
 
@@ -157,7 +156,7 @@ def create(
     wanted_headers = _parse_headers(view.console, headers)
     given = destination if receiver is None else receiver
     url = _onetribe_url(view) if given is None else _fill_in_destination(view.console, given)
-    scopes = scope or (DEFAULT_SCOPES if receiver is None else RECEIVER_SCOPES)
+    scopes = scope or ((ORDER_CREATED,) if receiver is None else RECEIVER_SCOPES)
     _check_scopes(view.console, scopes)
     if receiver is not None:
         wanted_headers = _with_secret(view, url, wanted_headers)

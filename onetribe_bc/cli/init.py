@@ -68,10 +68,8 @@ def init(
     onetribe_url_file: str | None,
     **options: Any,
 ) -> int:
-    if access_token_env and access_token_file:
-        raise click.UsageError("Set --access-token-env or --access-token-file, not both.")
-    if onetribe_url_env and onetribe_url_file:
-        raise click.UsageError("Set --onetribe-url-env or --onetribe-url-file, not both.")
+    if (access_token_env and access_token_file) or (onetribe_url_env and onetribe_url_file):
+        raise click.UsageError("Pass the -env or the -file option for a secret, not both.")
     if options["hook"] and not options["check"]:
         raise click.UsageError("--hook and --no-check contradict each other.")
     if cli.store is not None:
@@ -84,7 +82,7 @@ def init(
             "`init` asks questions and needs a terminal. In scripts, run `bc2ot --no-input init` "
             "with options; see `bc2ot init --help`."
         )
-    answers = Answers(os.environ, working_directory(), UserDirectories.of_user())
+    answers = Answers(console, os.environ, working_directory(), UserDirectories.of_user())
     answers.take_api_url()
     answers.take_store_hash(store_hash)
     answers.take_secret(ACCESS_TOKEN, access_token_env, access_token_file)

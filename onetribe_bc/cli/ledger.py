@@ -178,7 +178,7 @@ def copy_(cli: Context, source: str) -> int:
 
 
 def _check_exists(location: Location) -> None:
-    """Opening a file would create it. Raises ConfigurationError."""
+    # Opening a file would create it.
     if isinstance(location, Path) and not location.exists():
         raise ConfigurationError(
             f"There is no ledger {location}.", hint="Create it: bc2ot ledger create"

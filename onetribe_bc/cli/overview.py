@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -18,43 +18,37 @@ from onetribe_bc.doctor.ledger import check_ledger, inspect_file
 from onetribe_bc.errors import Bc2otError
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """The current situation, and its commands with what each does."""
 
     situation: str
-    commands: Sequence[tuple[str, str]]
+    commands: Mapping[str, str]
 
 
+_DOCTOR = {"bc2ot doctor": "reports each problem with its fix"}
 SET_UP = Step(
     "Nothing is set up yet.",
-    (
-        ("bc2ot init", "asks for the settings, checks them and writes the configuration"),
-        ("bc2ot demo", "runs the main job against simulated services"),
-    ),
+    {
+        "bc2ot init": "asks for the settings, checks them and writes the configuration",
+        "bc2ot demo": "runs the main job against simulated services",
+    },
 )
-FIX = Step(
-    "The configuration is incomplete or invalid.",
-    (("bc2ot doctor", "reports each problem with its fix"),),
-)
+FIX = Step("The configuration is incomplete or invalid.", _DOCTOR)
 TRY = Step(
     "bc2ot is set up and has sent nothing yet.",
-    (
-        ("bc2ot doctor", "checks the setup"),
-        ("bc2ot backfill --since 30d --dry-run", "shows what would be sent"),
-    ),
+    {
+        "bc2ot doctor": "checks the setup",
+        "bc2ot backfill --since 30d --dry-run": "shows what would be sent",
+    },
 )
-INSPECT = Step(
-    "bc2ot is set up and in use, and something needs your attention.",
-    (("bc2ot doctor", "reports each problem with its fix"),),
-)
+INSPECT = Step("bc2ot is set up and in use, and something needs your attention.", _DOCTOR)
 SCHEDULE = Step(
     "bc2ot is set up and in use, but no sync has sent new orders.",
-    (("bc2ot sync --since 30d", "sends what changed; schedule it with cron from then on"),),
+    {"bc2ot sync --since 30d": "sends what changed; schedule it with cron from then on"},
 )
 CONTINUE = Step(
     "bc2ot is set up and in use.",
-    (("bc2ot status", "shows what was delivered and what is owed"),),
+    {"bc2ot status": "shows what was delivered and what is owed"},
 )
 
 
@@ -69,7 +63,7 @@ def show_overview(context: click.Context) -> None:
     formatter.write_paragraph()
     formatter.write_text(step.situation)
     with formatter.section("Next"):
-        for command, effect in step.commands:
+        for command, effect in step.commands.items():
             formatter.write_text(command)
             with formatter.indentation():
                 formatter.write_text(effect)

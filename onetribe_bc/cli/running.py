@@ -95,7 +95,6 @@ def _print_outcome(
 def _print_summary(
     console: Console, summary: Summary, text: str, ended_by: Bc2otError | None = None
 ) -> None:
-    """Print the problems and `text`; with -q one line, unless an error follows anyway."""
     if console.quiet:
         if summary.problem_count and ended_by is None:
             console.error(alarm_text(summary))

@@ -6,7 +6,6 @@ import contextlib
 import shlex
 import tempfile
 import textwrap
-from collections.abc import Iterator
 
 import click
 
@@ -18,19 +17,16 @@ from onetribe_bc.sandbox import FAULT_SYNTAX, FaultKind, Group, Sandbox, parse_f
 
 
 def _fault_kinds() -> str:
-    """Every kind of fault under the heading of its group, as paragraphs of help."""
+    """Return every kind of fault under the heading of its group, as paragraphs of help."""
     lines = []
     for group in Group:
-        lines += [*textwrap.wrap(f"{group}:", 74), *_kind_lines(group), "", "\b"]
-    return "\n    ".join(lines[:-2])
-
-
-def _kind_lines(group: Group) -> Iterator[str]:
-    for kind in FaultKind:
-        if kind.group is group and kind.effect:
-            name = f"{kind}@{kind.argument}" if kind.argument else kind
-            default = f" [{kind.default:g}]" if kind.argument else ""
-            yield f"  {name:<21} {kind.effect}{default}"
+        lines += ["", "\b", *textwrap.wrap(f"{group}:", 74)]
+        for kind in FaultKind:
+            if kind.group is group and kind.effect:
+                name = f"{kind}@{kind.argument}" if kind.argument else kind
+                default = f" [{kind.default:g}]" if kind.argument else ""
+                lines.append(f"  {name:<21} {kind.effect}{default}")
+    return "\n    ".join(lines)
 
 
 @command(
@@ -55,7 +51,6 @@ def _kind_lines(group: Group) -> Iterator[str]:
       TIMES     how often it strikes at most
       ID        limits it to requests about these orders
 
-    \b
     {_fault_kinds()}
     """,
 )

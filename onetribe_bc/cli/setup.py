@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onetribe_bc.api.bigcommerce import BigCommerceClient, OrderQuery
-from onetribe_bc.api.hooks import hook_obstacle, host_of, mask_destination
+from onetribe_bc.api.hooks import ORDER_CREATED, hook_obstacle, host_of, mask_destination
 from onetribe_bc.api.onetribe import OneTribeClient, looks_like_onetribe
 from onetribe_bc.cli.answers import ACCESS_TOKEN, API_URL, ONETRIBE_URL, STORE_HASH, Answers
 from onetribe_bc.cli.console import Console
-from onetribe_bc.cli.hooks import DEFAULT_SCOPES
 from onetribe_bc.cli.signals import signals_wait
 from onetribe_bc.clock import Clock, SystemClock
 from onetribe_bc.commands.hooks import create_hooks
@@ -91,8 +90,8 @@ class Setup:
         self.answers.value(STORE_HASH)
         if self.check:
             try:
-                self.answers.value(ACCESS_TOKEN.setting, self.console)
-                self.answers.value(ONETRIBE_URL.setting, self.console)
+                self.answers.value(ACCESS_TOKEN.setting, warn=True)
+                self.answers.value(ONETRIBE_URL.setting, warn=True)
                 self._check_store()
                 self._check_onetribe()
             except (InputError, UnreachableError) as error:
@@ -115,19 +114,19 @@ class Setup:
             self.overwrite = True
 
         self._say("", "1 of 3: the store", _STORE)
-        answers.ask_store_hash(console)
+        answers.ask_store_hash()
         self._say("", "2 of 3: the access token", _SHOWN_ONCE)
-        answers.ask_secret(ACCESS_TOKEN, console)
+        answers.ask_secret(ACCESS_TOKEN)
         while not self._passes(ACCESS_TOKEN.setting.name, self._check_store):
             # The hidden question first: a user who expects the token again would paste it here.
             self._say("", "The access token and the store")
-            answers.ask_secret(ACCESS_TOKEN, console)
-            answers.ask_store_hash(console)
+            answers.ask_secret(ACCESS_TOKEN)
+            answers.ask_store_hash()
 
         self._say("", "3 of 3: One Tribe's URL", _ONETRIBE)
-        answers.ask_secret(ONETRIBE_URL, console)
+        answers.ask_secret(ONETRIBE_URL)
         while not self._passes(ONETRIBE_URL.setting.name, self._check_onetribe):
-            answers.ask_secret(ONETRIBE_URL, console)
+            answers.ask_secret(ONETRIBE_URL)
 
         return self._finish(place, hook=self._ask_hook())
 
@@ -142,11 +141,8 @@ class Setup:
         return named_file(config, answers.environ, answers.cwd, answers.directories)
 
     def _places(self) -> list[Path]:
-        """Return where a new file is found without --config, the better place first.
-
-        The user's directory is found from everywhere and is in no repository, but an existing
-        file in the working directory would override it.
-        """
+        # The user's directory is found from everywhere and is in no repository, but an existing
+        # file in the working directory overrides it.
         places = usual_files(self.answers.cwd, self.answers.directories)
         return places if exists(places[0]) else places[::-1]
 
@@ -160,7 +156,7 @@ class Setup:
     # Checks
 
     def _passes(self, name: str, check: Callable[[], None]) -> bool:
-        """Return whether to go on: the check passed, or the user keeps an unchecked answer."""
+        """Whether the check passed, or the user keeps an unchecked answer."""
         if not self.check or name in self.answers.unchecked:
             return True
         try:
@@ -175,7 +171,6 @@ class Setup:
         return True
 
     def _check_store(self) -> None:
-        """Check that the token reads the store's orders. Raises Bc2otError."""
         clock = SystemClock()
         self._say("Checking with BigCommerce ...")
         with closing(self._bigcommerce(clock)) as client:
@@ -237,9 +232,9 @@ class Setup:
         return self.console.confirm("Create the webhook?", default=True)
 
     def _hook_possible(self, *, required: bool) -> bool:
-        """Return whether a webhook to One Tribe's URL is possible, and show why if it is not.
+        """Whether a webhook to One Tribe's URL is possible; if not, shows why.
 
-        Raises InputError if `required`, except for a sandbox, to which none is ever possible.
+        Raises InputError if it is `required`, except for a sandbox, which never has one.
         """
         url = self._onetribe_url()
         obstacle = hook_obstacle(url)
@@ -258,22 +253,21 @@ class Setup:
         url = self._onetribe_url()
         try:
             with closing(self._bigcommerce(SystemClock())) as client:
-                outcomes = list(create_hooks(client, DEFAULT_SCOPES, url.reveal()))
+                (outcome,) = create_hooks(client, (ORDER_CREATED,), url.reveal())
         except Bc2otError as error:
             self.console.error(f"bc2ot: {error}", f"{error.hint} {_LATER}".lstrip())
             return error.exit_code
-        for outcome in outcomes:
-            self._say(
-                f"Webhook {outcome.hook_id} {outcome.change}: {', '.join(DEFAULT_SCOPES)} to "
-                f"{mask_destination(url.reveal(), url)}"
-            )
-            if outcome.differs:
-                self.console.error(
-                    f"BigCommerce returned a different {', '.join(outcome.differs)} than "
-                    "requested: see `bc2ot hooks list`."
-                )
-        complete = all(outcome.is_complete for outcome in outcomes)
-        return ExitCode.DONE if complete else ExitCode.INCOMPLETE
+        self._say(
+            f"Webhook {outcome.hook_id} {outcome.change}: {ORDER_CREATED} to "
+            f"{mask_destination(url.reveal(), url)}"
+        )
+        if not outcome.differs:
+            return ExitCode.DONE
+        self.console.error(
+            f"BigCommerce returned a different {', '.join(outcome.differs)} than requested: see "
+            "`bc2ot hooks list`."
+        )
+        return ExitCode.INCOMPLETE
 
     # The file, and the next steps
 
