@@ -20,12 +20,13 @@ def _fault_kinds() -> str:
     """Return every kind of fault under the heading of its group, as paragraphs of help."""
     lines = []
     for group in Group:
-        lines += ["", "\b", *textwrap.wrap(f"{group}:", 74)]
+        lines += ["\b", *textwrap.wrap(f"{group}:", 74)]
         for kind in FaultKind:
             if kind.group is group and kind.effect:
                 name = f"{kind}@{kind.argument}" if kind.argument else kind
                 default = f" [{kind.default:g}]" if kind.argument else ""
                 lines.append(f"  {name:<21} {kind.effect}{default}")
+        lines.append("")
     return "\n    ".join(lines)
 
 
