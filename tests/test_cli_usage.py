@@ -24,17 +24,14 @@ from tests.shell import Shell, shell_fixture  # noqa: F401
     ("arguments", "words"),
     [
         (["backfill", "--since", "5/6/2026"], ['"5/6/2026"', "not a valid date", "Accepted: "]),
-        (["backfill", "--since", "2026-02-30"], ["2026-02-30", "not a valid date"]),
         (["backfill", "--since", "soon"], ['"soon"', "yesterday"]),
         (["backfill", "--since", ""], ["Accepted: "]),
         (["backfill", "--since", "2026-02-02", "--until", "2026-02-01"], ["before it starts"]),
         (["backfill", "--since", "2026-03-05"], ["before it starts"]),
         (["backfill", "--ids", "abc"], ["'abc' is not an order id", "218,300-310"]),
         (["backfill", "--ids", "0"], ["0 is not an order id", "from 1"]),
-        (["backfill", "--ids", "99999999999999999999"], ["is not an order id"]),
         (["backfill", "--ids", "310-300"], ["310-300 ends before it starts"]),
         (["backfill", "--ids", ""], ["No order ID", "- for stdin"]),
-        (["backfill", "--ids", "-"], ["No order ID"]),
         (["backfill", "--ids", "218", "--since", "7d"], ["--ids", "cannot be combined"]),
         (["backfill", "--ids", "218", "--from-id", "3"], ["--ids", "cannot be combined"]),
         (["backfill", "--from-id", "9", "--to-id", "3"], ["--to-id is lower than --from-id"]),
@@ -48,13 +45,11 @@ from tests.shell import Shell, shell_fixture  # noqa: F401
         (["backfill", "--limit", "0"], ["--limit"]),
         (["backfill", "--by", "shipped"], ["--by", "'modified'"]),
         (["backfill", "--sinc", "7d"], ["No such option", "--since"]),
-        (["backfill", "--dryrun"], ["No such option", "Did you mean", "'--dry-run'"]),
         (["backfill", "--dry_run"], ["No such option", "Did you mean", "'--dry-run'"]),
         (["sync", "--stoer", "uk"], ["No such option", "'--store'"]),
         (["hooks", "lst"], ["No such command", "Did you mean 'list'?"]),
         (["help", "backfil"], ["No such command", "Did you mean 'backfill'?"]),
         (["-q"], ["Missing command"]),
-        (["sync", "-q", "-v"], ["-v and -q contradict each other"]),
         (["-v", "sync", "-q"], ["-v and -q contradict each other"]),
         (["sync", "--log-format", "xml"], ["--log-format", "json"]),
         (["history", "abc"], ["'abc' is not an order id"]),
@@ -64,14 +59,10 @@ from tests.shell import Shell, shell_fixture  # noqa: F401
         (["backfil"], ["No such command", "Did you mean 'backfill'?"]),
         (["frobnicate"], ["No such command 'frobnicate'"]),
         (["--quite", "demo"], ["No such option", "--quiet"]),
-        (["-v", "-q", "demo"], ["-v and -q contradict each other"]),
-        (["--log-format", "xml", "demo"], ["--log-format", "json"]),
         (["push-order"], ["Missing argument", "ID"]),
         (["push-order", "218x"], ["'218x' is not an order id"]),
-        (["push-order", "0"], ["0 is not an order id"]),
         (["push-order", "-"], ["No order ID", "- for stdin"]),
         (["push-order", "218", "--dry-run", "--json"], ["--dry-run", "--json"]),
-        (["demo", "--orders", "0"], ["--orders"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -104,13 +95,8 @@ def test_without_arguments_it_shows_how_to_set_up(shell: Shell) -> None:
     assert "bc2ot demo" in result
 
 
-def test_without_arguments_it_suggests_a_dry_run_after_setup(shell: Shell) -> None:
-    result = _next(shell)
-    assert "bc2ot doctor" in result
-    assert "bc2ot backfill --since 30d --dry-run" in result
-
-
-def test_without_arguments_it_suggests_sync_and_then_status(shell: Shell) -> None:
+def test_without_arguments_it_suggests_a_dry_run_sync_and_then_status(shell: Shell) -> None:
+    assert "bc2ot backfill --since 30d --dry-run" in _next(shell)
     shell.run("push-order", "218").says(0)
     shell.sandbox.reset()
     assert "bc2ot sync --since 30d" in _next(shell)
@@ -134,12 +120,6 @@ def test_without_arguments_it_suggests_doctor_for_an_invalid_file(shell: Shell, 
     shell.write(text)
     assert "bc2ot doctor" in _next(shell)
     assert "incomplete or invalid" in shell.run().out
-
-
-def test_without_arguments_it_works_in_a_deleted_directory(shell: Shell) -> None:
-    result = shell.pipe('mkdir gone && cd gone && rmdir ../gone && "$@"')
-    assert result.code == 0
-    assert "bc2ot doctor" in result.out
 
 
 # Our own options, on either side of the command
@@ -175,22 +155,14 @@ def test_the_help_of_a_command_mentions_the_global_options(shell: Shell) -> None
 
 @pytest.mark.parametrize("command", [[], ["sync"], ["hooks", "create"]], ids=" ".join)
 def test_help_is_a_word_as_well_as_an_option(shell: Shell, command: list[str]) -> None:
-    result = shell.run("help", *command)
-    assert result.code == 0
-    assert result.out == shell.run(*command, "--help").out
+    assert shell.run("help", *command).says(0).out == shell.run(*command, "--help").out
 
 
 def test_binary_stdin_is_wrong_usage(shell: Shell) -> None:
     shell.run("push-order", "-", stdin=b"\xff\xfe").says(2, "is UTF-16, not UTF-8")
 
 
-def test_closed_stdin_counts_as_empty(shell: Shell) -> None:
-    shell.pipe('"$@" <&-', "push-order", "-").says(2, "No order ID")
-
-
 def test_control_characters_in_an_argument_never_reach_the_terminal(shell: Shell) -> None:
-    result = shell.run("--config", "/\x1b[31mred\x07", "demo", "--orders", "1")
-    assert result.code == 0  # the demo has no use for a configuration
     result = shell.run("--config", "/\x1b[31mred\x07", "backfill").says(3, "[31mred")
     assert b"\x1b" not in result.stderr
     assert b"\x07" not in result.stderr
@@ -204,10 +176,6 @@ def test_a_missing_configuration_is_reported_with_a_first_step(shell: Shell) -> 
     shell.run("backfill").says(
         3, "No configuration found", "bc2ot.yaml", "BC2OT_STORE_HASH", "bc2ot init"
     )
-
-
-def test_a_missing_configuration_file_is_reported_by_name(shell: Shell) -> None:
-    shell.run("--config", "nowhere.yaml", "backfill").says(3, "nowhere.yaml", "--config")
 
 
 @pytest.mark.parametrize(
@@ -233,21 +201,10 @@ def test_a_directory_instead_of_the_file_is_reported(shell: Shell) -> None:
     shell.run("backfill").says(3, "Cannot read the configuration file", "directory")
 
 
-def test_a_value_out_of_range_names_its_variable(shell: Shell) -> None:
-    shell.set(BC2OT_WORKERS="100")
-    shell.run("backfill").says(3, "BC2OT_WORKERS", "64")
-
-
 @pytest.mark.parametrize("name", ["STORE_HASH", "ACCESS_TOKEN", "ONETRIBE_URL"])
 def test_each_missing_setting_is_named(shell: Shell, name: str) -> None:
     shell.set(**{f"BC2OT_{name}": None})
     shell.run("push-order", "218").says(3, f"BC2OT_{name}")
-
-
-def test_an_unknown_store_is_reported_with_the_known_ones(shell: Shell) -> None:
-    shell.unset_all()
-    shell.configure(stores={"uk": {"bigcommerce": {"store_hash": "abc"}}})
-    shell.run("--store", "ku", "backfill").says(3, '"ku"', "uk")
 
 
 def test_a_file_readable_by_others_is_reported_with_the_fix(shell: Shell) -> None:
@@ -260,27 +217,22 @@ def test_a_file_readable_by_others_is_reported_with_the_fix(shell: Shell) -> Non
 
 
 def test_a_deleted_working_directory_is_reported(shell: Shell) -> None:
-    result = shell.pipe('mkdir gone && cd gone && rmdir ../gone && "$@"', "backfill")
-    result.says(3, "working directory was deleted", "cd")
+    gone = 'mkdir gone && cd gone && rmdir ../gone && "$@"'
+    shell.pipe(gone, "backfill").says(3, "working directory was deleted", "cd")
+    assert "bc2ot doctor" in shell.pipe(gone).says(0).out
 
 
 # Refused: exit code 4
 
 
-def test_an_invalid_token_is_reported(shell: Shell) -> None:
-    shell.set(BC2OT_ACCESS_TOKEN="not-the-token")
-    result = shell.run("backfill").says(4, "401", "access token is not valid", "access_token")
-    assert "not-the-token" not in result.err
-
-
-def test_a_missing_scope_is_reported_by_name(shell: Shell) -> None:
+def test_a_wrong_store_hash_token_or_scope_is_reported(shell: Shell) -> None:
     shell.sandbox.scopes.clear()
     shell.run("push-order", "218").says(4, "403", ORDERS_SCOPE, "Orders: read-only")
-
-
-def test_a_wrong_store_hash_is_reported(shell: Shell) -> None:
     shell.set(BC2OT_STORE_HASH="another")
     shell.run("backfill").says(4, "store_hash")
+    shell.set(BC2OT_STORE_HASH="sandbox1", BC2OT_ACCESS_TOKEN="not-the-token")
+    result = shell.run("backfill").says(4, "401", "access token is not valid", "access_token")
+    assert "not-the-token" not in result.err
 
 
 # Help, version, imports

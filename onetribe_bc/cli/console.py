@@ -135,21 +135,16 @@ class Console:
         return printable(text)
 
     def _folded(self, text: str, indent: str = "") -> str:
+        width = _MAX_COLUMNS
+        with suppress(OSError):  # no terminal
+            width = min(width, os.get_terminal_size(sys.stderr.fileno()).columns)
         return textwrap.fill(
             printable(text),
-            width=min(self._columns, _MAX_COLUMNS) - 1,
+            width=width - 1,
             subsequent_indent=indent,
             break_long_words=False,
             break_on_hyphens=False,
         )
-
-    @property
-    def _columns(self) -> int:
-        """The width of stderr; rich assumes 80 for a dumb terminal."""
-        if self._err.is_dumb_terminal:
-            with suppress(OSError):
-                return os.get_terminal_size(sys.stderr.fileno()).columns
-        return self._err.width
 
     # Output, on stdout
 
@@ -290,7 +285,12 @@ class Console:
 
 def json_text(value: object, *, indent: int | None = None) -> str:
     """Return JSON in ASCII, in which a terminal interprets nothing."""
-    return json.dumps(value, indent=indent, default=str).replace("\x7f", "\\u007f")
+    return json.dumps(value, indent=indent, default=plain).replace("\x7f", "\\u007f")
+
+
+def plain(value: object) -> str:
+    """Return a value as text, a time as ISO 8601."""
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def printable(text: str) -> str:

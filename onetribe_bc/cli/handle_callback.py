@@ -14,13 +14,12 @@ from onetribe_bc.api.webhook import MAX_CALLBACK_BYTES, SECRET_HEADER, Callback
 from onetribe_bc.cli.console import Console
 from onetribe_bc.cli.context import Context
 from onetribe_bc.cli.options import command, fill_in, json_option, warn_visible
-from onetribe_bc.cli.running import show_run
-from onetribe_bc.cli.signals import interruptible
+from onetribe_bc.cli.running import delivering, end_json, show_run
 from onetribe_bc.cli.summary import summary_json
 from onetribe_bc.commands.callback import deliver_callback, make_verifier, take_callback
 from onetribe_bc.config import Settings
 from onetribe_bc.config.sources import variables_in
-from onetribe_bc.delivery.context import open_context, policy_of
+from onetribe_bc.delivery.context import policy_of
 from onetribe_bc.delivery.report import Summary
 from onetribe_bc.errors import ConfigurationError, InputError, NotAuthenticError
 from onetribe_bc.text import decode_utf8
@@ -125,13 +124,10 @@ def _deliver(console: Console, settings: Settings, callback: Callback) -> int:
     if callback.order_id is None:
         console.info(f"Ignored {callback.scope}: {callback.ignored}.")
         if console.as_json:
-            console.json({**facts, "complete": True, "ended_by": None, **summary_json(Summary())})
+            console.json({**facts, **end_json(), **summary_json(Summary())})
         return 0
     console.info(f"Store {callback.store_hash}, {callback.scope}, order {callback.order_id}.")
-    with (
-        interruptible(console) as clock,
-        open_context(settings, clock, policy_of(settings, retry_failed=False)) as context,
-    ):
+    with delivering(console, settings, policy_of(settings, retry_failed=False)) as context:
         return show_run(console, deliver_callback(context, callback.order_id), facts)
 
 

@@ -11,6 +11,7 @@ from onetribe_bc.api.bigcommerce import ApiVersion
 from onetribe_bc.api.hooks import Hook, mask_destination, same_destination
 from onetribe_bc.cli.console import Console
 from onetribe_bc.cli.context import Context
+from onetribe_bc.cli.running import end_json
 from onetribe_bc.clock import Clock
 from onetribe_bc.commands.hooks import INVISIBLE, Change, Listing, Outcome
 from onetribe_bc.config import Settings
@@ -60,17 +61,12 @@ class HookView:
                     raise InterruptedRunError("Interrupted. The reported changes are done.")
         except Bc2otError as error:
             ended_by = error
-            raise
-        finally:
-            if self.console.as_json:
-                self.console.json(
-                    {
-                        "store_hash": self.settings.bigcommerce.store_hash,
-                        "complete": ended_by is None,
-                        "ended_by": None if ended_by is None else str(ended_by),
-                        "hooks": [self._outcome_json(outcome) for outcome in done],
-                    }
-                )
+        if self.console.as_json:
+            store = {"store_hash": self.settings.bigcommerce.store_hash}
+            hooks = [self._outcome_json(outcome) for outcome in done]
+            self.console.json({**store, **end_json(ended_by), "hooks": hooks})
+        if ended_by is not None:
+            raise ended_by
         if any(outcome.change is Change.FAILED for outcome in done):
             self.console.info(INVISIBLE)
         complete = all(outcome.is_complete for outcome in done)
@@ -166,8 +162,8 @@ class HookView:
             "is_active": hook.is_active,
             "status": status,
             "headers": dict.fromkeys(hook.headers, MASK),
-            "created_at": hook.created_at and hook.created_at.isoformat(),
-            "updated_at": hook.updated_at and hook.updated_at.isoformat(),
+            "created_at": hook.created_at,
+            "updated_at": hook.updated_at,
         }
 
     def _print_state(self, listing: Listing) -> None:

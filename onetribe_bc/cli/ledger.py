@@ -103,8 +103,7 @@ def info(cli: Context, as_json: bool) -> int:
     _check_exists(settings.ledger)
     found = describe(settings.ledger)
     if as_json:
-        runs = [{**asdict(r), "started_at": r.started_at.isoformat()} for r in found.live_runs]
-        console.json({**asdict(found), "live_runs": runs})
+        console.json(asdict(found))
         return ExitCode.DONE
     console.data(f"Ledger {found.ledger} ({found.engine}), version {found.version}, id {found.id}")
     for store in found.stores:

@@ -9,11 +9,10 @@ import click
 from onetribe_bc.cli.console import Console
 from onetribe_bc.cli.context import Context
 from onetribe_bc.cli.options import command, force_option, json_option, read_ids
-from onetribe_bc.cli.running import show_run, until_stopped
-from onetribe_bc.cli.signals import interruptible
+from onetribe_bc.cli.running import delivering, show_run, until_stopped
 from onetribe_bc.cli.summary import problem_line
 from onetribe_bc.commands.backfill import backfill, preview
-from onetribe_bc.delivery.context import open_context, policy_of
+from onetribe_bc.delivery.context import policy_of
 from onetribe_bc.delivery.report import Report, Summary
 from onetribe_bc.delivery.selection import OrderFilter, select
 from onetribe_bc.ledger.states import Disposition
@@ -47,13 +46,10 @@ def push_order(
     console = cli.console(json=as_json)
     settings = cli.settings(console)
     order_filter = OrderFilter(ids=read_ids(ids))
-    with (
-        interruptible(console) as clock,
-        open_context(settings, clock, policy_of(settings, force=force)) as context,
-    ):
-        selection = select(context.bigcommerce, order_filter, now=clock.now)
+    with delivering(console, settings, policy_of(settings, force=force)) as context:
+        selection = select(context.bigcommerce, order_filter, now=context.clock.now)
         if dry_run:
-            return _print_bodies(console, until_stopped(preview(context, selection), clock))
+            return _print_bodies(console, until_stopped(preview(context, selection), context.clock))
         reports = backfill(context, selection, command="push-order", exclusive=False)
         facts = {"store_hash": context.bigcommerce.store_hash}
         return show_run(console, reports, facts, strict=True)

@@ -14,15 +14,14 @@ from onetribe_bc.cli.options import (
     until_option,
     window_bounds,
 )
-from onetribe_bc.cli.running import describe, selection_json, show_run
-from onetribe_bc.cli.signals import interruptible
+from onetribe_bc.cli.running import delivering, describe, selection_json, show_run
 from onetribe_bc.cli.stores import for_stores
 from onetribe_bc.cli.summary import problem_line
 from onetribe_bc.commands.backfill import backfill
 from onetribe_bc.commands.reconcile import Reconciliation
 from onetribe_bc.commands.reconcile import reconcile as compare
 from onetribe_bc.config import Settings
-from onetribe_bc.delivery.context import open_context, policy_of
+from onetribe_bc.delivery.context import policy_of
 from onetribe_bc.delivery.report import MEANINGS
 from onetribe_bc.delivery.selection import OrderFilter, select
 from onetribe_bc.ledger.states import Disposition
@@ -82,10 +81,8 @@ def _reconcile(
     console: Console, settings: Settings, since: str | None, until: str | None, *, fix: bool
 ) -> int:
     policy = policy_of(settings)
-    with (
-        interruptible(console) as clock,
-        open_context(settings, clock, policy) as context,
-    ):
+    with delivering(console, settings, policy) as context:
+        clock = context.clock
         bounds = window_bounds(since, until, now=clock.now(), timezone=settings.timezone)
         client = context.bigcommerce
         selection = select(client, OrderFilter(*bounds), now=clock.now)

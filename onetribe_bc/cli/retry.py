@@ -6,11 +6,9 @@ import click
 
 from onetribe_bc.cli.context import Context
 from onetribe_bc.cli.options import command, json_option, order_id
-from onetribe_bc.cli.running import show_run
-from onetribe_bc.cli.signals import interruptible
+from onetribe_bc.cli.running import delivering, show_run
 from onetribe_bc.commands.retry import choose_orders
 from onetribe_bc.commands.retry import retry as run_retry
-from onetribe_bc.delivery.context import open_context
 from onetribe_bc.ledger.states import Policy, State
 
 
@@ -40,11 +38,7 @@ def retry(cli: Context, ids: tuple[int, ...], failed: bool, unknown: bool, as_js
     if bool(ids) == bool(states):
         raise click.UsageError("Pass order IDs, or --failed, --unknown or both.")
     console = cli.console(json=as_json)
-    settings = cli.settings(console)
-    with (
-        interruptible(console) as clock,
-        open_context(settings, clock, Policy()) as context,
-    ):
+    with delivering(console, cli.settings(console), Policy()) as context:
         chosen = choose_orders(context.ledger, ids, states)
         reports = run_retry(context, chosen)
         facts = {"store_hash": context.bigcommerce.store_hash}

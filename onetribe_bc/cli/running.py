@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from onetribe_bc.cli.console import Console
+from onetribe_bc.cli.signals import interruptible
 from onetribe_bc.cli.summary import (
     alarm_text,
     id_ranges,
@@ -16,16 +17,25 @@ from onetribe_bc.cli.summary import (
     summary_text,
 )
 from onetribe_bc.clock import Clock
+from onetribe_bc.config import Settings
+from onetribe_bc.delivery.context import Context, open_context
 from onetribe_bc.delivery.report import Report, Summary
 from onetribe_bc.delivery.selection import Selection
 from onetribe_bc.errors import Bc2otError, InterruptedRunError
-from onetribe_bc.ledger.states import Disposition
+from onetribe_bc.ledger.states import Disposition, Policy
 from onetribe_bc.text import plural
 
 T = TypeVar("T")
 
 SHOWN_RANGES = 100
 """How many IDs and ranges are printed on a terminal."""
+
+
+@contextmanager
+def delivering(console: Console, settings: Settings, policy: Policy) -> Iterator[Context]:
+    """Yield a run's clients and ledger. Ctrl-C finishes what is in flight, and starts no more."""
+    with interruptible(console) as clock, open_context(settings, clock, policy) as context:
+        yield context
 
 
 def describe(store_hash: str, selection: Selection, timezone: ZoneInfo) -> str:
@@ -43,8 +53,8 @@ def selection_json(store_hash: str, selection: Selection) -> dict[str, object]:
     return {
         "store_hash": store_hash,
         "by": selection.by if window else "id",
-        "since": window.since.isoformat() if window and window.since else None,
-        "until": window.until.isoformat() if window and window.until else None,
+        "since": window and window.since,
+        "until": window and window.until,
     }
 
 
@@ -64,6 +74,7 @@ def show_run(
     after the outcome is printed.
     """
     summary = Summary(strict=strict, routine=routine)
+    ended_by: Bc2otError | None = None
     try:
         # The run must end before its clients are closed.
         with closing(reports), console.progress(expected) as show:
@@ -71,25 +82,18 @@ def show_run(
                 summary.add(report)
                 show(summary)
     except Bc2otError as error:
-        _print_outcome(console, summary, facts, ended_by=error)
-        raise
-    _print_outcome(console, summary, facts, ended_by=None)
+        ended_by = error
+    if console.as_json and facts is not None:
+        console.json({**facts, **end_json(ended_by), **summary_json(summary)})
+    _print_summary(console, summary, summary_text(summary), ended_by)
+    if ended_by is not None:
+        raise ended_by
     return summary.exit_code
 
 
-def _print_outcome(
-    console: Console,
-    summary: Summary,
-    facts: Mapping[str, object] | None,
-    ended_by: Bc2otError | None,
-) -> None:
-    if console.as_json and facts is not None:
-        outcome = {
-            "complete": ended_by is None,
-            "ended_by": None if ended_by is None else str(ended_by),
-        }
-        console.json({**facts, **outcome, **summary_json(summary)})
-    _print_summary(console, summary, summary_text(summary), ended_by)
+def end_json(ended_by: Bc2otError | None = None) -> dict[str, object]:
+    """Return how a run ended, for JSON output."""
+    return {"complete": ended_by is None, "ended_by": ended_by and str(ended_by)}
 
 
 def _print_summary(

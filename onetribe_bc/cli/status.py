@@ -9,12 +9,11 @@ import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
 
-from onetribe_bc.cli.console import Console, json_text
+from onetribe_bc.cli.console import Console, json_text, plain
 from onetribe_bc.cli.context import Context
 from onetribe_bc.cli.options import all_stores_option, command, json_option
 from onetribe_bc.cli.options import order_id as order_id_type
@@ -67,7 +66,7 @@ def _status(console: Console, settings: Settings) -> int:
     if console.as_json:
         facts = {"store_hash": settings.need_store_hash(), **asdict(found), "owed": found.owed}
         states = {state.value: found.states.get(state, 0) for state in State}
-        console.json(_plain({**facts, "held": held, "states": states}))
+        console.json({**facts, "held": held, "states": states})
         return ExitCode.DONE
     console.data(f"Store {settings.need_store_hash()} to {settings.onetribe.masked}")
     _print_states(console, found, held, settings.timezone)
@@ -146,7 +145,7 @@ def history(cli: Context, order_id: int, as_json: bool) -> int:
     if as_json:
         duplicates = {"possible_duplicates": entry.possible_duplicates}
         tries = [asdict(attempt) for attempt in attempts]
-        console.json(_plain({**entry._asdict(), **duplicates, "history": tries}))
+        console.json({**entry._asdict(), **duplicates, "history": tries})
         return ExitCode.DONE
     reason = f" ({entry.reason})" if entry.reason else ""
     console.data(f"Order {order_id}: {entry.state}{' and held' if held else ''}{reason}")
@@ -206,11 +205,8 @@ def export(cli: Context, form: str, states: tuple[str, ...]) -> int:
         if form == "csv":
             console.text(_csv_row(EXPORTED))
         for entry in ledger.iter_entries(chosen):
-            row = {name: _plain(getattr(entry, name)) for name in EXPORTED}
-            if form == "csv":
-                console.text(_csv_row(row.values()))
-            else:
-                console.text(f"{json_text(row)}\n")
+            row = {name: getattr(entry, name) for name in EXPORTED}
+            console.text(_csv_row(row.values()) if form == "csv" else f"{json_text(row)}\n")
     return ExitCode.DONE
 
 
@@ -219,21 +215,12 @@ _FORMULA = re.compile(r"(?:^|(?<=;))(?=\s*[=+@;\uff1d\uff0b\uff0d\uff20\t\r-])")
 
 
 def _csv_row(values: Iterable[object]) -> str:
-    cells = ["" if value is None else str(value) for value in values]
+    cells = ["" if value is None else plain(value) for value in values]
     # The apostrophe keeps a spreadsheet from reading a cell as a formula.
     safe = [_FORMULA.sub("'", cell) for cell in cells]
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(safe)
     return line.getvalue()
-
-
-def _plain(value: Any) -> Any:
-    """Convert datetimes to ISO 8601, for JSON."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _local(time: datetime | None, zone: ZoneInfo) -> str:

@@ -16,8 +16,7 @@ from onetribe_bc.cli.options import (
     json_option,
     window_bounds,
 )
-from onetribe_bc.cli.running import show_run
-from onetribe_bc.cli.signals import interruptible
+from onetribe_bc.cli.running import delivering, show_run
 from onetribe_bc.cli.stores import for_stores
 from onetribe_bc.commands.monitor import watch, write_textfile
 from onetribe_bc.commands.sync import SyncPlan, plan_sync
@@ -25,7 +24,7 @@ from onetribe_bc.commands.sync import sync as run_sync
 from onetribe_bc.config import Settings
 from onetribe_bc.dates import format_time
 from onetribe_bc.delivery.context import Context as DeliveryContext
-from onetribe_bc.delivery.context import open_context, policy_of
+from onetribe_bc.delivery.context import policy_of
 from onetribe_bc.delivery.fetching import CANNOT_BE_FETCHED
 from onetribe_bc.errors import Bc2otError, BusyError, ExitCode
 from onetribe_bc.ledger.states import State
@@ -64,11 +63,8 @@ def sync(cli: Context, since: str | None, all_stores: bool, as_json: bool) -> in
 def _sync(console: Console, settings: Settings, since: str | None) -> tuple[int, bool]:
     """Return the exit code, and whether no order needs attention."""
     policy = policy_of(settings, retry_failed=False)
-    with (
-        interruptible(console) as clock,
-        open_context(settings, clock, policy) as context,
-    ):
-        now = clock.now()
+    with delivering(console, settings, policy) as context:
+        now = context.clock.now()
         start, _ = window_bounds(since, None, now=now, timezone=settings.timezone)
         plan = plan_sync(context.ledger, since=start, overlap=settings.sync.overlap, now=now)
         store_hash = context.bigcommerce.store_hash
