@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import shlex
 import subprocess
@@ -84,7 +83,7 @@ def _next(shell: Shell) -> str:
     assert sorted(shell.folder.parent.rglob("*")) == before
     assert not shell.sandbox.requests
     words = " ".join(result.out.split())
-    assert all(f" {command} {listed.summary}" in words for command, listed in COMMANDS.items())
+    assert all(f" {command} {summary}" in words for command, summary in COMMANDS.items())
     return result.out.partition("Next:")[2]
 
 
@@ -326,9 +325,9 @@ def test_help_version_and_completion_import_nothing_slow(
 def _examples() -> list[str]:
     """Each line of a help text that begins with bc2ot, or has it behind a pipe."""
     texts = [bc2ot.help or ""]
-    for name, listed in COMMANDS.items():
-        module = importlib.import_module(f"onetribe_bc.cli.{listed.module}")
-        command = getattr(module, name.replace("-", "_"))
+    for name in COMMANDS:
+        command = bc2ot.get_command(click.Context(bc2ot), name)
+        assert command is not None
         texts.append(command.help or "")
         texts += [each.help or "" for each in getattr(command, "commands", {}).values()]
     lines = "\n".join(texts).replace("\\\n", " ").splitlines()

@@ -28,6 +28,8 @@ from onetribe_bc.version import __version__
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+_MODULES = {"history": "status", "export": "status"}
+"""The modules of commands that have none of their own."""
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
@@ -38,17 +40,17 @@ class _Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        registered = COMMANDS.get(cmd_name)
-        if registered is None:
+        if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"onetribe_bc.cli.{registered.module}")
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        name = cmd_name.replace("-", "_")
+        module = importlib.import_module(f"onetribe_bc.cli.{_MODULES.get(name, name)}")
+        command: click.Command = getattr(module, name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         for title, group in GROUPS.items():
             with formatter.section(title):
-                formatter.write_dl([(name, each.summary) for name, each in group.items()])
+                formatter.write_dl(list(group.items()))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete from the registry; click would import every command to read its help."""
@@ -57,8 +59,8 @@ class _Commands(click.Group):
         # fish ends a description at a comma.
         comma = ";" if os.environ.get(COMPLETION_VARIABLE, "").startswith("fish") else ","
         commands = [
-            CompletionItem(name, help=each.summary.replace(",", comma))
-            for name, each in COMMANDS.items()
+            CompletionItem(name, help=summary.replace(",", comma))
+            for name, summary in COMMANDS.items()
             if name.startswith(incomplete)
         ]
         return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]

@@ -139,7 +139,7 @@ class Number(click.FloatRange):
 
 
 def order_id(text: str) -> int:
-    """Convert an argument to one order's ID. Raises click.BadParameter."""
+    """Parse one order's ID. Raises click.BadParameter."""
     from onetribe_bc.ids import parse_ids
 
     try:
