@@ -1,4 +1,4 @@
-"""Wrong usage, wrong configuration: what is said, and with which exit code."""
+"""Wrong usage and wrong configuration: messages and exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several stores: one chosen, or all in turn, where one's trouble does not stop the others."""
+"""Several stores: one chosen, or all in turn, where a failure of one does not stop the others."""
 
 from __future__ import annotations
 

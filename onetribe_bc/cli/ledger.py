@@ -23,7 +23,7 @@ from onetribe_bc.text import plural
 
 ledger = Group(
     "ledger",
-    help="""The ledger, a file or a PostgreSQL database, which records what was sent.
+    help="""The ledger: a file or a PostgreSQL database that records what bc2ot sent.
 
     \b
     Examples:

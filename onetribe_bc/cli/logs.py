@@ -20,7 +20,7 @@ class _JsonFormatter(logging.Formatter):
 
 
 class _StderrHandler(logging.StreamHandler[IO[str]]):
-    """Writes to the current `sys.stderr`, which a progress bar replaces while it is shown."""
+    """Writes to the current `sys.stderr`: a progress bar replaces it while it is shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
@@ -54,5 +54,5 @@ def set_up_logging(verbose: int, log_format: str, *, quiet: bool) -> None:
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(logging.ERROR if quiet else _LEVELS.get(verbose, logging.DEBUG))
-    # A new ledger is said without -v, too.
+    # Report a new ledger without -v, too.
     logging.getLogger(_OPENS_LEDGER).setLevel(logging.NOTSET if quiet or verbose else logging.INFO)

@@ -1,4 +1,4 @@
-"""`bc2ot status`, `history` and `export`: what the ledger knows."""
+"""`bc2ot status`, `history` and `export`: show what the ledger knows."""
 
 from __future__ import annotations
 

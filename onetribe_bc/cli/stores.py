@@ -73,12 +73,12 @@ def _run_store(
 
 
 def _names(cli: Context) -> list[str | None]:
-    """The store at the top of the file, if there is one, as None, and all of its `stores`."""
+    """Return the names in `stores`, after None if the top of the file is a store."""
     cwd = working_directory()
     names = store_names(path=cli.config, environ=os.environ, cwd=cwd)
     try:
         top = load(path=cli.config, environ=os.environ, cwd=cwd)
     except ConfigurationError:
-        return [None, *names]  # which is reported in its turn
+        return [None, *names]  # for_stores reports the error
     first: list[str | None] = [None] if top.bigcommerce.store_hash or not names else []
     return [*first, *names]

@@ -89,14 +89,14 @@ def _sync(console: Console, settings: Settings, since: str | None) -> tuple[int,
 
 
 def _report_standing(console: Console, context: DeliveryContext) -> bool:
-    """Report trouble, of earlier runs too, that only a person can resolve; whether there is any."""
+    """Report problems that only a person can resolve, also of earlier runs; return if any."""
     ledger = context.ledger
     states = ledger.status(runs=0).states
     stuck = sum(
         entry.reason.startswith(CANNOT_BE_FETCHED)
         for entry in ledger.iter_entries((State.PENDING,))
     )
-    troubles = [
+    problems = [
         f"{number:,} {what}"
         for number, what in (
             (states.get(State.FAILED, 0), "refused by One Tribe (bc2ot retry --failed)"),
@@ -105,9 +105,9 @@ def _report_standing(console: Console, context: DeliveryContext) -> bool:
         )
         if number
     ]
-    if troubles:
-        console.info(f"Orders that need attention: {', '.join(troubles)}.")
-    return bool(troubles)
+    if problems:
+        console.info(f"Orders that need attention: {', '.join(problems)}.")
+    return bool(problems)
 
 
 def _write_metrics(settings: Settings, context: DeliveryContext) -> None:
