@@ -50,7 +50,7 @@ def test_a_refused_order_does_not_stop_the_others_which_html_with_200_acknowledg
     shell.sandbox.faults.add(f"onetribe:status@{status}#218")
     shell.sandbox.faults.add("onetribe:html@200")
     result = shell.run("backfill").says(1, "1 failed", "Failed orders wait")
-    result.says(1, f"Order 218 failed: One Tribe answered {status}: it refuses this order")
+    result.says(1, f"Order 218 failed: One Tribe responded with {status}: it refuses this order")
     assert (shell.state(218)["state"], shell.state(218)["answer_status"]) == ("failed", status)
     assert shell.states()["delivered"] == shell.eligible - 1
     shell.sandbox.faults.clear()
