@@ -149,7 +149,7 @@ def test_an_order_without_a_response_is_unknown_named_and_counted(shell: Shell, 
 def test_no_response_leaves_the_order_unknown_and_the_next_run_sends_it_again(shell: Shell) -> None:
     shell.sandbox.faults.add("onetribe:lost_reply*1#218")
     result = shell.run("push-order", "218")
-    result.says(1, "Order 218 unknown: ", "It may have arrived", "the next run sends them again")
+    result.says(1, "Order 218 unknown: ", "It may have arrived", "later runs send them again")
     shell.run("push-order", "218").says(0, "1 delivered", "1 possible duplicate at One Tribe")
     assert shell.sandbox.onetribe.counts() == {218: 2}
 
