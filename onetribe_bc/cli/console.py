@@ -135,16 +135,21 @@ class Console:
         return printable(text)
 
     def _folded(self, text: str, indent: str = "") -> str:
-        width = _MAX_COLUMNS
-        with suppress(OSError):  # no terminal
-            width = min(width, os.get_terminal_size(sys.stderr.fileno()).columns)
         return textwrap.fill(
             printable(text),
-            width=width - 1,
+            width=min(self._columns, _MAX_COLUMNS) - 1,
             subsequent_indent=indent,
             break_long_words=False,
             break_on_hyphens=False,
         )
+
+    @property
+    def _columns(self) -> int:
+        """The width of stderr; rich assumes 80 for a dumb terminal."""
+        if self._err.is_dumb_terminal:
+            with suppress(OSError):
+                return os.get_terminal_size(sys.stderr.fileno()).columns
+        return self._err.width
 
     # Output, on stdout
 
