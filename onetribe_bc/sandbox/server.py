@@ -157,21 +157,22 @@ class _Handler(BaseHTTPRequestHandler):
         request = Request(self.command, path, query, self.headers, body, at)
         self._deliver(self.server.respond(request))
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _respond  # noqa: N815 - http.server's names
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _respond  # noqa: N815 - http.server's names
 
     def _deliver(self, response: Response) -> None:
         head = self._head(response)
+        body = b"" if self.command == "HEAD" else response.body  # doctor sends HEAD
         match response.delivery:
             case FaultKind.RESET | FaultKind.LOST_REPLY:
                 self._reset()
             case FaultKind.TRUNCATED:
-                self.connection.sendall(head + response.body[: len(response.body) // 2])
+                self.connection.sendall(head + body[: len(body) // 2])
                 self.close_connection = True
             case FaultKind.DRIP:
                 self.connection.sendall(head)
-                self._drip(response.body, response.delay_s)
+                self._drip(body, response.delay_s)
             case FaultKind.DRIP_HEAD:
-                self._drip(head + response.body, response.delay_s)
+                self._drip(head + body, response.delay_s)
             case FaultKind.CONTINUE_FOREVER:
                 self.close_connection = True
                 while not self.server.stopping.wait(0.01):
@@ -180,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
                 if delivery is FaultKind.INTERIM:
                     self.connection.sendall(_INTERIM)
                     self.server.stopping.wait(response.delay_s)
-                self.connection.sendall(head + response.body)
+                self.connection.sendall(head + body)
                 if delivery in (FaultKind.IDLE_RESET, FaultKind.IDLE_SILENCE):
                     self.dies, self.dies_at = delivery, time.monotonic() + response.delay_s
 

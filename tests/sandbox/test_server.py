@@ -37,6 +37,12 @@ def test_a_connection_carries_many_requests(sandbox: Sandbox, wire: socket.socke
     assert read_all(wire).count(b"HTTP/1.1 200 OK\r\n") == 2
 
 
+def test_head_has_no_body(wire: socket.socket) -> None:
+    wire.sendall(b"HEAD /_sandbox/received HTTP/1.1\r\nConnection: close\r\n\r\n")
+
+    assert read_all(wire).endswith(b"\r\n\r\n")
+
+
 @pytest.mark.parametrize(
     ("request_bytes", "message"),
     [
