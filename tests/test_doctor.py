@@ -300,7 +300,7 @@ def without_scope(scope: str) -> Damage:
 
 
 def slow_clock(seconds: int) -> Damage:
-    return lambda shell: setattr(shell.sandbox, "clock.offset_s", seconds)
+    return lambda shell: setattr(shell.sandbox.clock, "offset_s", seconds)
 
 
 SERVICES: dict[str, tuple[Damage, Sequence[str]]] = {
