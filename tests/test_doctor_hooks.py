@@ -178,6 +178,20 @@ def test_hooks_of_different_events_are_no_duplicates(synced: Shell) -> None:
     assert ask(synced).problems == set()
 
 
+@pytest.mark.parametrize("to_onetribe", [True, False])
+def test_a_hook_whose_destination_differs_only_by_a_slash_is_a_duplicate(
+    synced: Shell, to_onetribe: bool
+) -> None:
+    destination = synced.sandbox.onetribe_url if to_onetribe else RECEIVER
+    headers = {} if to_onetribe else HEADERS
+    one = hook(synced, destination=destination, headers=headers)
+    hook(synced, destination=f"{destination}/", headers=headers)
+    report = ask(synced)
+    (row,) = report.rows("hooks.duplicate")
+    assert f"duplicates webhook {one.id}." in row["text"]
+    assert report.rows("hooks.destination") == []
+
+
 def test_fix_does_not_enable_a_hook_that_another_one_covers(synced: Shell) -> None:
     off = hook(synced, is_active=False)
     on = hook(synced, ANY)

@@ -219,13 +219,36 @@ def test_create_enables_a_deactivated_webhook(cli: Cli, version: str) -> None:
 
 @pytest.mark.parametrize(
     ("destination", "foreign", "change"),
-    [("https://Hooks.Example.com:443/orders", False, "unchanged"), (OWN, True, "created")],
+    [
+        ("https://Hooks.Example.com:443/orders", False, "unchanged"),
+        (f"{OWN}/", False, "unchanged"),
+        (OWN, True, "created"),
+    ],
 )
 def test_create_finds_other_spellings_and_ignores_webhooks_of_other_accounts(
     cli: Cli, destination: str, foreign: bool, change: str
 ) -> None:
     cli.hooks.add(CREATED, destination, foreign=foreign)
     assert cli("create", "--destination", OWN).out.startswith(change)
+
+
+def test_create_to_one_tribe_takes_a_slash_at_the_end_for_the_same_url(
+    sandbox: Sandbox, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook = sandbox.hooks.add(CREATED, f"{ONETRIBE}/")
+    monkeypatch.setenv("BC2OT_ONETRIBE_URL", f"{ONETRIBE}/")
+
+    assert cli("hooks", "create").out.startswith(f"unchanged: hook {hook.id}")
+    assert cli("hooks", "list", "--json").json["hooks"][0]["is_onetribe"] is True
+    assert len(sandbox.hooks.all()) == 1
+
+
+def test_update_adds_a_slash_that_a_receiver_may_need(sandbox: Sandbox, cli: Cli) -> None:
+    hook = sandbox.hooks.add(CREATED, OWN)
+
+    result = cli("hooks", "update", str(hook.id), "--destination", f"{OWN}/")
+    assert "(changed: destination)" in result.out
+    assert sandbox.hooks.get(hook.id).destination == f"{OWN}/"
 
 
 def test_a_returned_destination_that_differs_is_reported_and_corrected_by_the_next_create(
@@ -645,6 +668,7 @@ def test_a_destination_is_shown_without_its_keys(destination: str, shown: str) -
 
 def test_two_spellings_of_one_destination_are_equal() -> None:
     assert same_destination("https://A.example", "https://a.example:443/")
+    assert same_destination("https://a.example/x/?a=1", "https://a.example/x?a=1")
     assert not same_destination("https://a.example/x", "https://a.example/X")
     assert not same_destination("https://[bad", "https://a.example/")
 

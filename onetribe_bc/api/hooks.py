@@ -151,9 +151,17 @@ def check_header(name: str, value: str) -> None:
         )
 
 
-def same_destination(one: str, other: str) -> bool:
+def same_url(one: str, other: str) -> bool:
     """Return whether two destinations are equal, ignoring the host's case and port 443."""
     return _canonical(one) == _canonical(other)
+
+
+def same_destination(one: str, other: str) -> bool:
+    """Return whether two destinations are equal, also ignoring a slash at the end of the path.
+
+    Two such webhooks would call the same service twice.
+    """
+    return same_url(_without_slash(one), _without_slash(other))
 
 
 def same_merchant(one: str, other: str) -> bool:
@@ -252,6 +260,11 @@ def _canonical(destination: str) -> tuple[object, ...]:
     if parts is None:
         return (destination,)
     return (parts.scheme, parts.hostname, parts.port or 443, parts.path or "/", parts.query)
+
+
+def _without_slash(destination: str) -> str:
+    parts = _split(destination)
+    return destination if parts is None else parts._replace(path=parts.path.rstrip("/")).geturl()
 
 
 def _last(parts: SplitResult) -> str:

@@ -18,6 +18,7 @@ from onetribe_bc.api.hooks import (
     nearest_scope,
     same_destination,
     same_merchant,
+    same_url,
 )
 from onetribe_bc.errors import (
     NoConnectionError,
@@ -75,7 +76,7 @@ class Wanted:
         if self.scope not in (None, hook.scope):
             changes["scope"] = self.scope
         url = self.destination
-        if url is not None and not same_destination(url, hook.destination):
+        if url is not None and not same_url(url, hook.destination):
             changes["destination"] = url
         if self.is_active not in (None, hook.is_active):
             changes["is_active"] = self.is_active
@@ -178,8 +179,10 @@ class Webhooks:
             hook = existing[scope]
             if hook is None:
                 yield self._create(scope, destination, target)
-            else:
-                yield self._update(hook, target, listing.deactivated)
+                continue
+            if same_destination(destination, hook.destination):
+                target = replace(target, destination=hook.destination)
+            yield self._update(hook, target, listing.deactivated)
 
     def update(self, hook_id: int, wanted: Wanted) -> Outcome:
         """Change what differs. Raises InputError, NotFoundError and RejectedError."""
