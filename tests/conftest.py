@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from onetribe_bc import secret
 from onetribe_bc.api.bigcommerce import BigCommerceClient
 from onetribe_bc.api.http import Timeouts
 from onetribe_bc.api.onetribe import OneTribeClient
@@ -56,6 +57,9 @@ def _fence(
     monkeypatch.chdir(work)
     # The command line sets its log up for a whole process: the next test starts without it.
     logger = logging.getLogger("onetribe_bc")
+    # A test's secrets would be masked in what the next ones print.
+    monkeypatch.setattr(secret, "_registered", dict(secret._registered))
+    monkeypatch.setattr(secret, "_known", secret._known)
     before = (list(logger.handlers), logger.propagate, logger.level)
     yield
     logger.handlers[:], logger.propagate = before[:2]

@@ -299,6 +299,20 @@ def test_json_logs_are_json_on_every_line(shell: Shell) -> None:
     assert "'abc' is not an order id" in json.loads(line)["message"]
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_secret_is_masked_wherever_it_would_be_printed(shell: Shell, log_format: str) -> None:
+    """As an argument, in a path and in a URL; `shell` fails if the output holds the token."""
+    token = shell.sandbox.access_token
+    as_usual = ("--log-format", log_format)
+    shell.run(*as_usual, "push-order", token).says(2, "'****' is not an order id")
+    shell.set(BC2OT_LEDGER=str(shell.folder / token / "ledger.db"))
+    shell.run(*as_usual, "push-order", "218").says(0, "Created a new ledger", "/****/ledger.db")
+    shell.sandbox.hooks.add("store/order/created", "https://h.example.com/s3cr3t-ab")
+    shell.set(BC2OT_CLIENT_SECRET="s3cr3t-ab")
+    [hook] = shell.run(*as_usual, "hooks", "list", "--json").says(0).json["hooks"]
+    assert hook["destination"] == "https://h.example.com/****"
+
+
 # Crashes
 
 

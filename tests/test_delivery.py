@@ -209,6 +209,24 @@ def test_retry_after_in_seconds_is_waited_for(desk: Desk) -> None:
     assert sum(desk.clock.slept) == pytest.approx(7.0)
 
 
+def test_a_retry_after_shorter_than_the_own_backoff_does_not_shorten_it(desk: Desk) -> None:
+    answer(desk, 503, times=4, headers=(("Retry-After", "1"),))
+    assert desk.run(only(first(desk))).dispositions == {Disposition.DELIVERED: 1}
+    assert sum(desk.clock.slept) == pytest.approx(1 + 1 + 2 + 4)
+
+
+@pytest.mark.parametrize(("asked", "level"), [("9", "DEBUG"), ("10", "WARNING")])
+def test_a_wait_for_one_tribe_is_reported_from_ten_seconds_on(
+    desk: Desk, caplog: pytest.LogCaptureFixture, asked: str, level: str
+) -> None:
+    caplog.set_level("DEBUG", "onetribe_bc.delivery.sender")
+    answer(desk, 429, times=1, headers=(("Retry-After", asked),))
+    desk.run(only(first(desk)))
+    [record] = [record for record in caplog.records if "asks to wait" in record.message]
+    assert record.levelname == level
+    assert f"(order {first(desk)}): no order is sent for {asked}.0 s." in record.message
+
+
 def test_retry_after_as_a_date_is_waited_for(desk: Desk) -> None:
     date = format_datetime(STARTED_AT + timedelta(seconds=40), usegmt=True)
     answer(desk, 503, times=1, headers=(("Retry-After", date),))
@@ -285,6 +303,14 @@ def test_many_failures_in_a_row_stop_the_run_and_the_rest_stays_owed(
     assert desk.run().error is None
     assert len(desk.filed) == 400
     assert set(desk.filed.values()) == {1}
+
+
+def test_the_first_of_two_reasons_to_stop_is_reported(desk: Desk) -> None:
+    """The tenth failure is the limit in a row, and the order's last attempt in an outage."""
+    answer(desk, 503)
+    run = desk.run(only(first(desk)), attempts=10, workers=1)
+    assert isinstance(run.error, UnreachableError)
+    assert "10 times in a row" in str(run.error)
 
 
 def test_failures_that_are_not_in_a_row_do_not_stop_the_run(

@@ -24,7 +24,7 @@ from onetribe_bc.cli.status import _csv_row
 from onetribe_bc.config.settings import BigCommerceSettings
 from onetribe_bc.secret import Secret
 from onetribe_bc.web.server import MAX_CONNECTIONS, max_connections
-from tests.callbacks import callback, until
+from tests.callbacks import Client, callback, signed, until
 from tests.configuring import FULL, Desk
 from tests.shell import Shell, shell_fixture  # noqa: F401
 from tests.test_handle_callback import held_up
@@ -308,6 +308,25 @@ def test_a_run_whose_terminal_has_gone_ends_its_work(shell: Shell) -> None:
     os.close(ours)
     assert process.wait(60) == 0
     assert shell.states()["delivered"] == shell.eligible
+
+
+@pytest.mark.parametrize("was", ["terminal", "pipe"])
+def test_serve_goes_on_when_nothing_reads_its_output_any_more(shell: Shell, was: str) -> None:
+    ours, theirs = pty.openpty() if was == "terminal" else os.pipe()
+    port = free_port()
+    process = shell.start("-v", "serve", "--listen", f"127.0.0.1:{port}", stderr=theirs)
+    os.close(theirs)
+    until(lambda: responds(port))
+    os.close(ours)
+    process.send_signal(signal.SIGHUP)
+    for order_id in (shell.sandbox.store.ids()[0], 218):
+        body = callback(order_id)
+        with Client(port) as client:
+            assert client.post(body, signed(body)).status == 200
+    until(lambda: 218 in shell.sandbox.onetribe.counts())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert shell.state(218)["state"] == "delivered"
 
 
 def test_the_second_signal_is_json_where_messages_are(shell: Shell) -> None:

@@ -162,6 +162,20 @@ def test_a_ledger_failure_stops_the_run_without_losses_or_unflagged_duplicates(
     finish(desk, in_doubt=desk.workers if state == "delivered" else 0)
 
 
+def test_a_ledger_that_fails_at_the_end_does_not_hide_why_the_run_ended(desk: Desk) -> None:
+    desk.run(limit=20)
+    with closing(desk.connect()) as connection:
+        connection.execute(
+            "CREATE TRIGGER fail_release BEFORE UPDATE ON orders WHEN old.state = 'sending' "
+            "BEGIN SELECT RAISE(ABORT, 'no more'); END"
+        )
+    desk.sandbox.faults.add(Fault("onetribe", "status", status=401))
+    run = desk.run()
+    assert isinstance(run.error, OneTribeUrlError)
+    assert "401" in str(run.error)
+    assert each_once(run)
+
+
 def test_a_ledger_that_stays_locked_ends_the_run_without_unflagged_duplicates(
     desk: Desk,
 ) -> None:

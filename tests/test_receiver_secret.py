@@ -71,7 +71,7 @@ def test_a_secret_file_open_to_others_is_reported(desk: Desk) -> None:
     assert f"chmod 600 {file}" in warning
 
 
-@pytest.mark.parametrize("content", ["", "\n", "two words", "a\nb\n", "é", b"\xff"])
+@pytest.mark.parametrize("content", ["", "\n", "s3cr3t b", "s3cr3t\nb\n", "s3cr3té", b"s3cr3t\xff"])
 def test_an_invalid_secret_file_is_reported_without_its_content(
     desk: Desk, content: str | bytes
 ) -> None:
@@ -79,7 +79,15 @@ def test_an_invalid_secret_file_is_reported_without_its_content(
     assert secret(desk) is None
     (warning,) = map(str, desk.load().warnings)
     assert f"{file} does not contain a secret on one line: delete it" in warning
-    assert "two words" not in warning
+    assert "s3cr3t" not in warning
+
+
+def test_an_oversized_secret_file_is_reported_without_its_content(desk: Desk) -> None:
+    file = keep(desk, "s3cr3t" * 200)
+    assert secret(desk) is None
+    (warning,) = map(str, desk.load().warnings)
+    assert f"secret in {file} (it is larger than 1024 bytes)" in warning
+    assert "s3cr3t" not in warning
 
 
 def test_an_unreadable_secret_file_is_only_a_warning(desk: Desk) -> None:

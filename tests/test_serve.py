@@ -152,10 +152,10 @@ def test_the_log_format_is_json_on_request_and_quiet_hides_it(shell: Shell) -> N
     assert any(
         line["message"] == "Refused a request with 401: signature missing." for line in lines
     )
-    port = _free_port()
+    port = free_port()
     with (shell.folder / "quiet").open("wb") as stderr:
         quiet = shell.start("-q", "serve", "--listen", f"127.0.0.1:{port}", stderr=stderr)
-        until(lambda: _answers(port))
+        until(lambda: responds(port))
         with Client(port) as client:
             assert client.post(callback(218), signed(callback(218))).status == 200
         quiet.send_signal(signal.SIGTERM)
@@ -163,13 +163,13 @@ def test_the_log_format_is_json_on_request_and_quiet_hides_it(shell: Shell) -> N
     assert "218" not in (shell.folder / "quiet").read_text()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as found:
         port: int = found.getsockname()[1]
         return port
 
 
-def _answers(port: int) -> bool:
+def responds(port: int) -> bool:
     try:
         with Client(port) as client:
             return client.post(b"", {}, method="GET", path="/healthz").status == 200

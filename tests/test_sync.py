@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -480,6 +481,24 @@ def test_a_second_sync_of_a_store_exits_with_6_and_sends_nothing(shell: Shell) -
     gate.open()
     assert shell.finish(process).code == 0
     assert set(shell.sandbox.onetribe.counts().values()) == {1}
+
+
+@pytest.mark.parametrize(("minutes", "is_reported"), [(59, False), (61, True)])
+def test_quiet_reports_a_run_that_holds_the_store_only_after_an_hour(
+    shell: Shell, minutes: int, is_reported: bool
+) -> None:
+    gate = shell.sandbox.faults.hold("onetribe", times=None)
+    process = shell.start("sync", *SINCE)
+    gate.wait_arrival()
+    began = datetime.now(UTC) - timedelta(minutes=minutes)
+    with closing(sqlite3.connect(shell.ledger)) as connection, connection:
+        connection.execute("UPDATE runs SET started_at = ?", (int(began.timestamp() * 1000),))
+    for command in (["sync"], ["backfill"]):
+        told = shell.run("-q", *command).says(6)
+        assert (f"since {began:%F %T} UTC" in told.err) is is_reported
+        assert len(told.lines) == is_reported
+    gate.open()
+    assert shell.finish(process).code == 0
 
 
 def test_the_overlap_is_a_setting(shell: Shell) -> None:
