@@ -20,6 +20,7 @@ from onetribe_bc.errors import (
     NoConnectionError,
     NoResponseError,
 )
+from tests.clocks import FakeClock
 from tests.wire import (  # noqa: F401
     Serve,
     WireServer,
@@ -277,6 +278,36 @@ def test_a_connection_that_idled_is_not_used_again(
     monkeypatch.setattr(time, "monotonic", lambda: now() + MAX_IDLE_S + 1)
     post(client)
     assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("announced", "idle_s", "connections"),
+    [
+        ("timeout=3, max=100", 1.9, 1),
+        ("timeout=3, max=100", 2.1, 2),
+        ("max=100, Timeout = 1", 0.0, 2),
+        ("timeout=0", 0.0, 2),
+        ("timeout=75", MAX_IDLE_S - 0.1, 1),
+        ("timeout=75", MAX_IDLE_S + 0.1, 2),
+        ("timeout=soon", MAX_IDLE_S - 0.1, 1),
+    ],
+)
+def test_a_connection_is_not_used_again_when_the_server_may_be_closing_it(
+    serve: Serve,
+    monkeypatch: pytest.MonkeyPatch,
+    announced: str,
+    idle_s: float,
+    connections: int,
+) -> None:
+    others = [f"X-Other-{number}: 1" for number in range(50)]
+    server = serve([answer(b"{}", *others, f"Keep-Alive: {announced}")])
+    client = connect(server.url)
+    clock = FakeClock()
+    monkeypatch.setattr(time, "monotonic", clock.monotonic)
+    post(client)
+    clock.advance(idle_s)
+    post(client)
+    assert server.connections == connections
 
 
 @pytest.mark.parametrize("end", [reset, socket.socket.close], ids=["reset", "closed"])

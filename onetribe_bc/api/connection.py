@@ -27,13 +27,16 @@ MAX_IDLE_S = 4.0
 """After this many idle seconds, a connection is not reused: NAT and load balancers may have dropped
 it silently, and a POST on it may or may not arrive."""
 
+_KEPT_OPEN = re.compile(r"timeout *= *(\d{1,9})", re.IGNORECASE)
+"""What a server's `Keep-Alive` header says: after so many idle seconds it closes a connection."""
+
 _MAX_LINE = 64 * 1024
 _MAX_HEAD = 16 * 1024 * 1024
 _MAX_OTHERS = 40
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _INTERIM = re.compile(rb"HTTP/\d\.\d +1\d\d(?!\d)")
 _USED = frozenset(
-    b"connection content-encoding content-length content-type date location retry-after "
+    b"connection content-encoding content-length content-type date keep-alive location retry-after "
     b"transfer-encoding x-rate-limit-requests-left x-rate-limit-requests-quota "
     b"x-rate-limit-time-reset-ms x-rate-limit-time-window-ms x-retry-after".split()
 )
@@ -123,7 +126,7 @@ class _Connection(HTTPConnection):
 
     response_class = _Response
     _connecting = False
-    _used_at = 0.0
+    _fresh_until = 0.0
     is_spoiled = False
     """Whether it has unread bytes, which belong to no request."""
 
@@ -136,7 +139,7 @@ class _Connection(HTTPConnection):
 
     @property
     def is_connected(self) -> bool:
-        is_fresh = time.monotonic() - self._used_at <= MAX_IDLE_S
+        is_fresh = time.monotonic() < self._fresh_until
         return is_fresh and not self.is_spoiled and super().is_connected
 
     def send(self, data: Any) -> None:
@@ -152,7 +155,10 @@ class _Connection(HTTPConnection):
 
     def getresponse(self) -> Any:
         response = super().getresponse()
-        self._used_at = time.monotonic()
+        announced = _KEPT_OPEN.search(response.headers.get("Keep-Alive", ""))
+        # A second less: the server may close it while a request is on its way.
+        idle_s = min(MAX_IDLE_S, int(announced[1]) - 1) if announced else MAX_IDLE_S
+        self._fresh_until = time.monotonic() + idle_s
         return response
 
     def close(self) -> None:
