@@ -28,9 +28,14 @@ def give_to_owner(path: Path | int, like: Path) -> None:
 
 
 def describe_owner(path: Path) -> str:
-    """Return who owns a file that cannot be used, and the command that gives it to this user."""
+    """Return why this user cannot use a file, and the command that helps."""
     found = next(each for each in (path, *path.parents) if os.path.lexists(each))
     owner, user = (user_name(uid) for uid in (found.lstat().st_uid, os.geteuid()))
+    if owner == user:
+        return (
+            f"{found} belongs to {owner}, who may not write to it: run `chmod u+rwX "
+            f"{shlex.quote(str(found))}`, unless its file system is read-only"
+        )
     return (
         f"{found} belongs to {owner}, and this is {user}: "
         f"run `sudo chown {user} {shlex.quote(str(found))}`"

@@ -358,6 +358,13 @@ def test_an_unreadable_file_is_an_error(desk: Desk) -> None:
     assert "it is larger than" in desk.refusal("#" * 300_000)
 
 
+@pytest.mark.parametrize("opening", ["[", "- ", "{a: ", "a:\n"])
+def test_a_file_that_is_nested_too_deeply_is_an_error(desk: Desk, opening: str) -> None:
+    lines = [" " * depth + opening if "\n" in opening else opening for depth in range(700)]
+    message = desk.refusal("".join(lines))
+    assert message.startswith(f"{desk.file}, line ")
+
+
 def test_nested_aliases_cost_nothing(desk: Desk) -> None:
     bomb = ["delivery:", "  workers: &a0 [x, x]"]
     bomb += [f"  w{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 40)]

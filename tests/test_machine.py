@@ -265,6 +265,25 @@ def test_a_file_of_roots_is_named_with_its_owner_and_the_command(
     shutil.rmtree(open_folder)
 
 
+@as_root
+@pytest.mark.parametrize("file", ["", "ledger.db", "ledger.db.locks"])
+def test_files_that_their_owner_cannot_write_are_named_with_the_command(
+    shell: Shell, open_folder: Path, file: str
+) -> None:
+    ledger = open_folder / "ledger.db"
+    os.chown(open_folder, STRANGER, -1)
+    if file:
+        assert as_stranger(shell, "push-order", "218", BC2OT_LEDGER=str(ledger)).returncode == 0
+    closed = open_folder / file
+    closed.chmod(0o500 if closed.is_dir() else 0o400)
+    told = as_stranger(shell, "push-order", "218", BC2OT_LEDGER=str(ledger))
+    assert told.returncode == 3, told.stderr
+    assert f"who may not write to it: run `chmod u+rwX {closed}`" in told.stderr
+    closed.chmod(0o700)
+    assert as_stranger(shell, "push-order", "218", BC2OT_LEDGER=str(ledger)).returncode == 0
+    shutil.rmtree(open_folder)
+
+
 def test_systemds_credentials_are_exempt_from_the_warning_about_modes(shell: Shell) -> None:
     folder = shell.folder / "credentials"
     folder.mkdir()

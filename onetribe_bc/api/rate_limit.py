@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -44,6 +45,8 @@ _LONG_IMPOSED_WAIT_S = 60.0
 """A receiver is not ready during a longer wait that a server imposes."""
 
 _POLL_S = 0.02
+_SECONDS = re.compile(r" *[-+]?[0-9]+(?:\.[0-9]*)? *")
+"""Python also takes `1_0` for ten, which no server means."""
 
 
 def full_jitter(attempt: int, chance: float) -> float:
@@ -60,9 +63,9 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
 
     At least 0; None if the header is missing or invalid.
     """
-    try:
+    if _SECONDS.fullmatch(value or ""):
         seconds = float(value or "")
-    except ValueError:
+    else:
         at = parse_http_date(value)
         if at is None:
             return None

@@ -134,6 +134,8 @@ def parse_document(file: Path, data: bytes) -> Entry | None:
         problems = (problem for text, problem in _PROBLEMS.items() if text in message)
         line = mark.line if mark else 0
         raise _malformed(file, line, next(problems, "the file is not YAML")) from None
+    except RecursionError:
+        raise _malformed(file, 0, "the file is nested too deeply") from None
     if node is None or _is_null(node):
         return None
     return Entry(file, node.start_mark.line + 1, "", node)
