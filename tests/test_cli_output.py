@@ -93,6 +93,24 @@ def test_a_terminal_gets_at_most_a_hundred_id_ranges(
 
 
 @pytest.mark.parametrize(
+    "variables",
+    [
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"PYTHONIOENCODING": "latin-1"},
+    ],
+)
+def test_a_locale_that_cannot_write_a_text_ends_no_command(
+    shell: Shell, variables: dict[str, str]
+) -> None:
+    shell.sandbox.hooks.add("store/order/created", "https://hooks.example.com/\u4e2d\xfc")
+    shell.set(**variables)
+    assert b"hooks.example.com" in shell.spawn("hooks", "list").says(0).stdout
+    usage = shell.start("push-order", "\u4e2d218")
+    assert b"is not an order id" in usage.communicate(timeout=60)[1]
+    assert usage.returncode == 2
+
+
+@pytest.mark.parametrize(
     ("text", "shown"),
     [
         ("[/x] 🎂", "[/x] 🎂"),

@@ -263,6 +263,23 @@ def test_headers_without_end_end_at_the_deadline(serve: Serve, piece: bytes) -> 
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.parametrize("end", [reset, socket.socket.close], ids=["reset", "closed"])
+def test_a_response_that_comes_before_all_of_the_body_was_sent_is_a_response(
+    serve: Serve, end: Callable[[socket.socket], None]
+) -> None:
+    """As nginx refuses a large body: it answers after the head, and closes."""
+
+    def refuse(connection: socket.socket) -> None:
+        connection.recv(1_000)
+        connection.sendall(answer(b"too large", status="413 Content Too Large"))
+        time.sleep(0.2)
+        end(connection)
+
+    client = connect(serve(refuse).url)
+    response = client.request("POST", body=b" " * 8_000_000)
+    assert (response.status, response.body) == (413, b"too large")
+
+
 # Idle connections
 
 

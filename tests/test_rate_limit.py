@@ -76,6 +76,10 @@ def test_quota_headers_have_times_in_ms_and_are_ignored_if_invalid(
     assert Quota.from_headers({**headers(450, 449, 12.5), **changed}) == quota
 
 
+def test_the_smallest_quota_window_and_reset_are_valid() -> None:
+    assert Quota.from_headers(headers(1, 0, 0.0, 0.001)) == Quota(1, 0, 0.001, 0.0)
+
+
 def test_without_headers_nothing_is_held_back(clock: FakeClock) -> None:
     limiter = RateLimiter(clock)
     for _ in range(1_000):
@@ -150,6 +154,36 @@ def test_only_one_request_goes_out_until_the_first_response(clock: FakeClock) ->
         list(pool.map(go, range(40)))
 
     assert most == 1
+
+
+def test_a_request_without_a_response_counts_as_used(clock: FakeClock) -> None:
+    limiter = after_response(clock, left=2, reset_s=20.0, quota=4)
+    for _ in range(2):
+        with pytest.raises(OSError, match="lost"), limiter.request():
+            raise OSError("lost")
+
+    with limiter.request():
+        assert clock.monotonic() > 20.0
+
+
+def test_a_response_overtaken_by_a_later_one_does_not_raise_the_count(clock: FakeClock) -> None:
+    limiter = after_response(clock, left=50, reset_s=20.0)
+    with limiter.request() as first, limiter.request() as second:
+        limiter.observe(headers(100, 0, 20.0), second)
+        limiter.observe(headers(100, 49, 20.0), first)
+
+    with limiter.request():
+        assert clock.monotonic() == pytest.approx(20.0 + RESET_MARGIN_S)
+
+
+def test_a_slow_response_does_not_put_the_reset_off(clock: FakeClock) -> None:
+    limiter = after_response(clock, left=50, reset_s=10.0)
+    with limiter.request() as permit:
+        clock.advance(2.0)
+        limiter.observe(headers(100, 0, 10.0), permit)
+
+    with limiter.request():
+        assert clock.monotonic() == pytest.approx(10.0 + RESET_MARGIN_S)
 
 
 def test_a_late_response_of_the_previous_window_is_ignored(clock: FakeClock) -> None:
