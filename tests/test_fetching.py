@@ -298,6 +298,32 @@ def test_if_nothing_can_be_fetched_the_run_stops_and_blames_no_order(
     assert len(sandbox.requests) < 30
 
 
+def test_an_outage_after_the_first_page_blames_no_order(
+    make_sandbox: SandboxFactory, make_bigcommerce: ClientFactory
+) -> None:
+    sandbox = make_sandbox(300)
+    pages = iter_pages(make_bigcommerce(sandbox), OrderQuery())
+    next(pages)
+    strike(sandbox, FaultKind.UNFETCHABLE, *sandbox.store.ids())
+    blamed: list[int] = []
+    with pytest.raises(UnreachableError):
+        blamed.extend(order_id for page in pages for order_id, _ in page.unfetchable)
+    assert blamed == []
+
+
+def test_past_a_bad_order_a_short_failure_costs_a_second_attempt_and_no_smaller_pages(
+    make_sandbox: SandboxFactory, make_bigcommerce: ClientFactory
+) -> None:
+    sandbox = make_sandbox(700)
+    strike(sandbox, FaultKind.UNFETCHABLE, sandbox.store.ids()[0])
+    sizes = []
+    for page in iter_pages(make_bigcommerce(sandbox), OrderQuery()):
+        sizes.append(len(page.orders))
+        if len(sizes) == 2:
+            sandbox.faults.add(Fault(Service.BIGCOMMERCE, FaultKind.STATUS, status=503, times=1))
+    assert sizes[:3] == [0, 250, 250]
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_refused_credentials_stop_the_run(
     make_sandbox: SandboxFactory, make_bigcommerce: ClientFactory, status: int
