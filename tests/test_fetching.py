@@ -298,6 +298,17 @@ def test_if_nothing_can_be_fetched_the_run_stops_and_blames_no_order(
     assert len(sandbox.requests) < 30
 
 
+@pytest.mark.parametrize("times", [5, 12, 14, 16, 17])
+def test_an_order_that_can_be_fetched_again_at_any_moment_is_not_blamed(
+    make_sandbox: SandboxFactory, make_bigcommerce: ClientFactory, times: int
+) -> None:
+    sandbox = make_sandbox(260)
+    every = list(sandbox.store.ids())
+    strike(sandbox, FaultKind.UNFETCHABLE, every[0], times=times)
+    orders, missing, failed = fetched(iter_pages(make_bigcommerce(sandbox), OrderQuery()))
+    assert (orders, missing, failed) == (every, [], [])
+
+
 def test_an_outage_after_the_first_page_blames_no_order(
     make_sandbox: SandboxFactory, make_bigcommerce: ClientFactory
 ) -> None:
