@@ -549,6 +549,20 @@ def test_an_outage_fails_no_order_however_few_are_due(desk: Desk) -> None:
     assert desk.states() == {"pending": 1}
 
 
+def test_a_first_order_that_another_run_took_holds_up_no_other(desk: Desk) -> None:
+    """Until One Tribe has responded once, all workers wait for the first order's turn."""
+    *_, last = desk.sandbox.store.ids()
+    desk.run(only(last))
+    with closing(desk.connect()) as ledger:
+        ledger.execute(
+            f"CREATE TRIGGER other_run AFTER INSERT ON orders WHEN new.order_id = {first(desk)} "
+            f"BEGIN UPDATE orders SET state = 'delivered' WHERE order_id = {first(desk)}; END"
+        )
+    run = desk.run(workers=1)
+    assert run.dispositions == {Disposition.DELIVERED: 10, Disposition.ALREADY_DELIVERED: 2}
+    assert first(desk) not in desk.filed
+
+
 def test_a_wrong_key_costs_one_request(desk: Desk) -> None:
     answer(desk, 401)
     run = desk.run(workers=8)

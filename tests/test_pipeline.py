@@ -158,6 +158,9 @@ def test_a_ledger_failure_stops_the_run_without_losses_or_unflagged_duplicates(
     assert run.error.exit_code == ExitCode.CONFIGURATION
     assert each_once(run)
     assert 20 <= len(desk.filed) < 320
+    assert run.ids(Disposition.PENDING).isdisjoint(desk.filed)
+    assert run.ids(Disposition.UNKNOWN) <= set(desk.filed)
+    assert bool(run.ids(Disposition.UNKNOWN)) is (state == "delivered")
     mend_the_ledger(desk)
     finish(desk, in_doubt=desk.workers if state == "delivered" else 0)
 
