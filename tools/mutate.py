@@ -39,7 +39,7 @@ TESTS = {
     "ledger/orders.py": "ledger step database",
     "ledger/inbox.py": "inbox receiver",
     "ledger/runs.py": "runs ledger",
-    "ledger/ledger.py": "ledger step runs",
+    "ledger/ledger.py": "ledger step runs sync",
     "api/rate_limit.py": "rate_limit",
     "api/webhook.py": "webhook",
     "order.py": "order",
