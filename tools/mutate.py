@@ -35,7 +35,7 @@ TESTS = {
     "delivery/report.py": "pipeline delivery",
     "delivery/selection.py": "fetching backfill",
     "delivery/sender.py": "delivery pipeline",
-    "ledger/states.py": "ledger step delivery",
+    "ledger/states.py": "entry ledger step delivery",
     "ledger/orders.py": "ledger step database",
     "ledger/inbox.py": "inbox receiver",
     "ledger/runs.py": "runs ledger",
