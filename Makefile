@@ -18,7 +18,7 @@ demo: .venv/runtime  ## Run the main job against two simulated services.
 
 test: .venv/dev  ## Run all tests, with coverage.
 	@$(BIN)/coverage erase
-	@$(BIN)/python -m pytest -q -n 2 --cov --cov-report= $(ARGS)
+	@$(BIN)/python -m pytest -q -n 4 --dist worksteal --cov --cov-report= $(ARGS)
 	@$(BIN)/coverage report
 
 check: .venv/dev  ## Lint, types, layers, and documents in step with the code.

@@ -238,15 +238,15 @@ def test_create_to_one_tribe_takes_a_slash_at_the_end_for_the_same_url(
     hook = sandbox.hooks.add(CREATED, f"{ONETRIBE}/")
     monkeypatch.setenv("BC2OT_ONETRIBE_URL", f"{ONETRIBE}/")
 
-    assert cli("hooks", "create").out.startswith(f"unchanged: hook {hook.id}")
-    assert cli("hooks", "list", "--json").json["hooks"][0]["is_onetribe"] is True
+    assert cli("create").out.startswith(f"unchanged: webhook {hook.id}")
+    assert cli("list", "--json").json["hooks"][0]["is_onetribe"] is True
     assert len(sandbox.hooks.all()) == 1
 
 
 def test_update_adds_a_slash_that_a_receiver_may_need(sandbox: Sandbox, cli: Cli) -> None:
     hook = sandbox.hooks.add(CREATED, OWN)
 
-    result = cli("hooks", "update", str(hook.id), "--destination", f"{OWN}/")
+    result = cli("update", str(hook.id), "--destination", f"{OWN}/")
     assert "(changed: destination)" in result.out
     assert sandbox.hooks.get(hook.id).destination == f"{OWN}/"
 
