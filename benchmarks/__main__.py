@@ -67,7 +67,7 @@ def backfill(environment: dict[str, str], location: str = "") -> tuple[int, floa
     with tempfile.TemporaryDirectory() as folder:
         location = location or f"{folder}/ledger.db"
         home = {"HOME": folder, "BC2OT_LEDGER": location, "PATH": os.environ["PATH"]}
-        command = [sys.executable, "-m", "onetribe_bc", "-q", "backfill", "--json"]
+        command = [sys.executable, "-m", "onetribe_bc", "-q", "backfill", "--yes", "--json"]
         started = time.perf_counter()
         with (Path(folder) / "summary").open("w+") as summary:
             process = subprocess.Popen(command, env={**environment, **home}, stdout=summary)
@@ -233,7 +233,7 @@ def receiving(orders: int = 2_000) -> float:
     with sandbox(orders, latency_s=0.0) as environment, tempfile.TemporaryDirectory() as folder:
         ledger = f"{folder}/ledger.db"
         home = {"HOME": folder, "BC2OT_LEDGER": ledger, "PATH": os.environ["PATH"]}
-        command = [sys.executable, "-m", "onetribe_bc", "-q", "backfill"]
+        command = [sys.executable, "-m", "onetribe_bc", "-q", "backfill", "--yes"]
         subprocess.run(command, env={**environment, **home}, check=True)
         with closing(sqlite3.connect(ledger)) as connection:
             query = "SELECT order_id FROM orders WHERE state = 'delivered'"

@@ -33,6 +33,11 @@ STATUSES: Mapping[int, str] = MappingProxyType(
 _IDS = {name.casefold(): status_id for status_id, name in STATUSES.items()}
 
 
+def status_name(status_id: int | None) -> str:
+    """Return BigCommerce's name of a status."""
+    return STATUSES.get(status_id, f"status {status_id}") if status_id is not None else "no status"
+
+
 def parse_status(text: str) -> int | str:
     """Return a status id, BigCommerce's spelling of a name, or else the merchant's own name.
 

@@ -470,6 +470,14 @@ def test_an_invalid_date_header_is_ignored(client: BigCommerceClient, date: str)
     assert client.server_time is None
 
 
+@pytest.mark.parametrize("statuses", ["", ',"statuses":null', ',"statuses":[]'])
+@responses.activate
+def test_a_count_without_statuses_is_a_count(client: BigCommerceClient, statuses: str) -> None:
+    responses.get(f"{API}/v2/orders/count", body=f'{{"count":7{statuses}}}')
+    count = client.count_by_status(ALL)
+    assert (count.total, count.by_status, count.only([10])) == (7, {}, count)
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -477,6 +485,8 @@ def test_an_invalid_date_header_is_ignored(client: BigCommerceClient, date: str)
         ("v2/orders/count", b'{"count":true}'),
         ("v2/orders/count", b'{"count":"seven"}'),
         ("v2/orders/count", b'{"count":7'),
+        ("v2/orders/count", b'{"count":7,"statuses":[7]}'),
+        ("v2/orders/count", b'{"count":7,"statuses":[{"id":10}]}'),
         ("v2/order_statuses", b"{}"),
         ("v2/order_statuses", b"[7]"),
         ("v2/order_statuses", b'[{"name":"x"}]'),

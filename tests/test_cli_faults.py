@@ -35,12 +35,12 @@ def _recover(shell: Shell, *arguments: str) -> None:
 def test_a_wrong_url_stops_the_run_and_all_orders_stay_owed(shell: Shell, status: int) -> None:
     location = (("Location", "/direct/elsewhere"),)
     shell.sandbox.faults.add(Fault("onetribe", "status", status=status, headers=location))
-    result = shell.run("backfill", "--workers", "2")
+    result = shell.run("backfill", "--yes", "--workers", "2")
     result.says(4, f"One Tribe responded with {status}", "onetribe.url", "stay owed", "still owed")
     assert shell.states()["pending"] == shell.eligible
     assert len(shell.sandbox.onetribe.received) <= 2
     assert not [r for r in shell.sandbox.onetribe.requests if r.method != "POST"]
-    _recover(shell, "backfill")
+    _recover(shell, "backfill", "--yes")
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
@@ -49,7 +49,7 @@ def test_a_refused_order_does_not_stop_the_others_which_html_with_200_acknowledg
 ) -> None:
     shell.sandbox.faults.add(f"onetribe:status@{status}#218")
     shell.sandbox.faults.add("onetribe:html@200")
-    result = shell.run("backfill").says(1, "1 failed", "Failed orders wait")
+    result = shell.run("backfill", "--yes").says(1, "1 failed", "Failed orders wait")
     result.says(1, f"Order 218 failed: One Tribe responded with {status}: it refuses this order")
     assert (shell.state(218)["state"], shell.state(218)["answer_status"]) == ("failed", status)
     assert shell.states()["delivered"] == shell.eligible - 1
@@ -60,7 +60,7 @@ def test_a_refused_order_does_not_stop_the_others_which_html_with_200_acknowledg
 def test_500_for_one_order_is_reported_after_the_last_attempt(shell: Shell) -> None:
     shell.configure(delivery={"attempts": 3})
     shell.sandbox.faults.add("onetribe:status@500#218")
-    result = shell.run("backfill")
+    result = shell.run("backfill", "--yes")
     result.says(1, "Order 218 failed: One Tribe responded with 500, to each of 3 attempts")
     assert len([r for r in shell.sandbox.onetribe.received if r.order_id == 218]) == 3
 
@@ -68,17 +68,17 @@ def test_500_for_one_order_is_reported_after_the_last_attempt(shell: Shell) -> N
 @pytest.mark.parametrize("kind", ["status@500", "html@502", "html@503"])
 def test_a_one_tribe_that_is_down_stops_the_run_early(shell: Shell, kind: str) -> None:
     shell.sandbox.faults.add(f"onetribe:{kind}")
-    result = shell.run("backfill", "--workers", "2")
+    result = shell.run("backfill", "--yes", "--workers", "2")
     result.says(5, "accepts no orders now", "Run it again later", "stay owed")
     assert "<html" not in result.err
     assert "delivered" not in shell.states()
     assert len(shell.sandbox.onetribe.received) < 30
     if kind == "html@502":  # each counts as a copy
         shell.sandbox.faults.clear()
-        shell.run("backfill").says(1, "still owed (One Tribe may have it 2 times): ",
+        shell.run("backfill", "--yes").says(1, "still owed (One Tribe may have it 2 times): ",
                                    "It may have arrived. Not sent again before 20")  # fmt: skip
         shell.run("retry", "--unknown").says(0)
-    _recover(shell, "backfill")
+    _recover(shell, "backfill", "--yes")
 
 
 def test_a_refused_connection_leaves_all_orders_owed(shell: Shell) -> None:
@@ -86,12 +86,12 @@ def test_a_refused_connection_leaves_all_orders_owed(shell: Shell) -> None:
     with WireServer([b""]) as gone:
         port = gone.port
     shell.set(BC2OT_ONETRIBE_URL=f"http://127.0.0.1:{port}{KEY}")
-    result = shell.run("backfill", "--workers", "2")
+    result = shell.run("backfill", "--yes", "--workers", "2")
     result.says(5, "No connection to 127.0.0.1", "Check the URL", "still owed")
     assert "unknown" not in shell.states()
     assert shell.states()["pending"] == shell.eligible
     shell.set(BC2OT_ONETRIBE_URL=url)
-    shell.run("backfill").says(0, f"{shell.eligible} delivered")
+    shell.run("backfill", "--yes").says(0, f"{shell.eligible} delivered")
 
 
 # Faults that services have shown in the field
@@ -121,7 +121,7 @@ def test_a_refused_connection_leaves_all_orders_owed(shell: Shell) -> None:
 def test_every_order_is_delivered_once_despite(shell: Shell, fault: str) -> None:
     shell.configure(delivery={"timeout": {"connect": 1, "read": 0.5}})
     shell.sandbox.faults.add(fault)
-    shell.run("backfill").says(0, f"{shell.eligible} delivered")
+    shell.run("backfill", "--yes").says(0, f"{shell.eligible} delivered")
 
     assert len(shell.sandbox.onetribe.counts()) == shell.eligible
     assert set(shell.sandbox.onetribe.counts().values()) == {1}
@@ -139,7 +139,9 @@ def test_every_order_is_delivered_once_despite(shell: Shell, fault: str) -> None
 def test_an_order_without_a_response_is_unknown_named_and_counted(shell: Shell, fault: str) -> None:
     shell.configure(delivery={"timeout": {"connect": 1, "read": 0.3}, "on_unknown": "hold"})
     shell.sandbox.faults.add(fault)
-    told = shell.run("backfill").says(1, "Order 218 unknown", f"{shell.eligible - 1} delivered")
+    told = shell.run("backfill", "--yes").says(
+        1, "Order 218 unknown", f"{shell.eligible - 1} delivered"
+    )
 
     assert "It may have arrived" in told.err
     assert shell.states()["unknown"] == 1
@@ -175,24 +177,24 @@ def test_a_bigcommerce_that_fails_for_good_ends_the_run(
     shell: Shell, kind: str, words: str
 ) -> None:
     shell.sandbox.faults.add(f"bigcommerce:{kind}")
-    result = shell.run("backfill").says(5, "bc2ot: ", words)
+    result = shell.run("backfill", "--yes").says(5, "bc2ot: ", words)
     assert "<html" not in result.err
     assert len(result.err) < 1000
     assert not shell.sandbox.onetribe.received
-    _recover(shell, "backfill")
+    _recover(shell, "backfill", "--yes")
 
 
 @pytest.mark.parametrize("kind", ["object_for_list", "row_without_id"])
 def test_orders_whose_lists_cannot_be_read_are_fetched_singly(shell: Shell, kind: str) -> None:
     shell.sandbox.faults.add(f"bigcommerce:{kind}")
-    shell.run("backfill").says(0, f"{shell.eligible} delivered")
+    shell.run("backfill", "--yes").says(0, f"{shell.eligible} delivered")
 
 
 @pytest.mark.parametrize("kind", [*(kind for kind, _ in LASTING), "object_for_list"])
 def test_a_bigcommerce_that_fails_once_loses_no_order(shell: Shell, kind: str) -> None:
     shell.sandbox.faults.add(replace(parse_fault(f"bigcommerce:{kind}*1"), path="/orders"))
     total = len(shell.sandbox.store)
-    shell.run("backfill").says(0, f"{total} orders seen: {shell.eligible} delivered")
+    shell.run("backfill", "--yes").says(0, f"{total} orders seen: {shell.eligible} delivered")
     assert set(shell.sandbox.onetribe.counts().values()) == {1}
 
 
@@ -200,10 +202,10 @@ def test_a_bigcommerce_failure_during_the_run_reports_what_was_done(shell: Shell
     for _ in range(300):
         shell.sandbox.store.add()
     shell.sandbox.faults.add(Fault("bigcommerce", "cut_json", skip=2, path="/orders"))
-    result = shell.run("backfill", "--json").says(5, "250 orders seen", "is incomplete")
+    result = shell.run("backfill", "--yes", "--json").says(5, "250 orders seen", "is incomplete")
     assert result.json["seen"] == 250
     assert result.json["complete"] is False
-    _recover(shell, "backfill")
+    _recover(shell, "backfill", "--yes")
 
 
 @pytest.mark.parametrize("answered", [b"<html>", b"[]", b'{"id": 219}', b"null"])
@@ -221,7 +223,7 @@ def test_a_response_with_another_order_is_not_sent(shell: Shell) -> None:
     empty = answer(b"", status="204 No Content")
     with WireServer([answer(json.dumps({"count": 0}).encode()), empty]) as server:
         shell.set(BC2OT_API_URL=server.url)
-        shell.run("backfill").says(0, "0 orders seen.")
+        shell.run("backfill", "--yes").says(0, "0 orders seen.")
 
 
 # The ledger
@@ -234,7 +236,9 @@ def test_a_damaged_ledger_or_another_file_is_reported_and_left_unchanged(
     shell: Shell, content: bytes
 ) -> None:
     shell.ledger.write_bytes(content)
-    shell.run("backfill").says(3, f"The ledger {shell.ledger} is damaged", "restore a copy")
+    shell.run("backfill", "--yes").says(
+        3, f"The ledger {shell.ledger} is damaged", "restore a copy"
+    )
     assert shell.ledger.read_bytes() == content
 
 

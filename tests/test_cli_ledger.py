@@ -23,7 +23,7 @@ def url(make_postgres: MakePostgres) -> PostgresUrl:
 def test_every_command_works_on_postgresql(shell: Shell, url: PostgresUrl) -> None:
     shell.set(BC2OT_LEDGER=url.url.reveal())
     assert shell.run("ledger", "create").out.startswith("There is already a ledger postgresql://")
-    assert shell.run("backfill").code == ExitCode.DONE
+    assert shell.run("backfill", "--yes").code == ExitCode.DONE
     assert shell.run("sync").code == ExitCode.DONE
     assert shell.run("push-order", "218").code == ExitCode.DONE
     status = json.loads(shell.run("status", "--json").out)
@@ -61,14 +61,14 @@ def test_a_ledger_in_a_file_is_created_inspected_and_moved(shell: Shell, url: Po
     assert shell.run("ledger", "create", "--role", "x").code == ExitCode.USAGE
     assert shell.run("ledger", "create").out.startswith("Created the ledger")
     assert "Nothing is missing" in shell.run("ledger", "accept").out
-    assert shell.run("backfill").code == ExitCode.DONE
+    assert shell.run("backfill", "--yes").code == ExitCode.DONE
     sent = len(shell.sandbox.onetribe.received)
     assert "(sqlite), version 3" in shell.run("ledger", "info").out
     shell.set(BC2OT_LEDGER=url.url.reveal())
     moved = shell.run("ledger", "copy", "--from", str(shell.ledger))
     assert moved.code == ExitCode.DONE
     assert f"Moved the ledger {shell.ledger} to {url}" in moved.out
-    assert shell.run("backfill").code == ExitCode.DONE
+    assert shell.run("backfill", "--yes").code == ExitCode.DONE
     assert len(shell.sandbox.onetribe.received) == sent
     shell.set(BC2OT_LEDGER=str(shell.ledger))
     forgotten = shell.run("sync")

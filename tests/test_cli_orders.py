@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 
 import pytest
 
@@ -111,11 +112,11 @@ def _counts(found: dict[str, int]) -> int:
 
 def test_a_backfill_sends_everything_once(shell: Shell) -> None:
     total, owed = len(shell.sandbox.store), shell.eligible
-    result = shell.run("backfill").says(0, f"{total} orders seen: {owed} delivered")
+    result = shell.run("backfill", "--yes").says(0, f"{total} orders seen: {owed} delivered")
     assert f"{total - owed} skipped ({total - owed} status Incomplete)." in result.err
     assert not result.out
     assert set(shell.sandbox.onetribe.counts().values()) == {1}
-    shell.run("backfill").says(0, f"{owed} already delivered")
+    shell.run("backfill", "--yes").says(0, f"{owed} already delivered")
     assert len(shell.sandbox.onetribe.received) == owed
 
 
@@ -135,7 +136,7 @@ def test_an_open_end_is_frozen_at_the_stores_time(shell: Shell) -> None:
 
 def test_a_backfill_as_json_adds_up(shell: Shell) -> None:
     shell.sandbox.faults.add("onetribe:status@422#218")
-    result = shell.run("backfill", "--json")
+    result = shell.run("backfill", "--yes", "--json")
     found = result.json
     assert result.code == 1
     assert found["seen"] == _counts(found) == len(shell.sandbox.store)
@@ -148,7 +149,7 @@ def test_a_backfill_as_json_adds_up(shell: Shell) -> None:
 
 def test_a_backfill_that_stops_early_reports_it_in_json(shell: Shell) -> None:
     shell.sandbox.faults.add("onetribe:status@401")
-    result = shell.run("backfill", "--json").says(4, "merchant key")
+    result = shell.run("backfill", "--yes", "--json").says(4, "merchant key")
     assert result.json["complete"] is False
     assert "401" in result.json["ended_by"]
     assert result.json["seen"] == _counts(result.json)
@@ -198,11 +199,112 @@ def test_by_one_or_several_statuses_and_by_channel(shell: Shell) -> None:
     }
     status = json.loads(store.raw(row.id))["status"].upper()
     channel = ("--channel", str(row.channel_id))
-    shell.run("backfill", "--status", status, *channel).says(0, "delivered")
+    shell.run("backfill", "--yes", "--status", status, *channel).says(0, "delivered")
     assert set(shell.sandbox.onetribe.counts()) == wanted
     statuses = {store.row(i).status_id for i in store.ids()} - {INCOMPLETE}
-    shell.run("backfill", *(f"--status={each}" for each in statuses)).says(0, "delivered")
+    shell.run("backfill", "--yes", *(f"--status={each}" for each in statuses)).says(0, "delivered")
     assert len(shell.sandbox.onetribe.counts()) == shell.eligible
+
+
+# before a bulk send
+
+
+@pytest.mark.parametrize("options", [[], ["--status", "Shipped"], ["--limit", "1"], ["--json"]])
+def test_without_dates_ids_and_a_terminal_a_backfill_requires_yes(
+    shell: Shell, options: list[str]
+) -> None:
+    shell.run("backfill", *options).says(2, "needs a terminal", "--since 30d", "--yes")
+    with shell.terminal("--no-input", "backfill", *options) as terminal:
+        terminal.sees("needs a terminal").ends(2)
+    assert not shell.sandbox.requests
+    shell.run("backfill", "--from-id", "1", *options).says(0)
+
+
+@pytest.mark.parametrize("options", [[], ["-q"], ["--json"]])
+def test_a_backfill_without_dates_or_ids_counts_orders_by_status_and_asks(
+    shell: Shell, options: list[str]
+) -> None:
+    store = shell.sandbox.store
+    counts = Counter(json.loads(store.raw(i))["status"] for i in store.ids())
+    skipped = counts.pop("Incomplete")
+    with shell.terminal("backfill", *options, columns=200) as terminal:
+        terminal.sees(f"To send: at most {shell.eligible} orders of these: ")
+        terminal.sees(f"Skipped by orders.skip_statuses: {skipped} Incomplete.")
+        question = f"Send up to {shell.eligible} orders to One Tribe? Each may cost you money."
+        terminal.sees("add --dry-run").answers(question, "n").ends(0)
+        assert all(f"{number} {status}" in terminal.shown for status, number in counts.items())
+        assert ("Nothing was sent." in terminal.shown) is ("-q" not in options)
+    assert len(shell.sandbox.requests) == 1
+    assert not shell.sandbox.onetribe.received
+    with shell.terminal("backfill", *options, columns=200) as terminal:
+        terminal.answers(question, "y").ends(0)
+    assert set(shell.sandbox.onetribe.counts().values()) == {1}
+    assert len(shell.sandbox.onetribe.counts()) == shell.eligible
+
+
+@pytest.mark.parametrize("keys", ["\x03", "\x04"])
+def test_leaving_the_question_of_a_backfill_sends_nothing(shell: Shell, keys: str) -> None:
+    with shell.terminal("backfill") as terminal:
+        terminal.sees("Each may cost you money. [y/N]:").leaves(keys).ends(130)
+    assert not shell.sandbox.onetribe.received
+
+
+def test_with_yes_a_backfill_counts_its_orders_and_does_not_ask(shell: Shell) -> None:
+    with shell.terminal("backfill", "--yes", columns=200) as terminal:
+        terminal.sees(f"To send: at most {shell.eligible} orders").ends(0)
+        assert "[y/N]" not in terminal.shown
+    known = f"Not sent again: the {shell.eligible} orders of this store delivered before."
+    shell.run("backfill", "--yes").says(0, known)
+    assert known not in shell.run("backfill", "--yes", "--force").says(0).err
+
+
+def test_more_than_a_thousand_orders_are_asked_for_with_dates_and_ids_as_well(
+    shell: Shell, make_sandbox: SandboxFactory
+) -> None:
+    shell.use(make_sandbox(1300))
+    first, *_, last = shell.sandbox.store.ids()
+    dates = ("backfill", "--since", "2000-01-01", "--workers", "16")
+    for command, number in (
+        (dates, shell.eligible),
+        ((*dates, "--limit", "1001"), 1001),
+        (("backfill", "--ids", f"{first}-{last}"), last - first + 1),
+    ):
+        with shell.terminal(*command) as terminal:
+            terminal.answers(f"Send up to {number:,} orders to One Tribe?", "n").ends(0)
+    assert not shell.sandbox.onetribe.received
+    with shell.terminal(*dates, "--limit", "1000") as terminal:
+        terminal.ends(0)
+        assert "[y/N]" not in terminal.shown
+    shell.run(*dates).says(0, f"To send: at most {shell.eligible:,} orders")
+    assert len(shell.sandbox.onetribe.counts()) == shell.eligible
+
+
+def test_a_backfill_that_cannot_count_its_orders_asks(shell: Shell) -> None:
+    shell.sandbox.faults.add(
+        Fault("bigcommerce", "status", status=200, path="/orders/count", body=b"[]")
+    )
+    with shell.terminal("backfill", "--since", "2000-01-01") as terminal:
+        terminal.answers("Send up to an unknown number of orders to One Tribe?", "n").ends(0)
+    assert not shell.sandbox.onetribe.received
+
+
+def test_a_dry_run_counts_orders_by_month_in_the_configured_time_zone_and_by_status(
+    shell: Shell, make_sandbox: SandboxFactory
+) -> None:
+    shell.use(make_sandbox(0))
+    for created in ("Fri, 30 Jan 2026", "Sat, 31 Jan 2026", "Sun, 01 Feb 2026"):
+        shell.sandbox.store.add(date_created=f"{created} 23:30:00 +0000", status_id=10)
+    shell.sandbox.store.add(date_created="Sun, 01 Feb 2026 12:00:00 +0000", status_id=2)
+    shell.configure(timezone="Europe/Berlin")
+    result = shell.run("backfill", "--dry-run")
+    result.says(0, "Created 2026-01: 1 Completed\nCreated 2026-02: 2 Completed, 1 Shipped\n")
+    shell.run("backfill", "--ids", result.out.split(",")[0].split("-")[0]).says(0)
+    assert shell.run("backfill", "--dry-run", "--json").json["to_send_by_month"] == {
+        "2026-02": {"Completed": 2, "Shipped": 1}
+    }
+
+
+# problems
 
 
 @pytest.mark.parametrize(("orders", "named"), [(60, "them"), (1300, "the first 1,000")])
@@ -211,16 +313,18 @@ def test_problems_are_listed_up_to_a_number(
 ) -> None:
     shell.use(make_sandbox(orders))
     shell.sandbox.faults.add("onetribe:status@413")
-    result = shell.run("backfill", "--workers", "16").says(1, "Failed orders wait")
+    result = shell.run("backfill", "--yes", "--workers", "16").says(1, "Failed orders wait")
     assert len([line for line in result.lines if line.startswith("Order ")]) == 20
     assert f"... and {shell.eligible - 20:,} more; --json names {named}." in result.err
 
 
 def test_a_second_backfill_of_the_store_is_refused(shell: Shell) -> None:
     gate = shell.sandbox.faults.hold("onetribe")
-    other = shell.start("backfill", "--workers", "2")
+    other = shell.start("backfill", "--yes", "--workers", "2")
     gate.wait_arrival()
-    shell.run("backfill").says(6, "Another sync or backfill of store sandbox1 is running", "Wait")
+    shell.run("backfill", "--yes").says(
+        6, "Another sync or backfill of store sandbox1 is running", "Wait"
+    )
     gate.open()
     shell.finish(other).says(0, "delivered")
 
@@ -253,5 +357,5 @@ def test_notes_with_markup_emoji_and_escapes_are_printed_safely(shell: Shell) ->
 def test_a_bigcommerce_error_with_markup_and_escapes_is_printed_safely(shell: Shell) -> None:
     said = b'[{"status": 400, "message": "[/x] \\u001b[31m no \\ud800 \xf0\x9f\x8e\x82"}]'
     shell.sandbox.faults.add(Fault("bigcommerce", "status", status=400, body=said))
-    result = shell.run("backfill").says(2, "[/x] ", "no", "🎂")
+    result = shell.run("backfill", "--yes").says(2, "[/x] ", "no", "🎂")
     assert b"\x1b" not in result.stderr

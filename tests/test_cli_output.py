@@ -32,7 +32,7 @@ def _hold_one(sandbox: Sandbox) -> Gate:
 
 def test_a_terminal_gets_a_bar_and_log_lines_above_it(shell: Shell) -> None:
     gate = _hold_one(shell.sandbox)
-    with shell.terminal("-v", "backfill", "--workers", "2") as terminal:
+    with shell.terminal("-v", "backfill", "--yes", "--workers", "2") as terminal:
         terminal.sees_match(r"1[0-9] delivered, \d+ skipped, 0 failed,")
         gate.open()
         terminal.ends(0)
@@ -49,10 +49,10 @@ def test_a_terminal_gets_a_bar_and_log_lines_above_it(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("arguments", "variables"),
     [
-        (["-q", "backfill"], {}),
-        (["backfill", "--json"], {}),
-        (["--log-format", "json", "backfill"], {}),
-        (["backfill"], {"TERM": "dumb", "NO_COLOR": "1"}),
+        (["-q", "backfill", "--yes"], {}),
+        (["backfill", "--yes", "--json"], {}),
+        (["--log-format", "json", "backfill", "--yes"], {}),
+        (["backfill", "--yes"], {"TERM": "dumb", "NO_COLOR": "1"}),
     ],
 )
 def test_no_bar_with_quiet_or_json_on_a_dumb_terminal_or_into_a_file(
@@ -64,7 +64,7 @@ def test_no_bar_with_quiet_or_json_on_a_dumb_terminal_or_into_a_file(
     assert "\x1b" not in terminal.raw
     assert "━" not in terminal.raw
     assert ("delivered" in terminal.text) is ("-q" not in arguments)
-    with shell.terminal("backfill", shows_stdout=False) as terminal:
+    with shell.terminal("backfill", "--yes", shows_stdout=False) as terminal:
         terminal.ends(0)
     assert "━" not in terminal.raw
 
@@ -77,7 +77,7 @@ def test_no_color_is_respected(shell: Shell) -> None:
 
 
 def test_a_pipe_gets_neither_colors_nor_bars(shell: Shell) -> None:
-    result = shell.spawn("backfill").says(0, f"{shell.eligible} delivered")
+    result = shell.spawn("backfill", "--yes").says(0, f"{shell.eligible} delivered")
     assert b"\x1b" not in result.stderr
     assert not result.stdout
 
@@ -183,7 +183,7 @@ def test_a_table_in_a_pipe_is_as_wide_as_its_content(shell: Shell) -> None:
 @pytest.mark.parametrize("options", ["--json", "--dry-run"])
 def test_a_reader_that_leaves_does_not_end_the_work(shell: Shell, options: str) -> None:
     done = shell.pipe(
-        '"$@" | head -c 1 >/dev/null; exit ${PIPESTATUS[0]}', "backfill", *options.split()
+        '"$@" | head -c 1 >/dev/null; exit ${PIPESTATUS[0]}', "backfill", "--yes", *options.split()
     )
     assert done.code == 0
     assert "Broken" not in done.err
@@ -194,7 +194,7 @@ def test_a_reader_that_leaves_does_not_end_the_work(shell: Shell, options: str) 
 @pytest.mark.parametrize("options", ["", "-v"])
 def test_a_reader_of_stderr_that_leaves_does_not_end_the_work(shell: Shell, options: str) -> None:
     script = '"$@" 2>&1 | true; exit ${PIPESTATUS[0]}'
-    assert shell.pipe(script, *options.split(), "backfill").code == 0
+    assert shell.pipe(script, *options.split(), "backfill", "--yes").code == 0
     assert shell.states()["delivered"] == shell.eligible
 
 
@@ -212,7 +212,7 @@ def test_errors_into_a_closed_pipe_keep_their_exit_code(shell: Shell) -> None:
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams(shell: Shell, closed: str) -> None:
-    assert shell.pipe(f'"$@" {closed}', "backfill").code == 0
+    assert shell.pipe(f'"$@" {closed}', "backfill", "--yes").code == 0
     assert shell.states()["delivered"] == shell.eligible
 
 
@@ -221,9 +221,9 @@ NEEDS_FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /d
 
 @NEEDS_FULL
 def test_output_that_cannot_be_written_is_reported_and_messages_are_dropped(shell: Shell) -> None:
-    done = shell.pipe('"$@" >/dev/full', "backfill", "--json")
+    done = shell.pipe('"$@" >/dev/full', "backfill", "--yes", "--json")
     done.says(3, "output cannot be written: No space left", "in the ledger")
-    assert shell.pipe('"$@" 2>/dev/full', "backfill", "--force").code == 0
+    assert shell.pipe('"$@" 2>/dev/full', "backfill", "--yes", "--force").code == 0
     assert set(shell.sandbox.onetribe.counts().values()) == {2}
 
 
@@ -243,13 +243,13 @@ def test_help_that_cannot_be_written_is_reported(shell: Shell, arguments: str) -
     [
         (
             "onetribe:status@422#218",
-            ["backfill"],
+            ["backfill", "--yes"],
             1,
             "Order 218 failed: One Tribe responded with 422",
         ),
-        ("onetribe:status@422", ["backfill"], 1, ", and "),
-        ("onetribe:status@401", ["backfill"], 4, "Compare onetribe.url"),
-        ("bigcommerce:status@401", ["backfill"], 4, "Check store_hash"),
+        ("onetribe:status@422", ["backfill", "--yes"], 1, ", and "),
+        ("onetribe:status@401", ["backfill", "--yes"], 4, "Compare onetribe.url"),
+        ("bigcommerce:status@401", ["backfill", "--yes"], 4, "Check store_hash"),
         ("", ["backfill", "--ids", "218,9999", "--dry-run"], 1, "Order 9999 not in the store"),
         ("", ["backfill", "--since", "soon"], 2, '"soon"'),
     ],
@@ -263,7 +263,7 @@ def test_quiet_prints_one_line_for_a_problem(
 
 
 def test_quiet_reports_only_a_problem_and_that_once(shell: Shell) -> None:
-    result = shell.run("-q", "backfill")
+    result = shell.run("-q", "backfill", "--yes")
     assert (result.code, result.stdout, result.stderr) == (0, b"", b"")
     result = shell.run("-q", "push-order", "9999").says(1)
     assert result.err == "Order 9999 not in the store: BigCommerce has no such order.\n"
@@ -305,7 +305,7 @@ def test_only_very_verbose_shows_waits(shell: Shell, fault: Fault, message: str)
 def test_json_logs_are_json_on_every_line(shell: Shell) -> None:
     shell.configure(delivery={"workers": 2}).chmod(0o644)
     shell.sandbox.faults.add("onetribe:status@422#218")
-    result = shell.run("--log-format", "json", "-v", "backfill").says(1)
+    result = shell.run("--log-format", "json", "-v", "backfill", "--yes").says(1)
     lines = [json.loads(line) for line in result.lines]
     assert {"info", "error", "warning"} >= {line["level"] for line in lines}
     assert all(line["time"].endswith("+00:00") for line in lines)
@@ -424,7 +424,7 @@ def _wait_until_it_reads(process: subprocess.Popen[bytes]) -> None:
 def test_ctrl_c_on_a_terminal_replaces_the_bar(shell: Shell, term: str, begin: str) -> None:
     shell.set(TERM=term)
     gate = _hold_one(shell.sandbox)
-    with shell.terminal("backfill", "--workers", "2") as terminal:
+    with shell.terminal("backfill", "--yes", "--workers", "2") as terminal:
         gate.wait_arrival()
         terminal.kill(signal.SIGINT)
         terminal.sees("press Ctrl-C again to stop immediately")

@@ -33,7 +33,7 @@ def test_the_printed_exports_point_a_shell_at_the_sandbox_and_its_ledger(shell: 
     assert {"BC2OT_STORE_HASH", "BC2OT_ACCESS_TOKEN", "BC2OT_ONETRIBE_URL"} < set(variables)
     ledger = Path(variables["BC2OT_LEDGER"])
     script = "".join(lines) + '"$@"'
-    shell.pipe(script, "backfill").says(0, "16 orders seen")
+    shell.pipe(script, "backfill", "--yes").says(0, "16 orders seen")
     sent = shell.pipe(script, "status", "--json").json["states"]["delivered"]
     assert sent > 5
     assert ledger.exists()

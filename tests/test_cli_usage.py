@@ -35,8 +35,8 @@ from tests.shell import Shell, shell_fixture  # noqa: F401
         (["backfill", "--ids", "218", "--from-id", "3"], ["--ids", "cannot be combined"]),
         (["backfill", "--from-id", "9", "--to-id", "3"], ["--to-id is lower than --from-id"]),
         (["backfill", "--from-id", "0"], ["--from-id", "0 is not an order id"]),
-        (["backfill", "--status", "Nowhere"], ["'Nowhere'", "Awaiting Fulfillment"]),
-        (["backfill", "--status", "15"], ["status 15", "0 to 14"]),
+        (["backfill", "--yes", "--status", "Nowhere"], ["'Nowhere'", "Awaiting Fulfillment"]),
+        (["backfill", "--yes", "--status", "15"], ["status 15", "0 to 14"]),
         (["backfill", "--workers", "0"], ["--workers", "1<=x<=64"]),
         (["backfill", "--workers", "many"], ["'many' is not a valid whole number"]),
         (["hooks", "show", "x"], ["'x' is not a valid whole number"]),
@@ -162,7 +162,7 @@ def test_binary_stdin_is_wrong_usage(shell: Shell) -> None:
 
 
 def test_control_characters_in_an_argument_never_reach_the_terminal(shell: Shell) -> None:
-    result = shell.run("--config", "/\x1b[31mred\x07", "backfill").says(3, "[31mred")
+    result = shell.run("--config", "/\x1b[31mred\x07", "backfill", "--yes").says(3, "[31mred")
     assert b"\x1b" not in result.stderr
     assert b"\x07" not in result.stderr
 
@@ -172,7 +172,7 @@ def test_control_characters_in_an_argument_never_reach_the_terminal(shell: Shell
 
 def test_a_missing_configuration_is_reported_with_a_first_step(shell: Shell) -> None:
     shell.unset_all()
-    shell.run("backfill").says(
+    shell.run("backfill", "--yes").says(
         3, "No configuration found", "bc2ot.yaml", "BC2OT_STORE_HASH", "bc2ot init"
     )
 
@@ -192,12 +192,12 @@ def test_an_invalid_file_is_reported_without_its_content(
 ) -> None:
     shell.unset_all()
     shell.write(content)
-    assert "hunter2" not in shell.run("backfill").says(3, *words).err
+    assert "hunter2" not in shell.run("backfill", "--yes").says(3, *words).err
 
 
 def test_a_directory_instead_of_the_file_is_reported(shell: Shell) -> None:
     (shell.folder / "bc2ot.yaml").mkdir()
-    shell.run("backfill").says(3, "Cannot read the configuration file", "directory")
+    shell.run("backfill", "--yes").says(3, "Cannot read the configuration file", "directory")
 
 
 @pytest.mark.parametrize("name", ["STORE_HASH", "ACCESS_TOKEN", "ONETRIBE_URL"])
@@ -217,7 +217,7 @@ def test_a_file_readable_by_others_is_reported_with_the_fix(shell: Shell) -> Non
 
 def test_a_deleted_working_directory_is_reported(shell: Shell) -> None:
     gone = 'mkdir gone && cd gone && rmdir ../gone && "$@"'
-    shell.pipe(gone, "backfill").says(3, "working directory was deleted", "cd")
+    shell.pipe(gone, "backfill", "--yes").says(3, "working directory was deleted", "cd")
     assert "bc2ot doctor" in shell.pipe(gone).says(0).out
 
 
@@ -228,9 +228,11 @@ def test_a_wrong_store_hash_token_or_scope_is_reported(shell: Shell) -> None:
     shell.sandbox.scopes.clear()
     shell.run("push-order", "218").says(4, "403", ORDERS_SCOPE, "Orders: read-only")
     shell.set(BC2OT_STORE_HASH="another")
-    shell.run("backfill").says(4, "store_hash")
+    shell.run("backfill", "--yes").says(4, "store_hash")
     shell.set(BC2OT_STORE_HASH="sandbox1", BC2OT_ACCESS_TOKEN="not-the-token")
-    result = shell.run("backfill").says(4, "401", "access token is not valid", "access_token")
+    result = shell.run("backfill", "--yes").says(
+        4, "401", "access token is not valid", "access_token"
+    )
     assert "not-the-token" not in result.err
 
 

@@ -46,7 +46,7 @@ def backfill(desk: Desk) -> Iterator[subprocess.Popen[str]]:
     configuration.write_text("delivery: {max_copies: 20}\n")
     more = {"BC2OT_WORKERS": str(WORKERS), "BC2OT_CONFIG": str(configuration)}
     environment = {**desk.environment, **more}
-    command = [sys.executable, "-m", "onetribe_bc", "backfill"]
+    command = [sys.executable, "-m", "onetribe_bc", "backfill", "--yes"]
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

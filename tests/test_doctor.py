@@ -535,7 +535,7 @@ def test_a_missing_ledger_is_a_note_and_an_empty_one_a_warning(shell: Shell) -> 
     ask(shell, "--fix").shows("warn ledger.file: is empty -> restore a backup")
     assert shell.ledger.stat().st_size == 0
     shell.ledger.unlink()
-    shell.run("backfill").says(0)
+    shell.run("backfill", "--yes").says(0)
     url = shell.sandbox.onetribe_url
     shell.set(BC2OT_ONETRIBE_URL=f"{url.rpartition('/')[0]}/another-key-of-a-merchant")
     (found,) = ask(shell).rows("ledger.address", "warn")

@@ -136,7 +136,7 @@ def test_init_writes_a_working_file(shell: Shell, open_init: Open) -> None:
     assert settings.need_onetribe_url().reveal() == shell.sandbox.onetribe_url
     assert settings.bigcommerce.api_url == shell.sandbox.api_url
     shell.set(BC2OT_API_URL=None, BC2OT_LEDGER=str(shell.ledger))
-    shell.run("backfill").says(0, "21 orders seen")
+    shell.run("backfill", "--yes").says(0, "21 orders seen")
 
 
 def test_with_a_sandboxs_variables_enter_answers_every_question(
@@ -151,7 +151,7 @@ def test_with_a_sandboxs_variables_enter_answers_every_question(
         terminal.sees("Set and export BC2OT_ACCESS_TOKEN and BC2OT_ONETRIBE_URL").ends(0)
     assert configuration(shell)["bigcommerce"]["access_token"] == "${BC2OT_ACCESS_TOKEN}"
     assert configuration(shell)["onetribe"] == {"url": "${BC2OT_ONETRIBE_URL}"}
-    shell.run("--config", "shop.yaml", "backfill").says(0, "21 orders seen")
+    shell.run("--config", "shop.yaml", "backfill", "--yes").says(0, "21 orders seen")
 
 
 @pytest.mark.parametrize(
@@ -532,7 +532,7 @@ def test_the_environment_alone_is_enough_and_the_file_names_it_quietly(shell: Sh
     assert (told.code, told.stdout, told.stderr) == (0, b"", b"")
     shell.check(user_file().read_text())
     assert "${BC2OT_ACCESS_TOKEN}" in user_file().read_text()
-    shell.run("backfill").says(0, "21 orders seen")
+    shell.run("backfill", "--yes").says(0, "21 orders seen")
 
 
 def test_missing_values_are_named_with_their_options(shell: Shell) -> None:

@@ -120,7 +120,7 @@ def test_doctor_compares_the_ledger_with_the_store(shell: Shell) -> None:
     assert "and the ledger knows 0. If orders were sent before, this is not the ledger" in first
     shell.run("push-order", "218")
     assert "and the ledger knows 1." in shell.run("doctor").out
-    shell.run("backfill")
+    shell.run("backfill", "--yes")
     assert "the ledger knows" not in shell.run("doctor").out
 
 
@@ -134,7 +134,7 @@ def test_a_status_that_the_store_does_not_have_is_a_configuration_error(
     shell: Shell, status: str, meant: str
 ) -> None:
     file = shell.configure(orders={"skip_statuses": ["Incomplete", status]})
-    for command in (["sync"], ["backfill"], ["push-order", "218"]):
+    for command in (["sync"], ["backfill", "--yes"], ["push-order", "218"]):
         told = shell.run(*command).says(
             3, str(file), ", line 2: orders.skip_statuses", repr(status)
         )
@@ -142,7 +142,7 @@ def test_a_status_that_the_store_does_not_have_is_a_configuration_error(
     told = shell.run("doctor")
     assert told.code == 3
     assert f"FAIL  {file}" in told.out
-    shell.run("backfill", "--status", status).says(2, repr(status))
+    shell.run("backfill", "--yes", "--status", status).says(2, repr(status))
     assert shell.sandbox.onetribe.counts() == {}
 
 
@@ -299,7 +299,7 @@ def test_systemds_credentials_are_exempt_from_the_warning_about_modes(shell: She
 
 def test_sighup_stops_a_run_as_sigterm_does(shell: Shell) -> None:
     shell.sandbox.faults.add("onetribe:slow=0.3")
-    process = shell.start("backfill", "--workers", "1")
+    process = shell.start("backfill", "--yes", "--workers", "1")
     until(lambda: shell.sandbox.onetribe.counts())
     process.send_signal(signal.SIGHUP)
     shell.finish(process).says(130, "Finishing what is in flight", "Interrupted.")
@@ -309,7 +309,7 @@ def test_sighup_stops_a_run_as_sigterm_does(shell: Shell) -> None:
 
 def test_a_signal_that_was_ignored_at_the_start_stays_ignored(shell: Shell) -> None:
     shell.pipe('trap "" HUP INT; "$@" & sleep 1; kill -HUP $!; kill -INT $!; wait $!',
-               "backfill").says(0)  # fmt: skip
+               "backfill", "--yes").says(0)  # fmt: skip
 
 
 def test_serve_goes_on_after_sighup_and_without_its_terminal(shell: Shell) -> None:
@@ -322,7 +322,7 @@ def test_serve_goes_on_after_sighup_and_without_its_terminal(shell: Shell) -> No
 
 def test_a_run_whose_terminal_has_gone_ends_its_work(shell: Shell) -> None:
     ours, theirs = pty.openpty()
-    process = shell.start("backfill", "-v", stdin=theirs, stdout=theirs, stderr=theirs)
+    process = shell.start("backfill", "--yes", "-v", stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     os.close(ours)
     assert process.wait(60) == 0
@@ -349,7 +349,7 @@ def test_serve_goes_on_when_nothing_reads_its_output_any_more(shell: Shell, was:
 
 
 def test_the_second_signal_is_json_where_messages_are(shell: Shell) -> None:
-    with held_up(shell, "--log-format", "json", "backfill"):
+    with held_up(shell, "--log-format", "json", "backfill", "--yes"):
         process = shell.started[-1]
         for _ in range(2):
             process.send_signal(signal.SIGTERM)
@@ -364,8 +364,11 @@ def test_the_second_signal_is_json_where_messages_are(shell: Shell) -> None:
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_non_blocking_pipe_gets_all_of_the_output(shell: Shell, stream: str) -> None:
-    shell.run("backfill")
-    for command, least in ((["export", "--format", "jsonl"], 20), (["-vv", "backfill"], 0)):
+    shell.run("backfill", "--yes")
+    for command, least in (
+        (["export", "--format", "jsonl"], 20),
+        (["-vv", "backfill", "--yes"], 0),
+    ):
         read, write = os.pipe()
         os.set_blocking(write, False)
         process = shell.start(*command, **{stream: write})

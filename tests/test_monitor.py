@@ -128,7 +128,7 @@ def test_a_failing_ping_never_fails_the_run(shell: Shell, pings: Pings) -> None:
 
 def test_a_sync_that_finds_the_store_busy_reports_no_outcome(shell: Shell, pings: Pings) -> None:
     gate = shell.sandbox.faults.hold("onetribe", times=None)
-    process = shell.start("backfill")
+    process = shell.start("backfill", "--yes")
     gate.wait_arrival()
     shell.configure(monitor={"url": pings.url, "textfile": "metrics.prom"})
     sync(shell).says(6)

@@ -138,6 +138,6 @@ def recover(ledger: Ledger) -> int:
 def deliver_the_rest(sandbox: Sandbox, url: PostgresUrl) -> None:
     environment = {**os.environ, **sandbox.environment(), "BC2OT_LEDGER": url.url.reveal()}
     # Several kills may have left the same order in doubt: a retry sends it before it is due.
-    for arguments in (["retry", "--unknown"], ["backfill"]):
+    for arguments in (["retry", "--unknown"], ["backfill", "--yes"]):
         command = [sys.executable, "-m", "onetribe_bc", "-q", *arguments]
         subprocess.run(command, env=environment, check=True, cwd=Path(__file__).parent.parent)

@@ -146,7 +146,7 @@ def test_fifty_kills_of_backfill_and_sync_lose_no_order_and_flag_every_duplicate
     kills = [0, 0]
     new_ids = count(100 + ORDERS)
     worst = turned_unknown = 0
-    commands = (["backfill"], ["sync"])
+    commands = (["backfill", "--yes"], ["sync"])
     for which, command in enumerate(commands):
         if which == 1:  # for the syncs: what no backfill has seen
             told(desk, "sync")
@@ -185,7 +185,7 @@ def test_several_processes_on_one_ledger_file_no_order_twice(
     wanted = sorted(desk.owed())
     some = [str(i) for i in wanted[:: len(wanted) // 120]]
     commands = [
-        ["backfill"],
+        ["backfill", "--yes"],
         ["push-order", *some],
         ["sync", "--since", "60d"],
         ["push-order", *reversed(some)],
@@ -200,7 +200,7 @@ def test_several_processes_on_one_ledger_file_no_order_twice(
         named = line[0] == "push-order"
         assert code in {ExitCode.DONE, ExitCode.INCOMPLETE if named else ExitCode.BUSY}, ended
     assert codes.count(ExitCode.BUSY) <= (1 if processes == 4 else 0), ended
-    told(desk, "backfill")
+    told(desk, "backfill", "--yes")
     assert set(desk.filed) == desk.owed()
     assert doubled(desk) == {}
     assert desk.flagged() == 0

@@ -102,7 +102,7 @@ def test_only_orders_in_the_window_are_compared(gappy: Shell) -> None:
 
 
 def test_a_changed_order_is_a_gap_only_where_changes_are_to_be_sent(shell: Shell) -> None:
-    shell.run("backfill").says(0)
+    shell.run("backfill", "--yes").says(0)
     shell.sandbox.store.modify(218, staff_notes="changed")
     shell.run("reconcile").says(0, "No gap.")
     quiet = shell.run("-q", "reconcile")
@@ -114,7 +114,7 @@ def test_a_changed_order_is_a_gap_only_where_changes_are_to_be_sent(shell: Shell
 
 
 def test_an_order_that_became_eligible_since_it_was_skipped_is_missing(shell: Shell) -> None:
-    shell.run("backfill").says(0)
+    shell.run("backfill", "--yes").says(0)
     store = shell.sandbox.store
     order_id = next(i for i in store.ids() if store.row(i).status_id == 0)
     shell.run("reconcile").says(0)
@@ -126,7 +126,7 @@ def test_an_order_that_became_eligible_since_it_was_skipped_is_missing(shell: Sh
 @pytest.mark.parametrize("more", [3, -2])
 def test_a_count_that_disagrees_is_a_note_and_no_gap(shell: Shell, more: int) -> None:
     """A list that leaves orders out, as BigCommerce's does with archived ones, is noticed."""
-    shell.run("backfill").says(0)
+    shell.run("backfill", "--yes").says(0)
     store = shell.sandbox.store
     hidden = json.dumps({"statuses": [], "count": len(store) + more}).encode()
     shell.sandbox.faults.add(
@@ -140,7 +140,7 @@ def test_a_count_that_disagrees_is_a_note_and_no_gap(shell: Shell, more: int) ->
 
 @pytest.mark.parametrize("count", [b"[]", b'{"count":"many"}'])
 def test_without_a_count_orders_are_compared_all_the_same(shell: Shell, count: bytes) -> None:
-    shell.run("backfill").says(0)
+    shell.run("backfill", "--yes").says(0)
     shell.sandbox.faults.add(
         Fault("bigcommerce", "status", status=200, path="/orders/count", body=count)
     )
@@ -149,7 +149,7 @@ def test_without_a_count_orders_are_compared_all_the_same(shell: Shell, count: b
 
 @pytest.mark.parametrize("change", ["removed", "added"])
 def test_an_order_created_or_deleted_meanwhile_is_not_a_gap(shell: Shell, change: str) -> None:
-    shell.run("backfill").says(0)
+    shell.run("backfill", "--yes").says(0)
     store = shell.sandbox.store
     store_ids = iter(store.ids())
     lock = threading.Lock()
@@ -169,7 +169,7 @@ def test_an_order_created_or_deleted_meanwhile_is_not_a_gap(shell: Shell, change
 
 def test_fix_while_another_run_holds_the_store_exits_with_6(gappy: Shell) -> None:
     gate = gappy.sandbox.faults.hold("onetribe", times=None)
-    process = gappy.start("backfill")
+    process = gappy.start("backfill", "--yes")
     gate.wait_arrival()
     gappy.run("reconcile", "--fix").says(6, "Another sync or backfill")
     gate.open()

@@ -14,7 +14,7 @@ def troubled(shell: Shell) -> Shell:
     ids = [i for i in shell.sandbox.store.ids() if shell.sandbox.store.row(i).status_id != 0]
     shell.sandbox.faults.add("onetribe:status@422#218")
     shell.sandbox.faults.add(f"onetribe:lost_reply#{ids[0]}")
-    shell.run("backfill").says(1)
+    shell.run("backfill", "--yes").says(1)
     shell.sandbox.faults.clear()
     return shell
 
@@ -33,7 +33,7 @@ def test_failed_ones_are_sent_again_and_the_others_left_alone(troubled: Shell) -
 
 
 def test_unknown_ones_are_sent_again_also_when_held_and_flagged(troubled: Shell) -> None:
-    troubled.run("backfill").says(1, "unknown and held")
+    troubled.run("backfill", "--yes").says(1, "unknown and held")
     told = troubled.run("retry", "--unknown")
     told.says(0, "1 order seen: 1 delivered.", "1 possible duplicate at One Tribe.")
     assert troubled.sandbox.onetribe.counts()[unknown_id(troubled)] == 2

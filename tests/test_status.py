@@ -261,7 +261,7 @@ def test_a_killed_run_is_shown_as_killed_before_the_next_run_recovers_it(
     shell.use(make_sandbox(5))
     gate = Gate()
     shell.sandbox.faults.add(Fault("onetribe", "hold", gate=gate))
-    process = shell.start("backfill")
+    process = shell.start("backfill", "--yes")
     gate.wait_arrival()
     assert shell.run("status", "--json").json["runs"][0]["outcome"] == "running"
     process.kill()

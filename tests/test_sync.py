@@ -493,7 +493,7 @@ def test_quiet_reports_a_run_that_holds_the_store_only_after_an_hour(
     began = datetime.now(UTC) - timedelta(minutes=minutes)
     with closing(sqlite3.connect(shell.ledger)) as connection, connection:
         connection.execute("UPDATE runs SET started_at = ?", (int(began.timestamp() * 1000),))
-    for command in (["sync"], ["backfill"]):
+    for command in (["sync"], ["backfill", "--yes"]):
         told = shell.run("-q", *command).says(6)
         assert (f"since {began:%F %T} UTC" in told.err) is is_reported
         assert len(told.lines) == is_reported

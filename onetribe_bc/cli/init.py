@@ -21,7 +21,7 @@ from onetribe_bc.cli.answers import ACCESS_TOKEN, API_URL, ONETRIBE_URL, STORE_H
 from onetribe_bc.cli.console import Console
 from onetribe_bc.cli.context import Context, working_directory
 from onetribe_bc.cli.options import command
-from onetribe_bc.cli.signals import ended_by_sigterm, signals_wait
+from onetribe_bc.cli.signals import ended_by_signals, signals_wait
 from onetribe_bc.clock import Clock, SystemClock
 from onetribe_bc.commands.hooks import create_hooks
 from onetribe_bc.config import UserDirectories
@@ -141,7 +141,7 @@ def init(
     answers.take_secret(ONETRIBE_URL, onetribe_url_env, onetribe_url_file)
     setup = Setup(console, answers, **options)
     run = setup.from_options if cli.no_input else setup.from_questions
-    with ended_by_sigterm():
+    with ended_by_signals():
         try:
             return run(cli.config)
         except (click.Abort, KeyboardInterrupt):
@@ -264,7 +264,7 @@ class Setup:
         self._say("Checking with BigCommerce ...")
         with closing(self._bigcommerce(clock)) as client:
             name = store_name(client)
-            number = count_if_possible(client, OrderQuery())
+            number = count_if_possible(client.count_orders, OrderQuery())
             if number is None:
                 client.list_orders(OrderQuery(), limit=1)
             orders = "orders" if number is None else plural(number, "order")

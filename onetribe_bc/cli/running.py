@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import TypeVar
@@ -13,6 +14,7 @@ from onetribe_bc.cli.summary import (
     alarm_text,
     id_ranges,
     problem_lines,
+    status_text,
     summary_json,
     summary_text,
 )
@@ -23,6 +25,8 @@ from onetribe_bc.delivery.report import Report, Summary
 from onetribe_bc.delivery.selection import Selection
 from onetribe_bc.errors import Bc2otError, InterruptedRunError
 from onetribe_bc.ledger.states import Disposition, Policy
+from onetribe_bc.order import Order
+from onetribe_bc.statuses import status_name
 from onetribe_bc.text import plural
 
 T = TypeVar("T")
@@ -119,21 +123,34 @@ def until_stopped(items: Iterable[T], clock: Clock) -> Iterator[T]:
         yield item
 
 
-def show_preview(console: Console, reports: Iterable[Report], facts: Mapping[str, object]) -> int:
-    """Print what would be sent, as a count and as IDs."""
+def show_preview(
+    console: Console,
+    previews: Iterable[tuple[Report, Order | None]],
+    facts: Mapping[str, object],
+    timezone: ZoneInfo,
+) -> int:
+    """Print what would be sent, as counts by the month of their creation and as IDs."""
     summary = Summary()
     ids: list[int] = []
-    for report in reports:
+    months: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for report, order in previews:
         summary.add(report)
-        if report.disposition is Disposition.TO_SEND:
+        if report.disposition is Disposition.TO_SEND and order is not None:
             ids.append(report.order_id)
+            at = order.date_created
+            month = "unknown" if at is None else f"{at.astimezone(timezone):%Y-%m}"
+            months[month][status_name(order.status_id)] += 1
+    by_month = dict(sorted(months.items()))
     if console.as_json:
-        console.json({**facts, "dry_run": True, **summary_json(summary), "ids": ids})
+        facts = {**facts, "dry_run": True, **summary_json(summary)}
+        console.json({**facts, "to_send_by_month": by_month, "ids": ids})
     elif ids:
         ranges = id_ranges(sorted(ids))
         shown = ranges[:SHOWN_RANGES] if console.is_terminal else ranges
         console.data(", ".join(shown))
         if len(shown) < len(ranges):
             console.info("... and more; in a pipe or a file, all IDs are printed.")
+    for month, statuses in by_month.items():
+        console.info(f"Created {month}: {status_text(statuses)}")
     _print_summary(console, summary, f"Nothing is sent. {summary_text(summary)}")
     return summary.exit_code

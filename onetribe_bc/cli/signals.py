@@ -44,9 +44,9 @@ def interruptible(
 
 
 @contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP raise KeyboardInterrupt, so that the terminal's echo is restored."""
-    with _handled(signal.default_int_handler, signal.SIGTERM, signal.SIGHUP):
+def ended_by_signals() -> Iterator[None]:
+    """Make signals raise KeyboardInterrupt, which ends a question and restores the echo."""
+    with _handled(signal.default_int_handler, *_SIGNALS):
         yield
 
 

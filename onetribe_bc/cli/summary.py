@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from onetribe_bc.delivery.pipeline import NOT_TRIED
 from onetribe_bc.delivery.report import KEPT_PROBLEMS, MEANINGS, Report, Severity, Summary
@@ -43,6 +43,12 @@ def summary_text(summary: Summary) -> str:
     if summary.possible_duplicates:
         text += f" {plural(summary.possible_duplicates, 'possible duplicate')} at One Tribe."
     return text
+
+
+def status_text(counts: Mapping[str, int]) -> str:
+    """Return the number of orders in each status, the most frequent first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{number:,} {status}" for status, number in ordered if number)
 
 
 def problem_lines(summary: Summary) -> Iterator[str]:

@@ -52,7 +52,7 @@ def reconcile(context: Context, selection: Selection) -> Reconciliation:
     InterruptedRunError when the clock is stopped.
     """
     client, ledger = context.bigcommerce, context.ledger
-    counted_before = count_if_possible(client, selection.query)
+    counted_before = count_if_possible(client.count_orders, selection.query)
     orders, skip_reason = Summary(kept=KEPT_GAPS), context.skip_rule()
     held = 0
     for page in selection.iter_pages(client):
@@ -69,7 +69,7 @@ def reconcile(context: Context, selection: Selection) -> Reconciliation:
             if entry is not None and disposition is Disposition.UNKNOWN:
                 held += ledger.policy.holds(entry)
             orders.add(unsent(order.id, disposition, entry))
-    counted = count_if_possible(client, selection.query)
+    counted = count_if_possible(client.count_orders, selection.query)
     return Reconciliation(orders, counted_before, counted, held)
 
 

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeVar
 
-from onetribe_bc.api.bigcommerce import BigCommerceClient, OrderQuery
+from onetribe_bc.api.bigcommerce import BigCommerceClient, OrderCount, OrderQuery
 from onetribe_bc.dates import Window
 from onetribe_bc.delivery.fetching import Page, iter_ids, iter_pages
 from onetribe_bc.errors import InputError, UnreachableError
@@ -18,6 +18,7 @@ from onetribe_bc.statuses import STATUSES, find_status_ids
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 By = Literal["created", "modified"]
 
 
@@ -50,8 +51,8 @@ class OrderFilter:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The orders of one run. `window` is None for a selection by IDs; `expected` is the store's
-    count, or None if it was not requested or is not known.
+    """The orders of one run. `window` is None for a selection by IDs; `count` is the store's, or
+    None if it was not requested or is not known.
     """
 
     query: OrderQuery
@@ -59,7 +60,19 @@ class Selection:
     status_ids: Collection[int] = ()
     window: Window | None = None
     by: By = "created"
-    expected: int | None = None
+    count: OrderCount | None = None
+
+    @property
+    def expected(self) -> int | None:
+        """The number of orders, if it is known."""
+        return None if self.count is None else self.count.total
+
+    @property
+    def most(self) -> int | None:
+        """The most orders that there can be, if that is known."""
+        if self.ids:
+            return sum(item.last - item.first + 1 for item in self.ids)
+        return self.expected
 
     def iter_pages(self, client: BigCommerceClient) -> Iterator[Page]:
         """Fetch the orders page by page."""
@@ -100,10 +113,10 @@ def resolve_statuses(client: BigCommerceClient, statuses: Iterable[str | int]) -
     return find_status_ids(statuses, client.order_statuses)
 
 
-def count_if_possible(client: BigCommerceClient, query: OrderQuery) -> int | None:
+def count_if_possible(count: Callable[[OrderQuery], T], query: OrderQuery) -> T | None:
     """Return the store's own count, or None, with a warning, if it has none to give."""
     try:
-        return client.count_orders(query)
+        return count(query)
     except UnreachableError as error:
         _log.warning("The number of orders is not known: %s", error)
         return None
@@ -123,7 +136,8 @@ def select(
         query = OrderQuery(channel_id=order_filter.channel_id)
         return Selection(query, ids=order_filter.ids, status_ids=status_ids)
     open_window = Window(order_filter.since, order_filter.until)
-    expected = count_if_possible(client, _query(order_filter, status_ids, open_window))
+    query = _query(order_filter, status_ids, open_window)
+    count = count_if_possible(client.count_by_status, query)
     frozen_at = client.server_time or now()
     until = frozen_at if order_filter.until is None else min(order_filter.until, frozen_at)
     window = Window(order_filter.since, until)
@@ -132,7 +146,7 @@ def select(
         status_ids=status_ids,
         window=window,
         by=order_filter.by,
-        expected=expected,
+        count=count and count.only(status_ids),
     )
 
 
