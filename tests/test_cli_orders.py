@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
@@ -302,6 +304,53 @@ def test_a_dry_run_counts_orders_by_month_in_the_configured_time_zone_and_by_sta
     assert shell.run("backfill", "--dry-run", "--json").json["to_send_by_month"] == {
         "2026-02": {"Completed": 2, "Shipped": 1}
     }
+
+
+# orders.not_before, and old orders
+
+
+@pytest.mark.parametrize("command", [["sync", "--since", "2025-12-01"], ["backfill", "--yes"]])
+def test_orders_created_before_the_day_not_before_are_skipped_in_its_time_zone(
+    shell: Shell, make_sandbox: SandboxFactory, command: list[str]
+) -> None:
+    shell.use(make_sandbox(0))
+    early, first = (
+        shell.sandbox.store.add(date_created=f"Sat, 31 Jan 2026 {at} +0000")
+        for at in ("22:59:59", "23:00:00")
+    )
+    shell.configure(timezone="Europe/Berlin", orders={"not_before": date(2026, 2, 1)})
+    reason = "created before 2026-02-01"
+    shell.run(*command).says(0, f"2 orders seen: 1 delivered, 1 skipped (1 {reason}).")
+    assert shell.sandbox.onetribe.counts() == {first: 1}
+    shell.run("push-order", str(early), "--force").says(1, f"Order {early} skipped: {reason}")
+    shell.configure(timezone="UTC", orders={"not_before": date(2026, 1, 31)})
+    shell.run("backfill", "--yes").says(0, "Orders created before 2026-01-31 are skipped")
+    assert shell.sandbox.onetribe.counts() == {first: 1, early: 1}
+
+
+def test_an_order_without_a_date_of_creation_is_sent_whatever_not_before_says(
+    shell: Shell,
+) -> None:
+    body = shell.sandbox.store.raw(218).replace(b'"date_created"', b'"date_imported"')
+    shell.sandbox.faults.add(
+        Fault("bigcommerce", "status", status=200, path="/orders/218", body=body)
+    )
+    shell.configure(orders={"not_before": date(2026, 2, 1)})
+    shell.run("push-order", "218").says(0, "1 delivered")
+
+
+def test_delivered_orders_created_more_than_a_year_ago_are_counted(
+    shell: Shell, make_sandbox: SandboxFactory
+) -> None:
+    shell.use(make_sandbox(0))
+    now = datetime.now(UTC)
+    for days in (364, 366, 4000):
+        at = format_datetime(now - timedelta(days))
+        shell.sandbox.store.add(date_created=at, date_modified=at)
+    result = shell.run("backfill", "--yes", "--json")
+    result.says(0, "3 delivered. Created more than a year ago: 2 of the delivered.")
+    assert result.json["created_over_a_year_ago"] == 2
+    assert "year" not in shell.run("backfill", "--yes").says(0, "3 already delivered").err
 
 
 # problems

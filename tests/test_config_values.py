@@ -54,6 +54,9 @@ def nested(name: str, value: str) -> str:
         ("orders.skip_statuses", "[15]", "takes status ids from 0 to 14"),
         ("orders.skip_statuses", "[[0]]", "must be a value, without keys or lists"),
         ("orders.skip_statuses", "['']", "is empty"),
+        ("orders.not_before", "2026-02-30", "must be a date such as 2026-01-31"),
+        ("orders.not_before", "20260201", "must be a date"),
+        ("orders.not_before", "7d", "must be a date"),
         ("ledger", '"a\\nb"', "must be a path"),
         ("ledger", "~other/x", "starts with a ~ that cannot be resolved"),
         ("bigcommerce.store_hash", "abc-123", "must be a store hash such as abc123, or the API"),
@@ -88,6 +91,7 @@ def test_an_invalid_value_is_an_error_with_file_line_key_and_the_valid_form(
         ("delivery.timeout.read", "600"),
         ("delivery.on_unknown", "hold"),
         ("orders.resend", "on-change"),
+        ("orders.not_before", "2026-02-01"),
         ("delivery", "{workers: &n 3, attempts: *n}"),
     ],
 )

@@ -57,11 +57,11 @@ def _is_confirmed(
     asks: bool,
 ) -> bool:
     """Show the orders of a backfill that is large or has no bounds, and ask if it `asks`."""
-    skipped_ids = context.skip_rule().status_ids
+    rule = context.skip_rule()
     eligible: dict[str, int] = {}
     skipped: dict[str, int] = {}
     for status_id, number in selection.count.by_status.items() if selection.count else ():
-        (skipped if status_id in skipped_ids else eligible)[status_name(status_id)] = number
+        (skipped if status_id in rule.status_ids else eligible)[status_name(status_id)] = number
     most = selection.most
     if most is not None:
         most -= sum(skipped.values())
@@ -75,6 +75,8 @@ def _is_confirmed(
     show(f"To send: at most {orders}{statuses and f' of these: {statuses}'}.")
     if any(skipped.values()):
         show(f"Skipped by orders.skip_statuses: {status_text(skipped)}.")
+    if rule.not_before:
+        show(f"Orders created before {rule.not_before:%Y-%m-%d} are skipped (orders.not_before).")
     policy = context.ledger.policy
     delivered = context.ledger.status(runs=0).states.get(State.DELIVERED, 0)
     if delivered and not (policy.force or policy.on_change):

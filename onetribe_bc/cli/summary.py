@@ -42,6 +42,8 @@ def summary_text(summary: Summary) -> str:
     text = f"{seen}: {', '.join(parts)}." if parts else f"{seen}."
     if summary.possible_duplicates:
         text += f" {plural(summary.possible_duplicates, 'possible duplicate')} at One Tribe."
+    if summary.old:
+        text += f" Created more than a year ago: {summary.old:,} of the delivered."
     return text
 
 
@@ -95,6 +97,7 @@ def summary_json(summary: Summary) -> dict[str, object]:
         **counts,
         "skipped_reasons": dict(summary.skipped_reasons),
         "possible_duplicates": summary.possible_duplicates,
+        "created_over_a_year_ago": summary.old,
         "problems": [
             {"order_id": r.order_id, "kind": r.disposition.value, "reason": r.reason}
             for r in summary.problems

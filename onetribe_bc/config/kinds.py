@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
@@ -40,6 +40,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
 _DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _WHOLE = re.compile(r"[0-9]{1,9}")
 
 
@@ -199,6 +200,17 @@ def _statuses(raw: Raw) -> tuple[str | int, ...]:
         raise ValueError(f"takes status ids from {min(STATUSES)} to {max(STATUSES)}") from None
 
 
+def _date(raw: Raw) -> date:
+    problem = "must be a date such as 2026-01-31"
+    text = _text(raw)
+    if not _DATE.fullmatch(text):
+        raise ValueError(problem)
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(problem) from None
+
+
 def _timezone(raw: Raw) -> ZoneInfo:
     name = _text(raw)
     try:
@@ -213,6 +225,7 @@ def _timezone(raw: Raw) -> ZoneInfo:
     raise ValueError(f"{problem}; did you mean {names[near[0]]}?" if near else problem)
 
 
+DATE = Kind("a date such as 2026-01-31", _date)
 PATH = Kind("a path", _path)
 LEDGER = Kind("a path or a `postgresql://` URL", _ledger, secret=True)
 STORE_HASH = Kind("letters and digits", _store_hash)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, cast
@@ -125,6 +125,9 @@ class OrderSettings:
         default=("Incomplete",))
     resend: Resend = _setting("orders.resend", kinds.choice("never", "on-change"),
         "Whether to send a delivered order again when its content changed.", default="never")
+    not_before: date | None = _setting("orders.not_before", kinds.DATE,
+        "Orders created before this day, in `timezone`, are not sent, such as those that a "
+        "migration imported.")
 
 
 @dataclass(frozen=True)

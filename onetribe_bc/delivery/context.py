@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime, time
 from pathlib import Path
 
 from onetribe_bc.api.bigcommerce import BigCommerceClient
@@ -40,7 +41,11 @@ class Context:
 
         Raises ConfigurationError for a status that the store does not have.
         """
-        return SkipRule(skipped_status_ids(self.bigcommerce, self.settings))
+        day, timezone = self.settings.orders.not_before, self.settings.timezone
+        return SkipRule(
+            skipped_status_ids(self.bigcommerce, self.settings),
+            None if day is None else datetime.combine(day, time(), timezone),
+        )
 
 
 @dataclass(frozen=True, slots=True)

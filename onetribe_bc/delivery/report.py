@@ -14,12 +14,15 @@ from onetribe_bc.ledger.states import Disposition, Entry, State
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The outcome of one order, and why. `possible_duplicates` counts copies beyond the first."""
+    """The outcome of one order, and why. `possible_duplicates` counts copies beyond the first;
+    `old` marks an order that was sent more than a year after its creation.
+    """
 
     order_id: int
     disposition: Disposition
     reason: str = ""
     possible_duplicates: int = 0
+    old: bool = False
 
 
 def unsent(order_id: int, disposition: Disposition, entry: Entry | None) -> Report:
@@ -100,7 +103,8 @@ KEPT_PROBLEMS = 1000
 
 @dataclass(slots=True)
 class Summary:
-    """Counts by disposition, which add up to `seen`; skips by reason; the first `kept` problems.
+    """Counts by disposition, which add up to `seen`; skips by reason; the first `kept` problems;
+    how many delivered orders are `old`.
 
     With `strict`, for orders requested by ID, a skipped order is also a problem. With `routine`,
     for scheduled runs, a problem that an earlier run has reported is not.
@@ -113,11 +117,13 @@ class Summary:
     skipped_reasons: Counter[str] = field(default_factory=Counter)
     problems: list[Report] = field(default_factory=list)
     possible_duplicates: int = 0
+    old: int = 0
 
     def add(self, report: Report) -> None:
         """Count one order."""
         self.dispositions[report.disposition] += 1
         self.possible_duplicates += report.possible_duplicates
+        self.old += report.old and report.disposition is Disposition.DELIVERED
         if report.disposition is Disposition.SKIPPED:
             self.skipped_reasons[report.reason] += 1
         if self._is_problem(report.disposition) and len(self.problems) < self.kept:

@@ -88,21 +88,26 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class SkipRule:
-    """Which orders are not eligible: those with one of these statuses."""
+    """Which orders are not eligible: those with one of these statuses, and those created before a
+    day, which starts in its time zone.
+    """
 
     status_ids: Collection[int]
+    not_before: datetime | None = None
     _warned: set[int] = field(default_factory=set)
 
     def __call__(self, order: Order) -> str:
-        """Why the order is not eligible; empty if it is, or if its status is unknown."""
+        """Why the order is not eligible; empty if it is, or if that is not known."""
         if order.status_id not in STATUSES and not self._warned:
             self._warned.add(order.id)
             _log.warning(
                 "Order %d has no status that bc2ot knows; such orders are not skipped.", order.id
             )
-        if order.status_id is None or order.status_id not in self.status_ids:
-            return ""
-        return f"status {STATUSES.get(order.status_id, order.status_id)}"
+        if order.status_id is not None and order.status_id in self.status_ids:
+            return f"status {STATUSES.get(order.status_id, order.status_id)}"
+        if self.not_before and order.date_created and order.date_created < self.not_before:
+            return f"created before {self.not_before:%Y-%m-%d}"
+        return ""
 
 
 def resolve_statuses(client: BigCommerceClient, statuses: Iterable[str | int]) -> frozenset[int]:

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from http import HTTPStatus
 
 from onetribe_bc.api.onetribe import OneTribeClient, Receipt
@@ -41,6 +42,7 @@ from onetribe_bc.order import Order
 _log = logging.getLogger(__name__)
 
 NOT_SENT = "not sent: the run had to end"
+YEAR = timedelta(days=365)
 
 LOST_BY_A_GATEWAY = frozenset({502, 504, 520, 524})
 """A gateway answered instead of One Tribe, which may have got the order."""
@@ -254,10 +256,14 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """An outcome that is not in the ledger yet. A `final` one is reported when it is."""
+    """An outcome that is not in the ledger yet. A `final` one is reported when it is.
+
+    `old` is whether the order was created more than a year ago.
+    """
 
     settlement: Settlement
     final: bool
+    old: bool = False
 
 
 class Worker:
@@ -335,7 +341,9 @@ class Worker:
             self._report(Report(order.id, Disposition.PENDING, NOT_SENT))
             return None
         outcome, wait_s = self._sender.send(order, step.entry, attempt, answered_before)
-        self._unsettled = _Sent(Settlement(step.entry, outcome), final=wait_s is None)
+        created = order.date_created
+        old = created is not None and self._clock.now() - created > YEAR
+        self._unsettled = _Sent(Settlement(step.entry, outcome), final=wait_s is None, old=old)
         return wait_s
 
     def _step(self, order: Order | None) -> Step:
@@ -345,16 +353,17 @@ class Worker:
         step = self._sender.ledger.step(self._number, last, order)
         self._unsettled = None
         if sent is not None and sent.final:
-            self._report(_report(step.settled or sent.settlement.claimed, sent.settlement.outcome))
+            entry = step.settled or sent.settlement.claimed
+            self._report(_report(entry, sent.settlement.outcome, old=sent.old))
         return step
 
 
-def _report(entry: Entry, outcome: Outcome) -> Report:
+def _report(entry: Entry, outcome: Outcome, *, old: bool) -> Report:
     state, reason = entry.state, entry.reason
     if state is State.SENDING:
         # Another run took the order over; this run reports its own response.
         state, reason = outcome.state or State.PENDING, outcome.reason
-    return Report(entry.order_id, Disposition(state), reason, entry.possible_duplicates)
+    return Report(entry.order_id, Disposition(state), reason, entry.possible_duplicates, old)
 
 
 def _unreachable(error: UnreachableError) -> UnreachableError:
