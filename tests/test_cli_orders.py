@@ -328,6 +328,31 @@ def test_orders_created_before_the_day_not_before_are_skipped_in_its_time_zone(
     assert shell.sandbox.onetribe.counts() == {first: 1, early: 1}
 
 
+@pytest.mark.parametrize("command", [["sync", "--since", "2025-12-01"], ["backfill", "--yes"]])
+def test_only_orders_of_the_configured_channels_are_sent(
+    shell: Shell, make_sandbox: SandboxFactory, command: list[str]
+) -> None:
+    shell.use(make_sandbox(0))
+    first, second, third = (shell.sandbox.store.add(channel_id=n) for n in (1, 2, 3))
+    shell.configure(orders={"channels": [1, 3]})
+    shell.run(*command).says(0, "3 orders seen: 2 delivered, 1 skipped (1 channel 2).")
+    assert shell.sandbox.onetribe.counts() == {first: 1, third: 1}
+    shell.run("push-order", str(second), "--force").says(1, f"Order {second} skipped: channel 2")
+    shell.run("backfill", "--yes", "--force").says(0, "Only orders of channel 1, 3 are sent.")
+    shell.configure(orders={"channels": []})
+    shell.run("reconcile").says(1, f"Order {second} missing at One Tribe")
+    shell.run("backfill", "--yes").says(0, "1 delivered")
+
+
+def test_an_order_without_a_channel_is_sent_whatever_channels_says(shell: Shell) -> None:
+    body = shell.sandbox.store.raw(218).replace(b'"channel_id"', b'"canal_id"')
+    shell.sandbox.faults.add(
+        Fault("bigcommerce", "status", status=200, path="/orders/218", body=body)
+    )
+    shell.configure(orders={"channels": [77]})
+    shell.run("push-order", "218").says(0, "1 delivered")
+
+
 def test_an_order_without_a_date_of_creation_is_sent_whatever_not_before_says(
     shell: Shell,
 ) -> None:

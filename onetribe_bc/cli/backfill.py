@@ -75,6 +75,8 @@ def _is_confirmed(
     show(f"To send: at most {orders}{statuses and f' of these: {statuses}'}.")
     if any(skipped.values()):
         show(f"Skipped by orders.skip_statuses: {status_text(skipped)}.")
+    if rule.channels:
+        show(f"Only orders of channel {', '.join(map(str, rule.channels))} are sent.")
     if rule.not_before:
         show(f"Orders created before {rule.not_before:%Y-%m-%d} are skipped (orders.not_before).")
     policy = context.ledger.policy

@@ -200,6 +200,16 @@ def _statuses(raw: Raw) -> tuple[str | int, ...]:
         raise ValueError(f"takes status ids from {min(STATUSES)} to {max(STATUSES)}") from None
 
 
+def _channels(raw: Raw) -> tuple[int, ...]:
+    if isinstance(raw, str):
+        raise ValueError("must be a list, such as [1, 664179]")
+    found = [_whole(_text(text)) for text in raw]
+    channels = tuple(dict.fromkeys(number for number in found if number))
+    if not all(found):
+        raise ValueError("takes channel ids, which are whole numbers from 1")
+    return channels
+
+
 def _date(raw: Raw) -> date:
     problem = "must be a date such as 2026-01-31"
     text = _text(raw)
@@ -225,6 +235,7 @@ def _timezone(raw: Raw) -> ZoneInfo:
     raise ValueError(f"{problem}; did you mean {names[near[0]]}?" if near else problem)
 
 
+CHANNEL_LIST = Kind("a list of ids", _channels)
 DATE = Kind("a date such as 2026-01-31", _date)
 PATH = Kind("a path", _path)
 LEDGER = Kind("a path or a `postgresql://` URL", _ledger, secret=True)

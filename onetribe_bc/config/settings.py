@@ -125,6 +125,9 @@ class OrderSettings:
         default=("Incomplete",))
     resend: Resend = _setting("orders.resend", kinds.choice("never", "on-change"),
         "Whether to send a delivered order again when its content changed.", default="never")
+    channels: tuple[int, ...] = _setting("orders.channels", kinds.CHANNEL_LIST,
+        "Only orders of these sales channels are sent, by their BigCommerce IDs; `[]` sends those "
+        "of all.", default=())
     not_before: date | None = _setting("orders.not_before", kinds.DATE,
         "Orders created before this day, in `timezone`, are not sent, such as those that a "
         "migration imported.")

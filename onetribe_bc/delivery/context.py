@@ -41,9 +41,11 @@ class Context:
 
         Raises ConfigurationError for a status that the store does not have.
         """
-        day, timezone = self.settings.orders.not_before, self.settings.timezone
+        orders, timezone = self.settings.orders, self.settings.timezone
+        day = orders.not_before
         return SkipRule(
             skipped_status_ids(self.bigcommerce, self.settings),
+            orders.channels,
             None if day is None else datetime.combine(day, time(), timezone),
         )
 

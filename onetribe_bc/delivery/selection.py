@@ -88,11 +88,12 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class SkipRule:
-    """Which orders are not eligible: those with one of these statuses, and those created before a
-    day, which starts in its time zone.
+    """Which orders are not eligible: those with one of these statuses, those of other sales
+    channels if some are set, and those created before a day, which starts in its time zone.
     """
 
     status_ids: Collection[int]
+    channels: Collection[int] = ()
     not_before: datetime | None = None
     _warned: set[int] = field(default_factory=set)
 
@@ -105,6 +106,8 @@ class SkipRule:
             )
         if order.status_id is not None and order.status_id in self.status_ids:
             return f"status {STATUSES.get(order.status_id, order.status_id)}"
+        if self.channels and order.channel_id not in (None, *self.channels):
+            return f"channel {order.channel_id}"
         if self.not_before and order.date_created and order.date_created < self.not_before:
             return f"created before {self.not_before:%Y-%m-%d}"
         return ""
