@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from onetribe_bc.api.webhook import SECRET_HEADER
 from onetribe_bc.cli.console import json_text
-from onetribe_bc.cli.status import _csv_row
+from onetribe_bc.cli.orders import _csv_row
 from onetribe_bc.config.settings import BigCommerceSettings
 from onetribe_bc.secret import Secret
 from onetribe_bc.web.server import MAX_CONNECTIONS, max_connections

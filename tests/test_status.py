@@ -25,7 +25,7 @@ from tests.shell import Shell, shell_fixture  # noqa: F401
 
 HEADER = (
     "order_id,state,reason,sha256,attempts,possible_duplicates,first_seen_at,sent_at,"
-    "delivered_at,answer_status,answer"
+    "delivered_at,answer_status,answer,store_hash,destination"
 )
 
 
@@ -162,7 +162,7 @@ def test_export_proves_what_was_sent(varied: Shell) -> None:
 def test_export_takes_states(varied: Shell) -> None:
     rows = exported(varied, "--format", "jsonl", "--state", "failed", "--state", "UNKNOWN")
     assert {row["state"] for row in rows} == {"failed", "unknown"}
-    varied.run("export", "--state", "nonsense").says(2, "Invalid state", "delivered")
+    varied.run("export", "--state", "nonsense").says(2, "'nonsense' is not a state", "delivered")
 
 
 def test_export_status_and_history_flag_the_same_duplicates(varied: Shell) -> None:

@@ -14,7 +14,8 @@ import pytest
 from onetribe_bc.errors import LedgerError
 from onetribe_bc.ledger import orders as rows
 from onetribe_bc.ledger.engine import Prepared, Transaction
-from onetribe_bc.ledger.ledger import Ledger, Seen, Settlement, _page_of
+from onetribe_bc.ledger.ledger import Ledger, Seen, Settlement
+from onetribe_bc.ledger.listing import page_query
 from onetribe_bc.ledger.states import RELEASED, Disposition, Entry, Outcome, Policy, State
 from onetribe_bc.ledger.writer import Database
 from tests.clocks import FakeClock
@@ -286,7 +287,7 @@ def test_entries_in_several_states_come_by_id(ledger: Ledger) -> None:
 
 
 def test_entries_in_a_state_are_found_without_a_scan(database: Database) -> None:
-    prepared = Prepared(_page_of((State.FAILED, State.UNKNOWN)), database.engine.dialect)
+    prepared = Prepared(page_query((State.FAILED, State.UNKNOWN)), database.engine.dialect)
     values = prepared.binder(("store_hash", "destination", "after", "limit"))(("s", "d", 0, 9))
     with closing(sqlite3.connect(database.engine.label)) as connection:
         plan = str(connection.execute(f"EXPLAIN QUERY PLAN {prepared.sql}", values).fetchall())

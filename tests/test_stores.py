@@ -114,6 +114,20 @@ def test_json_of_all_stores_is_one_list(two: Shell, uk: Sandbox, command: list[s
     assert all(one["store_hash"] == uk.store_hash for one in result.json)
 
 
+def test_lists_of_all_stores_name_the_store_in_each_line(two: Shell, uk: Sandbox) -> None:
+    two.run("sync", *SINCE, "--all-stores").says(0)
+    here, there = len(two.sandbox.store), len(uk.store)
+    table = two.run("orders", "--all-stores").says(0, "Store uk:").out.splitlines()
+    stores = ["store", *[two.sandbox.store_hash] * here, *["uk"] * there]
+    assert [line.split()[0] for line in table] == stores
+    lines = two.run("orders", "--all-stores", "--json", "--limit", "1").out.splitlines()
+    assert [json.loads(line)["store"] for line in lines] == [None, "uk"]
+    exported = two.run("export", "--all-stores").says(0).out.splitlines()
+    columns = [line.split(",")[-2:] for line in exported]
+    assert columns[0] == ["store_hash", "destination"]
+    assert sorted(map(columns.count, map(list, {*map(tuple, columns)}))) == [1, there, here]
+
+
 def test_json_reports_a_store_that_failed(two: Shell) -> None:
     two.sandbox.faults.add("bigcommerce:status@401")
     first, second = two.run("reconcile", "--all-stores", "--json").says(4).json

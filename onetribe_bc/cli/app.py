@@ -28,7 +28,7 @@ from onetribe_bc.version import __version__
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-_MODULES = {"history": "status", "export": "status"}
+_MODULES = {"history": "status", "export": "orders"}
 """The modules of commands that have none of their own."""
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 

@@ -71,7 +71,8 @@ class Console:
         self._print_json = print_json
         self._out = _rich(sys.stdout)
         self._err = _rich(sys.stderr)
-        self._reader_left = False
+        self.reader_left = False
+        """Whether nothing reads stdout any more."""
 
     @property
     def is_terminal(self) -> bool:
@@ -173,13 +174,13 @@ class Console:
 
         Raises ConfigurationError when stdout cannot be written.
         """
-        if self._reader_left:
+        if self.reader_left:
             return
         try:
             sys.stdout.buffer.write(body)
             sys.stdout.buffer.flush()
         except OSError as error:
-            self._reader_left = True
+            self.reader_left = True
             discard(sys.stdout)
             if isinstance(error, BrokenPipeError):
                 return

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from onetribe_bc.cli.console import Console
     from onetribe_bc.ids import IdRange
+    from onetribe_bc.ledger.listing import EntryFilter
 
 
 COMPLETION_VARIABLE = "_BC2OT_COMPLETE"
@@ -166,6 +167,19 @@ until_option = click.option(
     "--until", metavar="WHEN", help="End of the range, inclusive.  [default: now]"
 )
 
+changed_since_option = click.option(
+    "--since", metavar="WHEN", help="Only orders whose last change in the ledger is not earlier."
+)
+changed_until_option = click.option(
+    "--until", metavar="WHEN", help="Only orders whose last change in the ledger is not later."
+)
+reason_option = click.option(
+    "--reason",
+    metavar="TEXT",
+    default="",
+    help="Only orders with this text in their reason, in upper or lower case.",
+)
+
 WHEN = (
     "WHEN is a date (2026-03-01), a time (2026-03-01T12:00, in the configured time zone unless it "
     "ends in an offset), an age (36h, 7d, 2w), today or yesterday."
@@ -203,6 +217,28 @@ def window_bounds(
     last = None if until is None else parse_time(until, now=now, timezone=timezone, end=True)
     Window(first, last)
     return first, last
+
+
+def entry_filter(
+    console: Console,
+    since: str | None,
+    until: str | None,
+    *,
+    now: datetime,
+    timezone: ZoneInfo,
+    **others: Any,
+) -> EntryFilter:
+    """Parse `--since` and `--until`, say which window they mean, and add the other filters.
+
+    Raises InputError.
+    """
+    from onetribe_bc.dates import Window
+    from onetribe_bc.ledger.listing import EntryFilter
+
+    bounds = window_bounds(since, until, now=now, timezone=timezone)
+    if any(bounds):
+        console.info(f"Orders last changed {Window(*bounds).describe(timezone)}.")
+    return EntryFilter(*bounds, **others)
 
 
 def warn_visible(console: Console, what: str, better: str) -> None:

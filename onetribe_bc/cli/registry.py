@@ -24,6 +24,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "See where orders stand": {
             "status": "Show what was delivered and what is owed.",
+            "orders": "List orders by state, date, reason or run.",
             "history": "Show every attempt to send one order.",
             "reconcile": "Compare the store with the ledger.",
             "export": "Export proof of delivery, one line per order.",

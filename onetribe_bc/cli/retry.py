@@ -20,7 +20,7 @@ from onetribe_bc.ledger.states import Policy, State
     It is sent immediately, also if it is held (delivery.on_unknown, delivery.max_copies) or if
     its next copy is not due yet.
 
-    `bc2ot status` shows how many there are, `bc2ot export --state failed` shows which.
+    `bc2ot status` shows how many there are, `bc2ot orders --state failed` shows which.
 
     \b
     Examples:

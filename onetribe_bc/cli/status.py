@@ -1,10 +1,7 @@
-"""`bc2ot status`, `history` and `export`: show what the ledger knows."""
+"""`bc2ot status` and `history`: show where all orders stand, and one order."""
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -13,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from onetribe_bc.cli.console import Console, json_text, plain
+from onetribe_bc.cli.console import Console
 from onetribe_bc.cli.context import Context
 from onetribe_bc.cli.options import all_stores_option, command, json_option
 from onetribe_bc.cli.options import order_id as order_id_type
@@ -25,20 +22,6 @@ from onetribe_bc.errors import ExitCode
 from onetribe_bc.ledger.ledger import Run, Status
 from onetribe_bc.ledger.orders import Attempt
 from onetribe_bc.ledger.states import State
-
-EXPORTED = (
-    "order_id",
-    "state",
-    "reason",
-    "sha256",
-    "attempts",
-    "possible_duplicates",
-    "first_seen_at",
-    "sent_at",
-    "delivered_at",
-    "answer_status",
-    "answer",
-)
 
 
 @command(
@@ -161,66 +144,6 @@ def history(cli: Context, order_id: int, as_json: bool) -> int:
     if attempts:
         console.table(columns, attempts)
     return ExitCode.DONE
-
-
-def _complete_states(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
-    return [state for state in State if state.startswith(incomplete.lower())]
-
-
-@command(
-    "export",
-    help="""Write one line per order to stdout: its state, the SHA-256 of what was sent, when, and
-    One Tribe's response. The export holds no customer data.
-
-    \b
-    Examples:
-      bc2ot export > orders.csv
-      bc2ot export --format jsonl --state failed --state unknown
-    """,
-)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["csv", "jsonl"]),
-    default="csv",
-    show_default=True,
-    help="A table for spreadsheets, or one JSON object per line.",
-)
-@click.option(
-    "--state",
-    "states",
-    multiple=True,
-    metavar="STATE",
-    shell_complete=_complete_states,
-    help="Only orders in this state: pending, sending, delivered, unknown, failed, skipped or "
-    "gone. Repeatable.  [default: all]",
-)
-def export(cli: Context, form: str, states: tuple[str, ...]) -> int:
-    try:
-        chosen = [State(state.lower()) for state in states]
-    except ValueError:
-        raise click.UsageError(f"Invalid state. The states are: {', '.join(State)}.") from None
-    console = cli.console()
-    with open_ledger(cli.settings(console)) as ledger:
-        if form == "csv":
-            console.text(_csv_row(EXPORTED))
-        for entry in ledger.iter_entries(chosen):
-            row = {name: getattr(entry, name) for name in EXPORTED}
-            console.text(_csv_row(row.values()) if form == "csv" else f"{json_text(row)}\n")
-    return ExitCode.DONE
-
-
-# Also in full width, and after a semicolon, which separates cells in many countries.
-_FORMULA = re.compile(r"(?:^|(?<=;))(?=\s*[=+@;\uff1d\uff0b\uff0d\uff20\t\r-])")
-
-
-def _csv_row(values: Iterable[object]) -> str:
-    cells = ["" if value is None else plain(value) for value in values]
-    # The apostrophe keeps a spreadsheet from reading a cell as a formula.
-    safe = [_FORMULA.sub("'", cell) for cell in cells]
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(safe)
-    return line.getvalue()
 
 
 def _local(time: datetime | None, zone: ZoneInfo) -> str:

@@ -231,7 +231,7 @@ def _check_orders(status: Status, held: int, now: datetime) -> Iterator[Finding]
         yield fail(
             "ledger.failed",
             f"One Tribe refused {plural(refused, 'order')}.",
-            "See why with `bc2ot history ID` (IDs: bc2ot export --state failed). Once the cause is "
+            "See why with `bc2ot history ID` (IDs: bc2ot orders --state failed). Once the cause is "
             "gone: bc2ot retry --failed",
         )
 

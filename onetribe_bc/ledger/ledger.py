@@ -11,16 +11,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, partial
-from typing import Any
+from functools import partial
 
 import sqlalchemy as sa
 
 from onetribe_bc.clock import Clock, SystemClock
 from onetribe_bc.errors import BusyError, LedgerError
 from onetribe_bc.ledger import inbox, meta, orders, runs, schema
-from onetribe_bc.ledger.engine import LiveRun, Row, Statement, Transaction, upsert
+from onetribe_bc.ledger.engine import LiveRun, Transaction, upsert
 from onetribe_bc.ledger.inbox import Inbox
+from onetribe_bc.ledger.listing import EVERY, EntryFilter, page_query
 from onetribe_bc.ledger.orders import Attempt, Key, Seen, Settlement, Step, StepRequest, of
 from onetribe_bc.ledger.runs import Run
 from onetribe_bc.ledger.states import OWED, Disposition, Entry, Gap, Policy, State
@@ -95,6 +95,7 @@ class Ledger:
         """What this run may send."""
         self.inbox = Inbox(database, self._clock, self._key)
         self.store_hash = self._key.store_hash
+        self.destination = destination
 
     # Runs
 
@@ -283,19 +284,18 @@ class Ledger:
         """Return every attempt at one order, oldest first."""
         return self._database.read(lambda t: orders.history(t, self._key, order_id))
 
-    def iter_entries(self, states: Collection[State] = ()) -> Iterator[Entry]:
+    def iter_entries(
+        self, states: Collection[State] = (), matching: EntryFilter = EVERY
+    ) -> Iterator[Entry]:
         """Yield all entries, or those in some states, by id; read page by page."""
-        query = _page_of(tuple(sorted(states)))
-        after = 0
+        query = page_query(tuple(sorted(set(states))), tuple(matching.values))
+        given = {**self._key.values, **matching.values, "after": 0, "limit": _PAGE}
         while True:
-            page = self._database.read(partial(self._page, query, after))
-            yield from map(Entry._make, page)
+            page = self._database.read(lambda transaction: transaction.rows(query, **given))
+            yield from filter(matching.matches, map(Entry._make, page))
             if len(page) < _PAGE:
                 return
-            after = page[-1][0]
-
-    def _page(self, query: Statement, after: int, transaction: Transaction) -> list[Row]:
-        return transaction.rows(query, **self._key.values, after=after, limit=_PAGE)
+            given["after"] = page[-1][0]
 
     def known_elsewhere(self) -> int:
         """Return how many orders of this store the ledger knows for other One Tribe URLs."""
@@ -340,22 +340,6 @@ def _gap(transaction: Transaction) -> Gap | None:
     if "gap_until" not in values:
         return None
     return Gap(*(datetime.fromisoformat(values[key]) for key in ("gap_accepted_at", "gap_until")))
-
-
-@cache
-def _page_of(states: tuple[State, ...]) -> sa.Select[Any]:
-    """A page of entries by id. The ids in each state are read from the index, which holds them."""
-    order_id = _ORDERS.order_id
-    limit: sa.BindParameter[int] = sa.bindparam("limit")
-    after = sa.and_(of(schema.orders), order_id > sa.bindparam("after"))
-    branches = []
-    for state in states:
-        ids = sa.select(order_id).where(after, _ORDERS.state == state.value)
-        if state is not State.DELIVERED:
-            ids = ids.where(schema.UNDELIVERED)
-        branches.append(sa.select(ids.order_by(order_id).limit(limit).subquery()))
-    page = orders.SELECT_ENTRIES.where(order_id.in_(sa.union_all(*branches)) if states else after)
-    return page.order_by(order_id).limit(limit)
 
 
 _ORDERS = schema.orders.c
