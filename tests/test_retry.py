@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from onetribe_bc.commands.retry import choose_orders, preview
+from onetribe_bc.delivery.context import open_context
+from onetribe_bc.ledger.listing import EntryFilter
+from onetribe_bc.ledger.states import Disposition, Policy, State
+from onetribe_bc.location import Location
+from onetribe_bc.sandbox import Sandbox
 from tests.shell import Shell, shell_fixture  # noqa: F401
+from tests.syncing import LONG_AGO, Station
 
 
 @pytest.fixture
@@ -65,7 +72,10 @@ def test_an_id_that_is_not_in_the_ledger_is_refused_with_a_hint(troubled: Shell)
     assert len(troubled.sandbox.requests) == before
 
 
-@pytest.mark.parametrize("arguments", [(), ("218", "--failed"), ("0",), ("x",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("218", "--failed"), ("0",), ("x",), ("218", "--since", "1d"), ("218", "--reason", "x")],
+)
 def test_it_needs_either_ids_or_states(shell: Shell, arguments: tuple[str, ...]) -> None:
     shell.run("retry", *arguments).says(2, "Usage:")
 
@@ -81,3 +91,53 @@ def test_an_order_that_the_store_no_longer_has_is_reported_and_gone(troubled: Sh
     troubled.sandbox.store.remove(218)
     troubled.run("retry", "--failed").says(1, "1 not in the store")
     assert troubled.state(218)["state"] == "gone"
+
+
+@pytest.mark.parametrize(
+    ("filters", "number"),
+    [
+        (["--since", "1h"], 1),
+        (["--until", "1h"], 0),
+        (["--reason", "REFUSES this"], 1),
+        (["--reason", "timeout"], 0),
+        (["--since", "1h", "--reason", "timeout"], 0),
+    ],
+)
+def test_dates_and_reason_narrow_what_is_sent(
+    troubled: Shell, filters: list[str], number: int
+) -> None:
+    before = len(troubled.sandbox.onetribe.received)
+    words = f"{number} order{'' if number == 1 else 's'} seen"
+    troubled.run("retry", "--failed", *filters, "--dry-run").says(0, "Nothing is sent.", words)
+    troubled.run("retry", "--failed", *filters).says(0, words)
+    assert len(troubled.sandbox.onetribe.received) == before + number
+
+
+def test_a_window_that_ends_before_it_starts_is_refused(troubled: Shell) -> None:
+    window = ("--since", "today", "--until", "yesterday")
+    troubled.run("retry", "--failed", *window).says(2, "before it starts")
+
+
+def test_a_dry_run_shows_what_would_be_sent_and_changes_nothing(
+    sandbox: Sandbox, location: Location
+) -> None:
+    station = Station(sandbox, location)
+    refused = next(i for i in sandbox.store.ids() if i != 218 and sandbox.store.row(i).status_id)
+    sandbox.faults.add(f"onetribe:status@422#{refused}")
+    station.sync(LONG_AGO)
+    sandbox.faults.clear()
+    before, received = station.rows(), len(sandbox.onetribe.received)
+    with open_context(station.settings(), station.clock, Policy()) as context:
+        chosen = choose_orders(context.ledger, (), [State.FAILED], EntryFilter(reason="REFUSES"))
+        previews = [report for report, _ in preview(context, chosen)]
+    assert [(one.order_id, one.disposition) for one in previews] == [(refused, Disposition.TO_SEND)]
+    assert (station.rows(), len(sandbox.onetribe.received)) == (before, received)
+
+
+def test_a_dry_run_prints_the_ids_that_the_retry_then_sends(troubled: Shell) -> None:
+    everything = ("retry", "--failed", "--unknown")
+    wanted = sorted([218, unknown_id(troubled)])
+    told = troubled.run(*everything, "--dry-run", "--json")
+    assert (told.code, told.json["ids"], told.json["dry_run"]) == (0, wanted, True)
+    assert troubled.run("retry", "218", "--dry-run").says(0).out == "218\n"
+    assert troubled.run(*everything, "--json").json["delivered"] == 2

@@ -14,6 +14,7 @@ from onetribe_bc.cli.options import (
     WHEN,
     Whole,
     command,
+    dry_run_option,
     force_option,
     json_option,
     order_id,
@@ -142,7 +143,7 @@ def _is_confirmed(
     "--limit", type=Whole(min=1), metavar="N", help="Send at most N orders.  [default: no limit]"
 )
 @workers_option
-@click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")
+@dry_run_option
 @force_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option

@@ -154,6 +154,9 @@ def order_id(text: str) -> int:
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 force_option = click.option("--force", is_flag=True, help="Send delivered orders again.")
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Show what would be sent, and send nothing."
+)
 all_stores_option = click.option(
     "--all-stores", is_flag=True, help="Run for each store in the file, one after another."
 )
