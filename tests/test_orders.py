@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from onetribe_bc.commands.follow import LONGEST_S, POLL_S, follow
+from onetribe_bc.errors import InterruptedRunError
 from onetribe_bc.ledger.ledger import Ledger, Seen, Settlement
 from onetribe_bc.ledger.listing import EntryFilter
 from onetribe_bc.ledger.states import Outcome, State
@@ -209,3 +212,64 @@ def test_a_closed_pipe_ends_the_list_silently(shell: Shell) -> None:
     for arguments in (["orders"], ["orders", "--json"], ["export"]):
         result = shell.pipe(script, *arguments)
         assert (result.code, result.err, len(result.out.splitlines())) == (0, "", 1)
+
+
+# Following
+
+
+def test_following_yields_each_change_once(ledger: Ledger, clock: FakeClock) -> None:
+    ledger.record([Seen(make_order(i)) for i in (1, 2, 3)])
+    clock.advance(3600)
+    found = follow(ledger, (State.PENDING, State.DELIVERED), EntryFilter(), clock)
+
+    def until_idle() -> list[tuple[int, State]]:
+        return [(each.order_id, each.state) for each in iter(lambda: next(found), None)]
+
+    assert until_idle() == [(i, State.PENDING) for i in (1, 2, 3)]
+    with ledger.run("sync"):
+        send(ledger, 2)
+        assert until_idle() == [(2, State.DELIVERED)]
+        assert until_idle() == []
+        send(ledger, 3, Outcome(State.FAILED, "refused"))
+        assert until_idle() == []
+        clock.advance(3600)
+        send(ledger, 3)
+        assert until_idle() == [(3, State.DELIVERED)]
+    clock.stop()
+    with pytest.raises(InterruptedRunError):
+        next(found)
+    assert (clock.slept[0], max(clock.slept)) == (POLL_S, LONGEST_S)
+
+
+def test_a_change_that_is_visible_late_is_not_missed(
+    ledger: Ledger, location: Location, clock: FakeClock
+) -> None:
+    slow = FakeClock(STARTED_AT - timedelta(seconds=30))
+    found = follow(ledger, (), EntryFilter(), clock)
+    assert next(found) is None
+    with closing(Database(location)) as database:
+        make_book(database, slow).record([Seen(make_order(1))])
+    entry = next(found)
+    assert entry is not None
+    assert entry.order_id == 1
+
+
+@pytest.mark.parametrize("arguments", [["--until", "today"], ["--all-stores"]])
+def test_following_has_no_end_and_one_store(shell: Shell, arguments: list[str]) -> None:
+    shell.run("orders", "--follow", *arguments).says(2, "--follow contradicts")
+
+
+def test_following_shows_orders_as_they_are_sent_until_ctrl_c(shell: Shell) -> None:
+    process = shell.start("orders", "--follow", "--json")
+    assert process.stdout is not None
+    shell.run("push-order", "218").says(0)
+    assert json.loads(process.stdout.readline())["order_id"] == 218
+    process.send_signal(signal.SIGINT)
+    assert shell.finish(process).code == 130
+
+
+def test_following_ends_silently_with_its_reader(shell: Shell) -> None:
+    shell.run("push-order", "218").says(0)
+    script = '"$@" | head -n 1; exit ${PIPESTATUS[0]}'
+    result = shell.pipe(script, "orders", "--follow", "--json")
+    assert (result.code, result.err, len(result.out.splitlines())) == (0, "", 1)

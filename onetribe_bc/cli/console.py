@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -188,6 +189,12 @@ class Console:
                 f"The output cannot be written: {error.strerror}.",
                 hint="Delivered orders are in the ledger and are not sent again.",
             ) from None
+
+    def is_unread(self) -> bool:
+        """Check whether the pipe that stdout is has no reader left, without writing."""
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(events & select.POLLERR for _, events in poll.poll(0))
 
     def table(self, columns: Mapping[str, Callable[[Row], object]], rows: Iterable[Row]) -> None:
         """Print a table that fits the terminal or, where that is too narrow, a block per row.

@@ -7,7 +7,7 @@ import difflib
 import io
 import re
 from collections.abc import Callable, Iterable
-from itertools import islice
+from contextlib import nullcontext
 from typing import Any
 
 import click
@@ -24,8 +24,10 @@ from onetribe_bc.cli.options import (
     entry_filter,
     reason_option,
 )
+from onetribe_bc.cli.signals import interruptible
 from onetribe_bc.cli.stores import for_stores
 from onetribe_bc.clock import SystemClock
+from onetribe_bc.commands.follow import follow
 from onetribe_bc.config import Settings
 from onetribe_bc.dates import format_time
 from onetribe_bc.delivery.context import open_ledger
@@ -94,6 +96,7 @@ _state_option = click.option(
       bc2ot orders --state failed --since 7d
       bc2ot orders --reason timeout --json
       bc2ot orders --duplicates --all-stores
+      bc2ot orders --since 1h --follow
     """,
     epilog=WHEN,
 )
@@ -110,6 +113,12 @@ _state_option = click.option(
     help="Only orders that this run sent; `bc2ot status --json` has the IDs of the last runs.",
 )
 @click.option("--limit", type=Whole(min=1), metavar="N", help="List at most N orders of a store.")
+@click.option(
+    "--follow",
+    "following",
+    is_flag=True,
+    help="Then list each order that changes and matches, until Ctrl-C.",
+)
 @all_stores_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def orders(
@@ -118,13 +127,17 @@ def orders(
     since: str | None,
     until: str | None,
     limit: int | None,
+    following: bool,
     all_stores: bool,
     as_json: bool,
     **others: Any,
 ) -> int:
+    if following and (until or all_stores):
+        raise click.UsageError("--follow contradicts --until and --all-stores.")
     header, line = ("", _json_line) if as_json else (_HEADER, _table_line)
     window = since, until
-    return _list(cli, states, window, header, line, limit, all_stores=all_stores, **others)
+    options = {"following": following, "all_stores": all_stores, **others}
+    return _list(cli, states, window, header, line, limit, **options)
 
 
 @command(
@@ -180,6 +193,7 @@ def _list(
     line: Callable[[Entry, Ledger, Settings], str],
     limit: int | None = None,
     *,
+    following: bool = False,
     all_stores: bool,
     **others: Any,
 ) -> int:
@@ -189,17 +203,22 @@ def _list(
     def work(console: Console, settings: Settings) -> int:
         if out.reader_left:
             return ExitCode.DONE
-        now, timezone = SystemClock().now(), settings.timezone
-        matching = entry_filter(console, *window, now=now, timezone=timezone, **others)
-        number = 0
-        with open_ledger(settings) as ledger:
+        stoppable = interruptible(console, "") if following else nullcontext(SystemClock())
+        with stoppable as clock, open_ledger(settings) as ledger:
+            now, timezone = clock.now(), settings.timezone
+            matching = entry_filter(console, *window, now=now, timezone=timezone, **others)
             for each in headers:
                 out.text(each)
-            for entry in islice(ledger.iter_entries(states, matching), limit):
-                if out.reader_left:
+            entries: Iterable[Entry | None] = ledger.iter_entries(states, matching)
+            if following:
+                entries = follow(ledger, states, matching, clock)
+            number = 0
+            for entry in entries:
+                if out.reader_left or number == limit or (entry is None and out.is_unread()):
                     return ExitCode.DONE
-                out.text(line(entry, ledger, settings))
-                number += 1
+                if entry is not None:
+                    out.text(line(entry, ledger, settings))
+                    number += 1
         if not number:
             console.info("No orders.")
         return ExitCode.DONE
