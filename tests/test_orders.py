@@ -198,6 +198,7 @@ def test_wrong_usage_is_refused(
     shell: Shell, command: str, arguments: list[str], words: list[str]
 ) -> None:
     assert shell.run(command, *arguments).says(2, *words).out == ""
+    assert not shell.ledger.exists()
 
 
 def test_the_window_is_said_in_the_configured_time_zone(shell: Shell) -> None:
@@ -273,3 +274,8 @@ def test_following_ends_silently_with_its_reader(shell: Shell) -> None:
     script = '"$@" | head -n 1; exit ${PIPESTATUS[0]}'
     result = shell.pipe(script, "orders", "--follow", "--json")
     assert (result.code, result.err, len(result.out.splitlines())) == (0, "", 1)
+
+
+def test_following_ends_at_the_limit(shell: Shell) -> None:
+    shell.run("push-order", "218").says(0)
+    assert len(shell.spawn("orders", "--follow", "--limit", "1").says(0).out.splitlines()) == 2

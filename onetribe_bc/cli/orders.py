@@ -204,26 +204,37 @@ def _list(
         if out.reader_left:
             return ExitCode.DONE
         stoppable = interruptible(console, "") if following else nullcontext(SystemClock())
-        with stoppable as clock, open_ledger(settings) as ledger:
+        with stoppable as clock:
             now, timezone = clock.now(), settings.timezone
             matching = entry_filter(console, *window, now=now, timezone=timezone, **others)
-            for each in headers:
-                out.text(each)
-            entries: Iterable[Entry | None] = ledger.iter_entries(states, matching)
-            if following:
-                entries = follow(ledger, states, matching, clock)
-            number = 0
-            for entry in entries:
-                if out.reader_left or number == limit or (entry is None and out.is_unread()):
-                    return ExitCode.DONE
-                if entry is not None:
-                    out.text(line(entry, ledger, settings))
-                    number += 1
-        if not number:
+            with open_ledger(settings) as ledger:
+                for each in headers:
+                    out.text(each)
+                entries: Iterable[Entry | None] = ledger.iter_entries(states, matching)
+                if following:
+                    entries = follow(ledger, states, matching, clock)
+                number = _print(
+                    out, (each and line(each, ledger, settings) for each in entries), limit
+                )
+        if not (number or out.reader_left):
             console.info("No orders.")
         return ExitCode.DONE
 
     return for_stores(cli, work, all_stores=all_stores, as_json=False)
+
+
+def _print(out: Console, lines: Iterable[str | None], limit: int | None) -> int:
+    """Print lines, up to `limit`, as long as something reads them; return how many."""
+    number = 0
+    for line in lines:
+        if line is not None:
+            out.text(line)
+            number += 1
+        elif out.is_unread():
+            break
+        if out.reader_left or number == limit:
+            break
+    return number
 
 
 def _table_line(entry: Entry, ledger: Ledger, settings: Settings) -> str:
