@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -54,8 +54,11 @@ class Transaction:
         """Run a statement that returns rows."""
         prepared = self._prepare(statement)
         bind = prepared.binder(tuple(values))
-        self.cursor.execute(prepared.sql, bind(tuple(values.values())))
-        return prepared.results(self.cursor.fetchall())
+        # In a pipeline, psycopg may take the late result of an earlier statement of a cursor for
+        # this one's.
+        with closing(self.cursor.connection.cursor()) as cursor:
+            cursor.execute(prepared.sql, bind(tuple(values.values())))
+            return prepared.results(cursor.fetchall())
 
     def row(self, statement: Statement, **values: Any) -> Row | None:
         """Return the first row, None where there is none."""
