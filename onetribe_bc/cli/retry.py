@@ -75,6 +75,6 @@ def retry(
         facts = {"store_hash": context.bigcommerce.store_hash}
         if dry_run:
             previews = until_stopped(preview(context, chosen), context.clock)
-            return show_preview(console, (report for report, _ in previews), facts)
+            return show_preview(console, previews, facts, timezone)
         reports = run_retry(context, chosen)
         return show_run(console, reports, facts, expected=len(chosen), strict=bool(ids))

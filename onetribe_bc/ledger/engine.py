@@ -54,11 +54,7 @@ class Transaction:
         """Run a statement that returns rows."""
         prepared = self._prepare(statement)
         bind = prepared.binder(tuple(values))
-        # In a pipeline, psycopg may take the late result of an earlier statement of a cursor for
-        # this one's.
-        with closing(self.cursor.connection.cursor()) as cursor:
-            cursor.execute(prepared.sql, bind(tuple(values.values())))
-            return prepared.results(cursor.fetchall())
+        return prepared.results(self.query(prepared.sql, bind(tuple(values.values()))))
 
     def row(self, statement: Statement, **values: Any) -> Row | None:
         """Return the first row, None where there is none."""
@@ -83,10 +79,14 @@ class Transaction:
         """Run plain SQL, such as DDL."""
         self.cursor.execute(sql)
 
-    def query(self, sql: str) -> list[Row]:
-        """Run plain SQL that returns rows."""
-        self.cursor.execute(sql)
-        return list(self.cursor.fetchall())
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """Run SQL that returns rows, on a cursor of its own.
+
+        In a pipeline, psycopg may take a late result of a cursor's earlier statement for this one.
+        """
+        with closing(self.cursor.connection.cursor()) as cursor:
+            cursor.execute(sql, values)
+            return list(cursor.fetchall())
 
     def _prepare(self, statement: Statement) -> Prepared:
         key = id(statement)
