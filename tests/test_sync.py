@@ -444,7 +444,9 @@ def test_it_reports_in_one_line_and_when_quiet_only_problems(shell: Shell) -> No
     told = shell.run("sync", *SINCE).says(0)
     assert "Created a new ledger" in told.err
     summary = f"21 orders seen: {shell.eligible} delivered, 2 skipped (2 status Incomplete)."
-    assert [line for line in told.lines[1:] if "new ledger" not in line] == [summary]
+    lines = [line for line in told.lines[1:] if "new ledger" not in line]
+    # Order 218 is more than a year old; when this runs decides about the others.
+    assert [line.partition(" Created more than a year ago")[0] for line in lines] == [summary]
     new = shell.sandbox.store.add()
     quiet = shell.run("-q", "sync")
     assert (quiet.code, quiet.stdout, quiet.stderr) == (0, b"", b"")
