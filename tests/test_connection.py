@@ -6,6 +6,7 @@ import gzip
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -130,6 +131,30 @@ def test_any_number_of_interim_responses_is_read_past(interim: list[bytes], stat
 def test_an_interim_response_or_half_a_status_line_is_none(serve: Serve, reply: bytes) -> None:
     with pytest.raises(NoResponseError):
         post(connect(serve(ends(reply)).url))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"HTTP/1.1\t103 Hints",
+        b"HTTP/1.1\xa0103 Hints",
+        b"HTTP/1.10 103 Hints",
+        *(b"HTTP/1.1 %b Hints" % status for status in (b"+103", b"0103", b"1_03", b"099", b"1000")),
+    ],
+)
+def test_a_response_after_a_malformed_interim_one_counts_for_no_other_request(
+    serve: Serve, line: bytes
+) -> None:
+    statuses = iter(["201 Made", "422 No"])
+
+    def one(connection: socket.socket) -> None:
+        while read_request(connection):
+            connection.sendall(line + b"\r\n\r\n" + answer(status=next(statuses)))
+
+    client = connect(serve(one).url)
+    for own in (201, 422):
+        with suppress(NoResponseError):
+            assert post(client) == own
 
 
 # A connection with something unread

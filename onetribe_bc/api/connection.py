@@ -34,7 +34,9 @@ _MAX_LINE = 64 * 1024
 _MAX_HEAD = 16 * 1024 * 1024
 _MAX_OTHERS = 40
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_INTERIM = re.compile(rb"HTTP/\d\.\d +1\d\d(?!\d)")
+_STATUS_LINE = re.compile(rb"HTTP/\d\.\d[ \t]+([1-9]\d\d)\s")
+"""Stricter than http.client, which reads `+103`, `0103` and `1_03` as the final status 103."""
+
 _USED = frozenset(
     b"connection content-encoding content-length content-type date keep-alive location retry-after "
     b"transfer-encoding x-rate-limit-requests-left x-rate-limit-requests-quota "
@@ -230,10 +232,11 @@ def _read_head(stream: _Stream) -> bytes:
         line = stream.readline(_MAX_LINE)
         if not line:
             raise http.client.RemoteDisconnected("no response")
-        if not line.endswith(b"\n"):
-            raise http.client.BadStatusLine("the status line is incomplete")
+        status = _STATUS_LINE.match(line)
+        if not status or not line.endswith(b"\n"):
+            raise http.client.BadStatusLine("the status line is malformed or incomplete")
         headers, is_whole = _read_headers(stream)
-        if not _INTERIM.match(line):
+        if not status[1].startswith(b"1"):
             break
         if not is_whole:
             raise http.client.RemoteDisconnected("no response after an interim one")
@@ -243,7 +246,7 @@ def _read_head(stream: _Stream) -> bytes:
         headers = [header for header in headers if header[0] not in _FRAMING]
         headers.append((b"content-length", b"0"))
         stream.raw.spoil()
-    elif line.split()[1:2] in ([b"204"], [b"304"]) and framing not in _NO_BODY:
+    elif status[1] in (b"204", b"304") and framing not in _NO_BODY:
         stream.raw.spoil()
     return line + b"".join(b"%b: %b\r\n" % header for header in headers) + b"\r\n"
 
