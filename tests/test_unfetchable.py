@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from onetribe_bc.errors import ExitCode, UnreachableError
+from onetribe_bc.errors import ExitCode, RejectedError, UnreachableError
 from onetribe_bc.ledger.inbox import DEFERRED_FOR
 from onetribe_bc.ledger.states import Disposition, State
 from onetribe_bc.sandbox import Fault, FaultKind, Service
@@ -112,10 +112,37 @@ def test_a_backfill_a_retry_and_a_preview_go_on_as_well(station: Station, kind: 
     assert station.retry([bad]).dispositions == {Disposition.PENDING: 1}
 
 
-def test_only_the_count_failing_stops_no_backfill(
-    station: Station, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("status", [302, 400, 405, 409, 410, 422, 423, 451, 501])
+def test_whatever_bigcommerce_responds_for_one_order_the_others_are_sent(
+    station: Station, status: int
 ) -> None:
-    fault = Fault(Service.BIGCOMMERCE, FaultKind.STATUS, status=500, times=5)
+    bad = station.sandbox.store.ids()[4]
+    station.sandbox.faults.add(f"bigcommerce:unfetchable@{status}#{bad}")
+    run = station.sync(LONG_AGO)
+    assert run.error is None
+    assert run.dispositions == {Disposition.DELIVERED: 11, Disposition.PENDING: 1}
+    (problem,) = run.summary.problems
+    assert problem.order_id == bad
+    assert f"responded with {status}" in problem.reason
+
+
+@pytest.mark.parametrize("status", [400, 422, 451])
+def test_if_bigcommerce_rejects_every_list_no_order_is_blamed(
+    station: Station, status: int
+) -> None:
+    station.sync(LONG_AGO - timedelta(days=1))
+    fault = Fault(Service.BIGCOMMERCE, FaultKind.STATUS, status=status, path="v2/orders")
+    station.sandbox.faults.add(fault)
+    run = station.sync(LONG_AGO)
+    assert isinstance(run.error, RejectedError)
+    assert station.inquire(lambda ledger: ledger.inbox.all()) == []
+
+
+@pytest.mark.parametrize(("status", "times"), [(400, 1), (422, 1), (500, 5)])
+def test_only_the_count_failing_stops_no_backfill(
+    station: Station, caplog: pytest.LogCaptureFixture, status: int, times: int
+) -> None:
+    fault = Fault(Service.BIGCOMMERCE, FaultKind.STATUS, status=status, times=times)
     station.sandbox.faults.add(fault)  # the count is the first request
     run = station.run()
     assert run.dispositions == {Disposition.DELIVERED: 12}

@@ -14,6 +14,7 @@ from onetribe_bc.errors import (
     NoResponseError,
     NotFoundError,
     OutOfOrderError,
+    RejectedError,
     RetryLaterError,
     UnreachableError,
 )
@@ -23,6 +24,10 @@ from onetribe_bc.order import MAX_ORDER_ID, Order
 _log = logging.getLogger(__name__)
 
 CANNOT_BE_FETCHED = "cannot be fetched: "
+
+_Failure = UnreachableError | RejectedError
+_FAILURES = (UnreachableError, RejectedError)
+"""What may be one order's fault: BigCommerce also responds with a 4xx to a broken one."""
 
 _NO_ORDER = 2**31 - 1
 """An ID that no order has: a list of it alone is empty, and shows that lists can be fetched."""
@@ -100,7 +105,7 @@ class Lister:
     """Lists orders, and singles out those that cannot be fetched.
 
     A page that fails is asked for in halves, down to one order. Raises what stops all orders:
-    RefusedError, OutOfOrderError, and UnreachableError if nothing can be fetched.
+    RefusedError and OutOfOrderError, or the failure itself if nothing can be fetched.
     """
 
     def __init__(self, client: BigCommerceClient) -> None:
@@ -117,11 +122,11 @@ class Lister:
         while True:
             try:
                 return self._list(query, attempts=1 if self._is_wary else None)
-            except UnreachableError as error:
+            except _FAILURES as error:
                 _raise_unless_splittable(error)
                 if not self._is_wary:
                     self._is_wary, self._works = True, False
-                    self._check_lists(error)
+                    self._check_lists(query, error)
                 if self._size == 1:
                     return self._single_out(query, error)
                 if self._has_grown:
@@ -132,12 +137,12 @@ class Lister:
         """Return a page with one order: fetched, missing, or unfetchable."""
         try:
             return self._get(order_id, lookups=lookups, attempts=attempts)
-        except UnreachableError as error:
+        except _FAILURES as error:
             _raise_unless_splittable(error)
             self._check_others(order_id, error)
         try:
             return self._get(order_id, lookups=lookups, attempts=1)  # the outage may be over
-        except UnreachableError as error:
+        except _FAILURES as error:
             _raise_unless_splittable(error)
             return Page(unfetchable=[(order_id, f"{CANNOT_BE_FETCHED}{error}")])
 
@@ -162,7 +167,7 @@ class Lister:
         failed = [(row.id, f"{CANNOT_BE_FETCHED}its response {row.reason}") for row in unreadable]
         return Page(orders, unfetchable=failed), rows[-1].id if rows else None
 
-    def _single_out(self, query: OrderQuery, error: UnreachableError) -> tuple[Page, int | None]:
+    def _single_out(self, query: OrderQuery, error: _Failure) -> tuple[Page, int | None]:
         """Find the first order of `query`, for which the list fails, and fetch it alone."""
         low, width = query.min_id, 1
         last = query.max_id or MAX_ORDER_ID
@@ -171,7 +176,7 @@ class Lister:
             middle = min(low + width - 1, last) if high is None else (low + high) // 2
             try:
                 page, end = self._list(replace(query, min_id=low, max_id=middle), attempts=1)
-            except UnreachableError as again:
+            except _FAILURES as again:
                 _raise_unless_splittable(again)
                 high = middle
                 continue
@@ -187,17 +192,17 @@ class Lister:
             page = Page(unfetchable=[(low, f"{CANNOT_BE_FETCHED}{error}")])
         return page, low
 
-    def _check_lists(self, error: UnreachableError) -> None:
-        """Raise `error` if not even an empty list can be fetched."""
+    def _check_lists(self, query: OrderQuery, error: _Failure) -> None:
+        """Raise `error` if not even an empty list can be fetched with the filters of `query`."""
         try:
-            query = OrderQuery(min_id=_NO_ORDER, max_id=_NO_ORDER)
-            self._client.list_orders(query, limit=1, attempts=2)
+            empty = replace(query, min_id=_NO_ORDER, max_id=_NO_ORDER)
+            self._client.list_orders(empty, limit=1, attempts=2)
         except OutOfOrderError:
             return
-        except UnreachableError:
+        except _FAILURES:
             raise error from None
 
-    def _check_others(self, order_id: int, error: UnreachableError) -> None:
+    def _check_others(self, order_id: int, error: _Failure) -> None:
         """Raise `error` unless another order could be fetched since the last failure."""
         works, self._works = self._works, False
         before = (OrderQuery(max(1, order_id - n), order_id - 1) for n in _DISTANCES)
@@ -207,20 +212,20 @@ class Lister:
                 return
             try:
                 rows = self._client.list_orders(query, limit=1, attempts=1)
-            except UnreachableError:
+            except _FAILURES:
                 continue
             works = any(isinstance(row, Order) for row in rows)
         if not works:
             raise error
 
 
-def _raise_unless_splittable(error: UnreachableError) -> None:
+def _raise_unless_splittable(error: _Failure) -> None:
     """Raise an error that cannot be one order's."""
     if isinstance(error, RetryLaterError):
         asks_all = error.status == 429 or (error.retry_after_s or 0) > MAX_WAIT_S
         if not asks_all:
             return
-    elif isinstance(error, NoResponseError | BadResponseError) and not isinstance(
+    elif isinstance(error, NoResponseError | BadResponseError | RejectedError) and not isinstance(
         error, OutOfOrderError
     ):
         return

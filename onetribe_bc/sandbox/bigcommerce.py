@@ -139,8 +139,8 @@ class BigCommerce:
 
     def _list(self, query: OrderQuery) -> Response:
         orders = self._faults.spoil(self._store.page(query), is_list=True)
-        if orders is None:
-            return api_error("v2", 500)
+        if isinstance(orders, int):
+            return api_error("v2", orders)
         return Response(200, b"[" + b",".join(orders) + b"]") if orders else Response(204)
 
     def _count(self, query: OrderQuery) -> Response:
@@ -157,7 +157,7 @@ class BigCommerce:
         except (KeyError, ValueError):
             return api_error("v2", 404)
         orders = self._faults.spoil(rows, is_list=False)
-        return api_error("v2", 500) if orders is None else Response(200, orders[0])
+        return api_error("v2", orders) if isinstance(orders, int) else Response(200, orders[0])
 
 
 def _parts(path: str) -> tuple[str, str, str]:

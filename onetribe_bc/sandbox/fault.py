@@ -95,7 +95,13 @@ class FaultKind(StrEnum):
     )
     LONG_LIST = "long_list", Group.LIST, "500 for a list of more orders than that", "NUMBER", 50
 
-    UNFETCHABLE = "unfetchable", Group.ORDER, "500 for the order and for lists with it"
+    UNFETCHABLE = (
+        "unfetchable",
+        Group.ORDER,
+        "that status for it and for lists with it",
+        "STATUS",
+        500,
+    )
     ROW_NOT_UTF8 = "row_not_utf8", Group.ORDER, "an order that is not UTF-8"
     ROW_BROKEN_JSON = "row_broken_json", Group.ORDER, "an order that is not JSON"
     ROW_WITHOUT_ID = "row_without_id", Group.ORDER, "an order without an id"

@@ -135,8 +135,8 @@ class Faults:
         self._wait(each for each in waits if each.after)
         return response
 
-    def spoil(self, rows: Mapping[int, bytes], *, is_list: bool) -> list[bytes] | None:
-        """The bytes of orders as the faults of orders leave them; None if they cannot be fetched.
+    def spoil(self, rows: Mapping[int, bytes], *, is_list: bool) -> list[bytes] | int:
+        """The bytes of orders as the faults of orders leave them, or the status of an error.
 
         Every fault that matches strikes: those with ids strike these orders, the others the last
         one of a list.
@@ -151,7 +151,7 @@ class Faults:
                 if not struck or fault.strike() is None:
                     continue
                 if fault.kind is FaultKind.UNFETCHABLE:
-                    return None
+                    return fault.status
                 pattern, replacement = _ROWS[fault.kind]
                 for order_id in struck:
                     spoiled[order_id] = re.sub(pattern, replacement, spoiled[order_id], count=1)
