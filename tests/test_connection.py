@@ -218,6 +218,12 @@ def test_headers_in_any_number_and_length_leave_the_response_as_it_is(
     assert server.connections == 1
 
 
+@pytest.mark.parametrize("length", [65_530, 65_536, 300_000])
+def test_a_status_line_of_any_length_is_a_response(serve: Serve, length: int) -> None:
+    client = connect(serve([answer(status="201 " + "x" * length)]).url)
+    assert [post(client), post(client)] == [201, 201]
+
+
 @settings(max_examples=50)
 @given(
     st.lists(st.binary(max_size=40).filter(lambda line: b"\n" not in line and line.strip(b"\r")))

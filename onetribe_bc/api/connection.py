@@ -233,6 +233,8 @@ def _read_head(stream: _Stream) -> bytes:
         if not line:
             raise http.client.RemoteDisconnected("no response")
         status = _STATUS_LINE.match(line)
+        if status and len(line) == _MAX_LINE:
+            line = status[0] + _rest_of_line(stream)
         if not status or not line.endswith(b"\n"):
             raise http.client.BadStatusLine("the status line is malformed or incomplete")
         headers, is_whole = _read_headers(stream)
@@ -249,6 +251,17 @@ def _read_head(stream: _Stream) -> bytes:
     elif status[1] in (b"204", b"304") and framing not in _NO_BODY:
         stream.raw.spoil()
     return line + b"".join(b"%b: %b\r\n" % header for header in headers) + b"\r\n"
+
+
+def _rest_of_line(stream: _Stream) -> bytes:
+    """Skip to the end of a line and return the last part of it."""
+    line, size = b"", 0
+    while not line.endswith(b"\n") and size < _MAX_HEAD:
+        line = stream.readline(_MAX_LINE // 2)
+        size += len(line)
+        if not line:
+            break
+    return line
 
 
 _FRAMING = (b"content-length", b"transfer-encoding")
