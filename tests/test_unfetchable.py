@@ -138,7 +138,7 @@ def test_if_bigcommerce_rejects_every_list_no_order_is_blamed(
     assert station.inquire(lambda ledger: ledger.inbox.all()) == []
 
 
-@pytest.mark.parametrize(("status", "times"), [(400, 1), (422, 1), (500, 5)])
+@pytest.mark.parametrize(("status", "times"), [(400, 1), (404, 1), (422, 1), (500, 5)])
 def test_only_the_count_failing_stops_no_backfill(
     station: Station, caplog: pytest.LogCaptureFixture, status: int, times: int
 ) -> None:

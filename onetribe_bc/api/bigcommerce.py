@@ -221,7 +221,7 @@ class BigCommerceClient:
         )
 
     def count_orders(self, query: OrderQuery) -> int:
-        """Return the number of orders that match `query`."""
+        """Return the number of orders that match `query`. Raises NotFoundError if it has none."""
         return self.count_by_status(query).total
 
     def count_by_status(self, query: OrderQuery) -> OrderCount:
@@ -232,6 +232,7 @@ class BigCommerceClient:
             _order_count,
             what="The number of orders",
             scope=ORDERS_SCOPE,
+            missing="It does not count orders here.",
             query=query.parameters(),
         )
 
@@ -473,6 +474,9 @@ class BigCommerceClient:
             self._clock.sleep(wait_s)
 
 
+_BEFORE_A_PAGE = b"\xef\xbb\xbf \t\r\n"
+"""A byte order mark and white space."""
+
 _CREDENTIALS_HINT = (
     "Check store_hash and access_token: the token must belong to an API account of this store "
     "(control panel: Settings > Store-level API accounts) and must not be revoked."
@@ -487,7 +491,7 @@ def _error(
     `message` describes the response, `words` are quoted from it.
     """
     status = response.status
-    if status in (401, 403) and response.body.lstrip()[:1] == b"<":
+    if status in (401, 403) and response.body.lstrip(_BEFORE_A_PAGE)[:1] == b"<":
         return RefusedError(
             f"{message} That is a web page, not the API: something in between refuses the request.",
             hint="Check any proxy, firewall or IP allowlist between this machine and BigCommerce.",
@@ -496,7 +500,7 @@ def _error(
         return CredentialsError(
             f"{message} The access token is not valid for this store.", hint=_CREDENTIALS_HINT
         )
-    if status == 403 and (not words or "scope" in words.lower()):
+    if status == 403 and ("scope" in words.lower() or not response.body.strip()):
         return ScopeError(
             f"{message} The access token lacks the scope {scope}.",
             hint=f"Give the API account the scope {scope}, or create a new one that has it.",
@@ -588,8 +592,8 @@ def _object(document: object) -> dict[str, Any]:
 
 def _integer(document: object, key: str) -> int:
     value = parse_integer(_object(document).get(key))
-    if value is None:
-        raise UnexpectedResponseError(f"BigCommerce's response has no integer {key!r}.")
+    if value is None or value < 0:
+        raise UnexpectedResponseError(f"BigCommerce's response has no valid integer {key!r}.")
     return value
 
 
