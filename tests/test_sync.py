@@ -454,6 +454,7 @@ def test_it_reports_in_one_line_and_when_quiet_only_problems(shell: Shell) -> No
     new = shell.sandbox.store.add()
     shell.sandbox.faults.add(f"onetribe:status@422#{new}")
     assert len(shell.run("-q", "sync").says(1, f"Order {new} failed").lines) == 1
+    assert len(shell.run("-q", "sync").says(0, "need attention: 1 refused").lines) == 1
     shell.sandbox.faults.add("bigcommerce:status@401")
     assert len(shell.run("-q", "sync").says(4, "401").lines) == 1
 

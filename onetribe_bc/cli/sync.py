@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from zoneinfo import ZoneInfo
 
@@ -84,11 +85,13 @@ def _sync(console: Console, settings: Settings, since: str | None) -> tuple[int,
             _write_metrics(settings, context)
             raise
         _write_metrics(settings, context)
-        stands = _report_standing(console, context)
+        # Under -q, too, unless this run has just named a problem.
+        say = console.error if code == ExitCode.DONE else console.info
+        stands = _report_standing(context, say)
         return code, code == ExitCode.DONE and not stands
 
 
-def _report_standing(console: Console, context: DeliveryContext) -> bool:
+def _report_standing(context: DeliveryContext, say: Callable[[str], None]) -> bool:
     """Report problems that only a person can resolve, also of earlier runs; return if any."""
     ledger = context.ledger
     states = ledger.status(runs=0).states
@@ -106,7 +109,7 @@ def _report_standing(console: Console, context: DeliveryContext) -> bool:
         if number
     ]
     if problems:
-        console.info(f"Orders that need attention: {', '.join(problems)}.")
+        say(f"Orders that need attention: {', '.join(problems)}.")
     return bool(problems)
 
 
