@@ -44,6 +44,7 @@ def desk(tmp_path: Path) -> Desk:
 
 HABITS = ["$HOME/x.db", "${HOME}/x.db", "'/x/y.db'", '"/x/y.db"', "%S/x.db", "/x/%h/y.db",
           "/x/$Y/z", "postgresql+psycopg://u:p4ss@h/x", "file:///x.db", "%APPDATA%/x", "LEDGER=/x",
+          "/x/`date`/y.db", "/x/{{ name }}/y.db", "/x/%(here)s/y.db", "/x/y.db # mine", "/x/y.db;",
           " /x"]  # fmt: skip
 
 
@@ -67,14 +68,16 @@ def test_a_path_in_the_file_that_a_shell_left_behind_is_an_error(desk: Desk, pat
     assert list(desk.cwd.iterdir()) == [desk.file]
 
 
-@pytest.mark.parametrize("path", ["/x/y.db", "~/y.db", "/x/50%/y.db", "/x/a$1/y.db", "/x/ü (1).db"])
+@pytest.mark.parametrize(
+    "path", ["/x/y.db", "~/y.db", "/x/50%/y.db", "/x/a$1/y.db", "/x/ü (1).db", "/x/a #1/y.db"]
+)
 def test_a_plain_path_in_the_environment_is_taken(desk: Desk, path: str) -> None:
     desk.environ = {"BC2OT_LEDGER": path}
     assert Path(str(desk.load(FULL).ledger)).name == Path(path).name
 
 
 SECRETS = ["$TOKEN", "${TOKEN}", "$(cat token)", "'t0ken'", '"t0ken"', "TOKEN=t0ken",
-           "export TOKEN=t0ken", "`cat", "\u201ct0ken\u201d", "%TOKEN%"]  # fmt: skip
+           "export TOKEN=t0ken", "`cat", "\u201ct0ken\u201d", "%TOKEN%", "\\$TOKEN", "$$TOKEN", "{{t0ken}}"]  # fmt: skip
 
 
 @pytest.mark.parametrize("value", SECRETS)

@@ -33,8 +33,10 @@ _STORE_HASH = re.compile(r"[A-Za-z0-9]{1,64}")
 # tokens are longer than 16 characters.
 _HASH_IN_URL = re.compile(r"(?:\bstores/|\bstore-)([a-z0-9]{1,16})(?![A-Za-z0-9])")
 _QUOTES = "\"'`\u2018\u2019\u201c\u201d"
-# What shells, systemd (%S) and Windows (%NAME%) would have replaced.
-_UNFILLED = re.compile(r"\$[A-Za-z_{(]|%[A-Za-z](?:[A-Za-z_]*%|(?=/|$))")
+# What shells, templates ({{ }}), INI files (%(name)s), systemd (%S) and Windows (%NAME%) would have
+# replaced.
+_UNFILLED = re.compile(r"[\\$]?\$[A-Za-z_{(]|`|\{\{|%\([A-Za-z]|%[A-Za-z](?:[A-Za-z_]*%|(?=/|$))")
+_TRAILER = re.compile(r"^\s|\s$|\s#(?:\s|$)|;$")
 _ASSIGNMENT = re.compile(r"(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*=[^=]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
@@ -128,8 +130,8 @@ def _path(raw: Raw) -> Path:
         raise ValueError("must be a path, but is a URL")
     if _UNFILLED.search(text):
         raise ValueError("has a variable that was not filled in ($NAME, %S)")
-    if text != text.strip():
-        raise ValueError("must be a path, but has a space before or after it")
+    if _TRAILER.search(text):
+        raise ValueError("must be a path, but has a space, a comment or a ; before or after it")
     return Path(text)
 
 
