@@ -77,7 +77,8 @@ def test_a_plain_path_in_the_environment_is_taken(desk: Desk, path: str) -> None
 
 
 SECRETS = ["$TOKEN", "${TOKEN}", "$(cat token)", "'t0ken'", '"t0ken"', "TOKEN=t0ken",
-           "export TOKEN=t0ken", "`cat", "\u201ct0ken\u201d", "%TOKEN%", "\\$TOKEN", "$$TOKEN", "{{t0ken}}"]  # fmt: skip
+           "export TOKEN=t0ken", "`cat", "\u201ct0ken\u201d", "%TOKEN%", "\\$TOKEN", "$$TOKEN",
+           "{{t0ken}}"]  # fmt: skip
 
 
 @pytest.mark.parametrize("value", SECRETS)
@@ -310,6 +311,25 @@ def test_sighup_stops_a_run_as_sigterm_does(shell: Shell) -> None:
     assert set(shell.states()) <= {"delivered", "pending", "skipped"}
 
 
+@pytest.mark.parametrize(
+    ("first", "pause_s", "second"),
+    [("HUP", 0, "HUP"), ("HUP", 1, "HUP"), ("TERM", 0, "TERM"), ("TERM", 0, "HUP"),
+     ("TERM", 1, "HUP"), ("HUP", 0, "TERM")],
+)  # fmt: skip
+def test_a_request_to_stop_that_comes_as_two_signals_leaves_no_order_in_doubt(
+    shell: Shell, first: str, pause_s: float, second: str
+) -> None:
+    shell.sandbox.faults.add("onetribe:slow=1@2")
+    process = shell.start("backfill", "--workers", "1")
+    until(lambda: shell.ledger.exists() and "sending" in shell.states())
+    process.send_signal(signal.Signals[f"SIG{first}"])
+    time.sleep(pause_s)
+    process.send_signal(signal.Signals[f"SIG{second}"])
+    ended = shell.finish(process).says(130, "Finishing what is in flight", "Interrupted.")
+    assert "stopped immediately" not in ended.err
+    assert set(shell.states()) <= {"delivered", "pending", "skipped"}
+
+
 def test_a_signal_that_was_ignored_at_the_start_stays_ignored(shell: Shell) -> None:
     shell.pipe('trap "" HUP INT; "$@" & sleep 1; kill -HUP $!; kill -INT $!; wait $!',
                "backfill", "--yes").says(0)  # fmt: skip
@@ -356,7 +376,7 @@ def test_the_second_signal_is_json_where_messages_are(shell: Shell) -> None:
         process = shell.started[-1]
         for _ in range(2):
             process.send_signal(signal.SIGTERM)
-            time.sleep(0.5)
+            time.sleep(0.7)
         assert process.wait(30) == 130
         assert process.stderr is not None
         lines = process.stderr.read().splitlines()

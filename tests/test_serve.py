@@ -139,7 +139,7 @@ def test_a_second_signal_stops_it_immediately(shell: Shell) -> None:
         until(lambda: shell.sandbox.onetribe.received)
         receiver.process.send_signal(signal.SIGTERM)
         until(lambda: "Finishing requests in flight" in receiver.output())
-        receiver.end(shell).says(130, "stopped immediately")
+        receiver.end(shell, signal.SIGINT).says(130, "stopped immediately")
 
 
 def test_the_log_format_is_json_on_request_and_quiet_hides_it(shell: Shell) -> None:

@@ -14,6 +14,11 @@ from onetribe_bc.errors import ExitCode
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+_ONE_REQUEST_S = 0.5
+"""timeout(1) signals a process and then its group, systemd sends SIGTERM and SIGHUP: within this
+time, it is one request to stop.
+"""
+
 FINISHING = "Finishing what is in flight; press Ctrl-C again to stop immediately."
 
 
@@ -23,18 +28,25 @@ def interruptible(
 ) -> Iterator[SystemClock]:
     """Yield a clock that a signal stops: work in flight is finished, none is started.
 
-    A second signal ends the process immediately; the next run recovers its claims. With `goes_on`,
-    SIGHUP prints that and stops nothing.
+    A second signal ends the process immediately; the next run recovers its claims. A second SIGHUP
+    does not: shell and kernel both send one when a terminal closes. With `goes_on`, SIGHUP prints
+    that and stops nothing.
     """
     clock = SystemClock()
+    settled_at = 0.0
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGHUP and goes_on:
             console.notify_from_signal(goes_on)
             return
+        nonlocal settled_at
         if clock.stopping:
+            is_repeated = number == signal.SIGTERM and clock.monotonic() < settled_at
+            if number == signal.SIGHUP or is_repeated:
+                return
             console.notify_from_signal("bc2ot: stopped immediately.")
             os._exit(ExitCode.INTERRUPTED)
+        settled_at = clock.monotonic() + _ONE_REQUEST_S
         clock.stop()
         if notice:
             console.notify_from_signal(notice)
