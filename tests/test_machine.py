@@ -251,15 +251,19 @@ def test_what_root_makes_next_to_a_ledger_belongs_to_the_ledgers_owner(
 
 
 @as_root
-@pytest.mark.parametrize("file", ["ledger.db", "ledger.db.locks", "ledger.db.locks/mark"])
+@pytest.mark.parametrize(
+    "file", ["ledger.db", "ledger.db-journal", "ledger.db.locks", "ledger.db.locks/mark", ""]
+)
 def test_a_file_of_roots_is_named_with_its_owner_and_the_command(
     shell: Shell, open_folder: Path, file: str
 ) -> None:
     ledger = open_folder / "ledger.db"
     assert as_stranger(shell, "push-order", "218", BC2OT_LEDGER=str(ledger)).returncode == 0
     os.chown(open_folder / file, 0, 0)
-    (open_folder / file).chmod(0o700 if file.endswith("locks") else 0o600)
-    for command in (["push-order", "218"], ["doctor"]):
+    (open_folder / file).chmod({"": 0o755, "ledger.db.locks": 0o700}.get(file, 0o600))
+    if not file:
+        (open_folder / "ledger.db-journal").unlink()
+    for command in (["push-order", "218", "--force"], ["doctor"]):
         told = as_stranger(shell, *command, BC2OT_LEDGER=str(ledger))
         assert told.returncode == 3, told.stdout + told.stderr
         if not (command == ["doctor"] and file == "ledger.db"):

@@ -18,9 +18,8 @@ from onetribe_bc.doctor.postgres import check_server
 from onetribe_bc.errors import Bc2otError, BusyError, ExitCode, LedgerError
 from onetribe_bc.ledger import server
 from onetribe_bc.ledger.ledger import Ledger, Status
-from onetribe_bc.ledger.locks import check_locks
 from onetribe_bc.ledger.schema import SCHEMA_VERSION
-from onetribe_bc.ledger.sqlite import SILENT_S, Inspection, inspect
+from onetribe_bc.ledger.sqlite import SILENT_S, Inspection, check_access, inspect
 from onetribe_bc.ledger.states import State
 from onetribe_bc.ledger.writer import Database
 from onetribe_bc.text import plural, span
@@ -83,7 +82,7 @@ def _check_file(path: Path, found: Inspection | Bc2otError | None) -> Generator[
         return ""
     yield check_mode("ledger.mode", path)
     try:
-        check_locks(path)
+        check_access(path)
     except LedgerError as error:
         yield failed("ledger.locks", error)
     if found.interrupted:

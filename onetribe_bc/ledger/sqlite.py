@@ -27,7 +27,7 @@ from onetribe_bc.errors import BusyError, LedgerError
 from onetribe_bc.files import describe_owner, give_to_owner, make_directories
 from onetribe_bc.ledger import meta, schema
 from onetribe_bc.ledger.engine import BlockedError, Prepared, Row, Transaction
-from onetribe_bc.ledger.locks import LiveRun, LockDirectory, find_locks, locks_beside
+from onetribe_bc.ledger.locks import LiveRun, LockDirectory, check_locks, find_locks, locks_beside
 from onetribe_bc.ledger.migrations import OLDEST_VERSION, back_up, migrate, sync
 
 _log = logging.getLogger(__name__)
@@ -263,7 +263,8 @@ class SqliteEngine:
         if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
             return LedgerError(
                 f"The ledger {self.label} cannot be written: {said}.",
-                hint="Give the user that runs bc2ot write permission on it and its directory.",
+                hint=_why_unwritable(self._file)
+                or "Give the user that runs bc2ot write permission on it and its directory.",
             )
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             return _damaged(self.label, said)
@@ -338,6 +339,21 @@ class Inspection:
     version: int | None = None
     interrupted: bool = False
     newest_order_at: datetime | None = None
+
+
+def check_access(ledger: Path) -> None:
+    """Check that this user can write to a ledger and use its locks. Raises LedgerError."""
+    if hint := _why_unwritable(ledger):
+        reason = os.strerror(errno.EACCES)
+        raise LedgerError(f"The ledger {ledger} cannot be written: {reason}.", hint=hint)
+    check_locks(ledger)
+
+
+def _why_unwritable(ledger: Path) -> str:
+    """Return whether the journal is closed to this user, and how to open it; else ""."""
+    journal = ledger.with_name(f"{ledger.name}-journal")
+    path = journal if journal.exists() else ledger.absolute().parent
+    return "" if os.access(path, os.R_OK | os.W_OK) else f"{describe_owner(path)}."
 
 
 def inspect(path: Path, store_hash: str, *, lock_timeout_s: float = SILENT_S) -> Inspection | None:
