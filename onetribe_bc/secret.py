@@ -6,6 +6,7 @@ import html
 import json
 import re
 import threading
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import ip_address
@@ -84,7 +85,10 @@ def register_secrets(values: Iterable[str]) -> None:
 
 
 def mask_secrets(text: str, secrets: Iterable[str] = ()) -> str:
-    """Mask `secrets` and all registered ones in a text, also as JSON, HTML and URLs write them."""
+    """Mask `secrets` and all registered ones in a text.
+
+    Also masked is how JSON, HTML, URLs, hex and base64 write them.
+    """
     given = frozenset(value for value in secrets if len(value) >= _SHORTEST)
     for known in (given, _known):
         # Nearly no text holds a secret, and this finds out much faster than the pattern.
@@ -103,7 +107,21 @@ def _spellings(secrets: frozenset[str]) -> tuple[str, ...]:
         spellings |= {secret, escaped, escaped.replace("/", r"\/"), html.escape(secret)}
         with_percents = quote(secret, safe="", errors="surrogatepass")
         spellings |= {with_percents, quote(secret, safe="/:", errors="surrogatepass")}
+        if len(secret) >= _SHORTEST_REGISTERED:
+            spellings |= _encodings(secret.encode("utf-8", "surrogatepass"))
     return tuple(sorted({spelling.lower() for spelling in spellings}, key=len, reverse=True))
+
+
+def _encodings(secret: bytes) -> set[str]:
+    """Return a secret in hex, and as it may occur within a longer text in base64."""
+    found = {secret.hex()}
+    for offset in range(3):
+        # Only characters that hold no bits of the bytes before and after the secret.
+        first = (offset * 8 + 5) // 6
+        last = (offset + len(secret)) * 8 // 6
+        padded = bytes(offset) + secret
+        found |= {encode(padded).decode()[first:last] for encode in (b64encode, urlsafe_b64encode)}
+    return found
 
 
 @lru_cache(maxsize=4)

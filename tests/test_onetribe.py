@@ -307,6 +307,16 @@ def test_the_customers_data_is_masked_in_other_spellings(said: str) -> None:
     assert "901820" not in plain
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("\u0141ukasz", "lukasz"), ("S\u00f8ren", "SOREN"), ("\u0110or\u0111e", "Dorde"),
+     ("\u00c6gir", "aegir"), ("Soren", "s\u00f8ren"), ("Stra\u00dfe", "STRASSE")],
+)  # fmt: skip
+def test_a_name_is_masked_as_people_write_it_without_its_letters(name: str, said: str) -> None:
+    order = person(form_fields=[{"name": "Name", "value": name}])
+    assert error_text(f"bad: {said}".encode(), order=order.body) == "bad: ****"
+
+
 @given(st.sampled_from(["Zo\u00eb", "Canopy", "Understorey", "Hara"]), st.data())
 def test_a_name_is_masked_whatever_separates_its_letters(name: str, data: st.DataObject) -> None:
     gap = st.sampled_from(["", " ", "-", "\u200b", "\u00ad", ".", "_"])

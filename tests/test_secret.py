@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import sqlite3
+from base64 import b64encode
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from onetribe_bc.ledger.ledger import Seen
 from onetribe_bc.ledger.writer import Database
-from onetribe_bc.secret import Secret, mask_url
+from onetribe_bc.secret import MASK, Secret, mask_secrets, mask_url
 from tests.clocks import FakeClock
 from tests.delivering import make_book, make_order
 
@@ -39,9 +42,23 @@ def test_a_url_is_masked(url: str, masked: str) -> None:
     assert mask_url(url) == masked
 
 
+@given(
+    st.text(st.characters(codec="utf-8"), min_size=8, max_size=40), st.binary(), st.binary()
+)  # fmt: skip
+def test_a_secret_within_a_text_in_base64_is_masked(
+    secret: str, before: bytes, after: bytes
+) -> None:
+    text = b64encode(before + secret.encode() + after).decode()
+    masked = mask_secrets(text, [secret])
+    assert masked != text
+    assert len(masked.replace(MASK, "")) <= len(text) - len(secret.encode()) * 4 // 3 + 2
+
+
 @pytest.mark.parametrize(
-    "written", ["t0ken of/the store", "T0KEN OF/THE STORE", "t0ken%20of/the%20store"]
-)
+    "written",
+    ["t0ken of/the store", "T0KEN OF/THE STORE", "t0ken%20of/the%20store",
+     "dDBrZW4gb2YvdGhlIHN0b3Jl", "74306b656e206f662f7468652073746f7265"],
+)  # fmt: skip
 def test_a_secret_never_gets_into_the_ledger(tmp_path: Path, written: str) -> None:
     Secret("t0ken of/the store")
     with closing(Database(tmp_path / "ledger.db")) as database:

@@ -192,12 +192,18 @@ def _spellings(personal: Iterable[str]) -> set[str]:
     return found
 
 
+_LETTERS = str.maketrans(
+    {"ł": "l", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "æ": "ae", "œ": "oe", "þ": "th"}
+)
+"""Letters that Unicode does not take apart, as people write them without accents."""
+
+
 def _squeeze(text: str) -> tuple[str, list[int]]:
     """Return the letters and digits of a text without accents and case, and where each was."""
     letters: list[str] = []
     places: list[int] = []
     for place, char in enumerate(text):
-        for letter in unicodedata.normalize("NFKD", char).casefold():
+        for letter in unicodedata.normalize("NFKD", char).casefold().translate(_LETTERS):
             if letter.isalnum():
                 letters.append(letter)
                 places.append(place)
