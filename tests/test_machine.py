@@ -207,6 +207,24 @@ def open_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @as_root
+@pytest.mark.parametrize("planted", ["ledger.db.locks", "receiver-secret-STORE", "link"])
+def test_root_refuses_locks_and_secrets_that_are_not_of_the_ledgers_owner(
+    shell: Shell, open_folder: Path, planted: str
+) -> None:
+    shell.set(BC2OT_LEDGER=str(open_folder / "ledger.db"))
+    shell.run("push-order", "218").says(0)
+    file = open_folder / planted.replace("STORE", shell.sandbox.store_hash)
+    if planted == "link":
+        file = open_folder / "ledger.db.locks"
+        file.symlink_to(file.rename(open_folder / "real"))
+    elif not file.exists():
+        file.write_text("a" * 32)
+    os.chown(file, STRANGER, -1, follow_symlinks=False)
+    shell.run("push-order", "218").says(3, "belongs to user 12345, not to user root")
+    shutil.rmtree(open_folder)
+
+
+@as_root
 def test_a_ledger_of_another_user_is_refused(shell: Shell, open_folder: Path) -> None:
     ledger = open_folder / "ledger.db"
     shell.set(BC2OT_LEDGER=str(ledger))

@@ -16,6 +16,7 @@ from onetribe_bc.config.paths import (
     find_file,
     read_file,
     refuse_foreign,
+    user_of,
     usual_files,
 )
 from onetribe_bc.config.receiver_secret import read_receiver_secret, receiver_secret_file
@@ -102,9 +103,10 @@ def _read_beside(ledger: Path, values: Mapping[str, Any], reader: Reader) -> Sec
     secret_file = receiver_secret_file(ledger, store_hash or "")
     if is_read := store_hash and "receiver.secret" not in values:
         files["The receiver's secret"] = secret_file
-    if os.geteuid() != 0:  # root may work on any user's ledger
-        for what, file in files.items():
-            refuse_foreign(what, file, reader.environ)
+    # root may work on any user's ledger, but not with the locks and the secret of a third one.
+    owner = user_of(ledger) if os.geteuid() == 0 else None
+    for what, file in files.items():
+        refuse_foreign(what, file, reader.environ, owner=owner)
     secret = read_receiver_secret(secret_file) if is_read else None
     if isinstance(secret, Notice):
         reader.warnings.append(secret)

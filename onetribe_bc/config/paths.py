@@ -152,17 +152,25 @@ def access_warnings(file: Path, environ: Mapping[str, str]) -> tuple[Notice, ...
     return tuple(notices)
 
 
-def refuse_foreign(what: str, file: Path, environ: Mapping[str, str], hint: str = "") -> None:
+def user_of(path: Path) -> int | None:
+    """Return who owns a file, or the directory where it would be; None if there is neither."""
+    found = next((each for each in (path, path.parent) if each.exists()), None)
+    return None if found is None else found.stat().st_uid
+
+
+def refuse_foreign(
+    what: str, file: Path, environ: Mapping[str, str], hint: str = "", *, owner: int | None = None
+) -> None:
     """Raise ConfigurationError for a file in a default location that another user owns.
 
-    The other user may have planted it. This also applies to a symbolic link.
+    The other user may have planted it. This also applies to a symbolic link. `owner` is trusted.
     """
     for follow in (False, True):
         try:
             found = file.stat(follow_symlinks=follow)
         except OSError:  # missing, or reported when the file is opened
             return
-        if not _is_trusted(found, environ):
+        if not _is_trusted(found, environ) and found.st_uid != owner:
             user = user_name(os.geteuid())
             raise ConfigurationError(
                 f"{what} {file} belongs to user {user_name(found.st_uid)}, not to user {user}.",
