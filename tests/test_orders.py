@@ -208,7 +208,7 @@ def test_the_window_is_said_in_the_configured_time_zone(shell: Shell) -> None:
 
 
 def test_a_closed_pipe_ends_the_list_silently(shell: Shell) -> None:
-    shell.run("backfill").says(0)
+    shell.run("backfill", "--yes").says(0)
     script = '"$@" | head -n 1; exit ${PIPESTATUS[0]}'
     for arguments in (["orders"], ["orders", "--json"], ["export"]):
         result = shell.pipe(script, *arguments)
