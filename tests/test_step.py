@@ -18,6 +18,7 @@ from onetribe_bc.ledger.ledger import Ledger, Seen, Settlement
 from onetribe_bc.ledger.listing import page_query
 from onetribe_bc.ledger.states import RELEASED, Disposition, Entry, Outcome, Policy, State
 from onetribe_bc.ledger.writer import Database
+from onetribe_bc.location import Location
 from tests.clocks import FakeClock
 from tests.delivering import make_book, make_order
 from tests.puppets import Stage
@@ -294,3 +295,14 @@ def test_entries_in_a_state_are_found_without_a_scan(database: Database) -> None
     assert plan.count("COVERING INDEX orders_undelivered") == 2
     assert "SCAN orders" not in plan
     assert "order_id>?)" not in plan.replace("state=? AND order_id>?)", "")
+
+
+def test_orders_are_locked_by_the_whole_key_before_any_statistics(location: Location) -> None:
+    with closing(Database(location)) as database:
+        prepared = Prepared(rows._LOCK, database.engine.dialect)
+        values = prepared.binder(("store_hash", "destination", "ids"))(("s", "d", [1, 2]))
+        explain = "EXPLAIN QUERY PLAN" if isinstance(location, Path) else "EXPLAIN"
+        plan = database.do(lambda t: t.query(f"{explain} {prepared.sql}", values))
+    text = " ".join(str(row) for row in plan)
+    assert "order_id=?" in text or "order_id = listed.id" in text.replace("anon_1", "listed"), text
+    assert "Seq Scan" not in text

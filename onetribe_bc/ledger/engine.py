@@ -183,11 +183,14 @@ class Values(sa.TypeDecorator[Sequence[Any]]):
         return json.dumps(values) if dialect.name == "sqlite" else values
 
 
-class _Within(FunctionElement[bool]):
-    """Whether a column's value is in a list parameter."""
+class _Within(FunctionElement[Any]):
+    """Whether a column's value is in a list parameter.
+
+    Without a type: SQLite has no booleans, so SQLAlchemy would compare one with 1, and SQLite
+    would not use an index.
+    """
 
     inherit_cache = True
-    type = sa.Boolean()
 
 
 @compiles(_Within, "sqlite")
