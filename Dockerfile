@@ -2,11 +2,14 @@
 
 FROM python:3.13-slim AS build
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml requirements.txt README.md LICENSE ./
 COPY docs/bc2ot.1 docs/
 COPY onetribe_bc onetribe_bc
 RUN python -m venv /opt/bc2ot \
-    && /opt/bc2ot/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt '.[postgres]'
+    && /opt/bc2ot/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes \
+        -r requirements.txt \
+    && /opt/bc2ot/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps \
+        --no-build-isolation .
 
 FROM python:3.13-slim
 COPY --from=build /opt/bc2ot /opt/bc2ot

@@ -132,7 +132,14 @@ def test_the_source_distribution_holds_what_make_test_needs(built: tuple[Path, P
         held = {name.partition("/")[2] for name in archive.getnames()}
     for path in (
         *("LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "Makefile"),
-        *("config.example.yaml", "constraints.txt", ".importlinter", ".ci/run", "pyproject.toml"),
+        *(
+            "config.example.yaml",
+            "constraints.txt",
+            "requirements.txt",
+            ".importlinter",
+            ".ci/run",
+            "pyproject.toml",
+        ),
         *("docs/bc2ot.1", "docs/set-up.md", "tests/conftest.py", "tests/data", "benchmarks"),
         *("Dockerfile", "compose.yaml", ".dockerignore", "MANIFEST.in"),
     ):
@@ -231,6 +238,20 @@ def test_the_files_of_the_image_exist_and_are_not_ignored() -> None:
         assert (ROOT / source).exists(), source
         assert f"!{source}" in ignored, source
     assert {line[1:] for line in ignored if line.startswith("!")} == set(copied)
+
+
+def test_the_image_installs_each_dependency_by_hash() -> None:
+    pinned = re.split(r"(?m)^(?=[a-z])", (ROOT / "requirements.txt").read_text())[1:]
+    assert all("--hash=sha256:" in entry for entry in pinned)
+    versions = dict(entry.split()[0].split("==") for entry in pinned)
+    constraints = (ROOT / "constraints.txt").read_text().lower().replace("_", "-")
+    assert {f"{name}=={versions[name]}" for name in versions if name != "setuptools"} <= set(
+        constraints.split()
+    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"]["postgres"]]
+    names = {re.split(r"[^\w-]", need.lower().replace("_", "-"))[0] for need in needed}
+    assert names <= set(versions)
 
 
 def test_the_image_runs_unprivileged_and_has_a_health_check() -> None:
