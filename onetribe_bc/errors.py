@@ -123,6 +123,10 @@ class OneTribeUrlError(RefusedError):
     """The One Tribe URL or merchant key is wrong (3xx, 401, 403, 404, 405, 410)."""
 
 
+class WrongStoreError(CredentialsError):
+    """BigCommerce has no such store, or no such API in it (404)."""
+
+
 class NotFoundError(Bc2otError):
     """BigCommerce has no such order or hook (404)."""
 

@@ -34,6 +34,7 @@ from onetribe_bc.errors import (
     RetryLaterError,
     ScopeError,
     UnreachableError,
+    WrongStoreError,
 )
 from onetribe_bc.order import parse_order
 from onetribe_bc.sandbox import ORDERS_SCOPE, Fault, Quota, Request, Sandbox
@@ -171,7 +172,7 @@ MESSAGES: list[tuple[int, str, type[Bc2otError], str]] = [
     (403, "", ScopeError, "the scope"),
     (403, '{"fault":{"faultstring":"quota"}}', RefusedError, "responded with 403"),
     (403, "\ufeff <!doctype html><h1>No</h1>", RefusedError, "a web page"),
-    (404, '[{"status":404}]', CredentialsError, "no store abc123 with such an API. Check store_ha"),
+    (404, '[{"status":404}]', WrongStoreError, "no store abc123 with such an API. Check store_ha"),
     (404, "\n<!DOCTYPE html><p>Not found</p>", BadResponseError, NOT_THE_API),
     (404, "default backend - 404", BadResponseError, NOT_THE_API),
     (404, "", BadResponseError, NOT_THE_API),

@@ -342,7 +342,7 @@ def test_a_request_to_stop_that_comes_as_two_signals_leaves_no_order_in_doubt(
     shell: Shell, first: str, pause_s: float, second: str
 ) -> None:
     shell.sandbox.faults.add("onetribe:slow=1@2")
-    process = shell.start("backfill", "--workers", "1")
+    process = shell.start("backfill", "--yes", "--workers", "1")
     until(lambda: shell.ledger.exists() and "sending" in shell.states())
     process.send_signal(signal.Signals[f"SIG{first}"])
     time.sleep(pause_s)

@@ -49,6 +49,7 @@ from onetribe_bc.errors import (
     ScopeError,
     UnexpectedResponseError,
     UnreachableError,
+    WrongStoreError,
 )
 from onetribe_bc.order import Order, UnreadableOrder, parse_integer, parse_order, parse_orders
 from onetribe_bc.secret import Secret
@@ -221,7 +222,7 @@ class BigCommerceClient:
         )
 
     def count_orders(self, query: OrderQuery) -> int:
-        """Return the number of orders that match `query`. Raises NotFoundError if it has none."""
+        """Return the number of orders that match `query`."""
         return self.count_by_status(query).total
 
     def count_by_status(self, query: OrderQuery) -> OrderCount:
@@ -232,7 +233,6 @@ class BigCommerceClient:
             _order_count,
             what="The number of orders",
             scope=ORDERS_SCOPE,
-            missing="It does not count orders here.",
             query=query.parameters(),
         )
 
@@ -437,7 +437,7 @@ class BigCommerceClient:
             return _error(response, message, words, scope=scope, now=self._clock.now())
         if missing:
             return NotFoundError(f"{message} {missing}")
-        return CredentialsError(
+        return WrongStoreError(
             f"{message} BigCommerce has no store {self.store_hash} with such an API.",
             hint="Check store_hash: it is in the API path, /stores/HASH/v3/.",
         )

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 from onetribe_bc.api.bigcommerce import BigCommerceClient, OrderCount, OrderQuery
 from onetribe_bc.dates import Window
 from onetribe_bc.delivery.fetching import Page, iter_ids, iter_pages
-from onetribe_bc.errors import InputError, NotFoundError, RejectedError, UnreachableError
+from onetribe_bc.errors import InputError, RejectedError, UnreachableError, WrongStoreError
 from onetribe_bc.ids import IdRange
 from onetribe_bc.order import Order
 from onetribe_bc.statuses import STATUSES, find_status_ids
@@ -125,7 +125,7 @@ def count_if_possible(count: Callable[[OrderQuery], T], query: OrderQuery) -> T 
     """Return the store's own count, or None, with a warning, if it has none to give."""
     try:
         return count(query)
-    except (UnreachableError, RejectedError, NotFoundError) as error:
+    except (UnreachableError, RejectedError, WrongStoreError) as error:
         _log.warning("The number of orders is not known: %s", error)
         return None
 
