@@ -22,6 +22,8 @@ from typing import Any
 
 import psycopg
 
+from tests.wire import free_port
+
 _START_TIMEOUT_S = 30.0
 _CONF = """\
 listen_addresses = '127.0.0.1'
@@ -172,14 +174,6 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
 
 def _environment() -> dict[str, str]:
     return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-
-
-def free_port() -> int:
-    """A port of this machine that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_for_port(port: int) -> None:

@@ -18,8 +18,9 @@ from onetribe_bc.location import PostgresUrl
 from tests.clocks import FakeClock
 from tests.conftest import postgres_url
 from tests.examining import DAY_S, ask, hook, sandbox_fixture  # noqa: F401
-from tests.postgres import PostgresServer, find_binaries, free_port
+from tests.postgres import PostgresServer, find_binaries
 from tests.shell import Shell, shell_fixture  # noqa: F401
+from tests.wire import free_port
 
 MakePostgres = Callable[[], PostgresUrl]
 ROLE = "bc2ot_doctor"

@@ -28,7 +28,8 @@ from tests.callbacks import Client, callback, signed, until
 from tests.configuring import FULL, Desk
 from tests.shell import Shell, shell_fixture  # noqa: F401
 from tests.test_handle_callback import held_up
-from tests.test_serve import free_port, responds, serving
+from tests.test_serve import responds, serving
+from tests.wire import free_port
 
 STRANGER = 12_345
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

@@ -29,8 +29,9 @@ from tests.callbacks import until
 from tests.clocks import FakeClock
 from tests.conftest import postgres_url
 from tests.delivering import make_book, make_order
-from tests.postgres import PostgresServer, find_binaries, free_port, wait_for_port
+from tests.postgres import PostgresServer, find_binaries, wait_for_port
 from tests.relay import Relay
+from tests.wire import free_port
 
 MakePostgres = Callable[[], PostgresUrl]
 PASSWORD = "correct-horse"

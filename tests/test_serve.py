@@ -23,7 +23,7 @@ from onetribe_bc.sandbox import Quota
 from tests.callbacks import CREATED, STATUS_UPDATED, UPDATED, Client, callback, signed, until
 from tests.conftest import SandboxFactory
 from tests.shell import Outcome, Shell, shell_fixture  # noqa: F401
-from tests.wire import WireServer, answer, read_request
+from tests.wire import WireServer, answer, free_port, read_request
 
 
 @dataclass
@@ -162,12 +162,6 @@ def test_the_log_format_is_json_on_request_and_quiet_hides_it(shell: Shell) -> N
         quiet.send_signal(signal.SIGTERM)
         assert quiet.wait(30) == 0
     assert "218" not in (shell.folder / "quiet").read_text()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
 
 
 def responds(port: int) -> bool:

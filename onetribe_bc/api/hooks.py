@@ -215,7 +215,7 @@ def parse_hook(row: object) -> Hook:
     Values of an unknown kind become JSON text.
     """
     if not isinstance(row, dict):
-        raise UnexpectedResponseError("BigCommerce's response contains something but webhooks.")
+        raise UnexpectedResponseError("BigCommerce's response has a row that is not a webhook.")
     headers = row.get("headers")
     return Hook(
         id=parse_integer(row.get("id")) or 0,

@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import importlib
 import os
-import platform
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -28,6 +26,7 @@ from onetribe_bc.version import __version__
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+_PYTHON = ".".join(map(str, sys.version_info[:3]))
 _MODULES = {"history": "status", "export": "orders"}
 """The modules of commands that have none of their own."""
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -112,7 +111,7 @@ class _Commands(click.Group):
 )
 @click.version_option(
     __version__,
-    message=f"bc2ot %(version)s (Python {platform.python_version()})",
+    message=f"bc2ot %(version)s (Python {_PYTHON})",
     help="Print the versions of bc2ot and Python.",
 )
 @click.pass_context
@@ -221,13 +220,15 @@ def _crash_report(error: BaseException, arguments: Sequence[str]) -> str:
     The texts of exceptions, causes included, and the values of arguments are left out: any of
     them may hold a secret.
     """
+    import traceback
+
     command = " ".join(word for word in arguments if word in COMMANDS) or "?"
     frames = traceback.extract_tb(error.__traceback__)
     shown = [frame for frame in frames[:-1] if "onetribe_bc" in frame.filename] + frames[-1:]
     return (
         "bc2ot: This is a bug in bc2ot. Nothing is lost: undelivered orders stay owed. Please "
         "report it with these lines:\n"
-        f"  bc2ot {__version__}, Python {platform.python_version()}, {sys.platform}, "
+        f"  bc2ot {__version__}, Python {_PYTHON}, {sys.platform}, "
         f"command {command}, {type(error).__name__}"
     ) + "".join(f"\n  {Path(at.filename).name}:{at.lineno} {at.name}" for at in shown)
 

@@ -45,7 +45,7 @@ NOT_SENT = "not sent: the run had to end"
 YEAR = timedelta(days=365)
 
 LOST_BY_A_GATEWAY = frozenset({502, 504, 520, 524})
-"""A gateway answered instead of One Tribe, which may have got the order."""
+"""A gateway responded instead of One Tribe, which may have got the order."""
 
 POLL_S = 0.02
 """How often to check whether the first request got a response."""
@@ -61,7 +61,7 @@ class CircuitBreaker:
         self._limit = limit
         self._lock = threading.Lock()
         self._in_a_row = 0
-        self.answered = 0
+        self.responses = 0
         """How many orders One Tribe has accepted or refused, which shows that it works."""
         self.error: Bc2otError | None = None
         """Why the run must end, or None."""
@@ -70,7 +70,7 @@ class CircuitBreaker:
         """Count a response about an order."""
         with self._lock:
             self._in_a_row = 0
-            self.answered += 1
+            self.responses += 1
 
     def fail(self, error: UnreachableError) -> None:
         """Count a request without a usable response."""
@@ -172,23 +172,23 @@ class Sender:
         return self._breaker.error
 
     @property
-    def answered(self) -> int:
+    def responses(self) -> int:
         """How many orders One Tribe has accepted or refused."""
-        return self._breaker.answered
+        return self._breaker.responses
 
     def send(
-        self, order: Order, claimed: Entry, attempt: int, answered_before: int
+        self, order: Order, claimed: Entry, attempt: int, responses_before: int
     ) -> tuple[Outcome, float | None]:
         """Send a claimed order once; return the outcome, and the seconds until the next attempt.
 
-        `answered_before` is `answered` at the order's first attempt. Raises BusyError, without
+        `responses_before` is `responses` at the order's first attempt. Raises BusyError, without
         sending, if the run has lost its claims.
         """
         self.ledger.check_lease()
         answer = self._post(order, claimed)
         last = attempt == self._attempts
         # Out of attempts, but One Tribe accepted no other order either: not this order's fault.
-        alone = self.answered == answered_before
+        alone = self.responses == responses_before
         outcome = _outcome(answer, claimed, attempt, refused=last and not alone)
         again = not last and self._may_resend(order, claimed, answer, outcome)
         self._judge(answer, down=alone and (last or (attempt > 1 and not again)))
@@ -312,13 +312,13 @@ class Worker:
             raise
 
     def _deliver(self, order: Order) -> None:
-        throttle, answered_before = self._sender.throttle, self._sender.answered
+        throttle, responses_before = self._sender.throttle, self._sender.responses
         for attempt in itertools.count(1):
             if throttle.waits:
                 self.settle()  # do not hold a claim while waiting
             throttle.enter()
             try:
-                wait_s = self._attempt(order, attempt, answered_before)
+                wait_s = self._attempt(order, attempt, responses_before)
             finally:
                 throttle.leave(sent=self._unsettled is not None)
             if wait_s is None:
@@ -326,7 +326,7 @@ class Worker:
             self.settle()
             self._clock.sleep(wait_s)
 
-    def _attempt(self, order: Order, attempt: int, answered_before: int) -> float | None:
+    def _attempt(self, order: Order, attempt: int, responses_before: int) -> float | None:
         """Claim and send an order once; return the seconds until the next attempt, if any."""
         if self._sender.stopped is not None:
             self._report(Report(order.id, Disposition.PENDING, NOT_SENT))
@@ -340,7 +340,7 @@ class Worker:
         if self._sender.stopped is not None:
             self._report(Report(order.id, Disposition.PENDING, NOT_SENT))
             return None
-        outcome, wait_s = self._sender.send(order, step.entry, attempt, answered_before)
+        outcome, wait_s = self._sender.send(order, step.entry, attempt, responses_before)
         created = order.date_created
         old = created is not None and self._clock.now() - created > YEAR
         self._unsettled = _Sent(Settlement(step.entry, outcome), final=wait_s is None, old=old)
